@@ -1,0 +1,3 @@
+"""mpidl: decentralized and federated training with MPI."""
+
+__version__ = "0.1.0"

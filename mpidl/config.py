@@ -1,0 +1,181 @@
+"""Reading a configuration: YAML, overrides, durations, and every error as one sentence.
+
+No key of any part is known here: `experiment.py` assembles the schema from the registries and calls `validate`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, PlainSerializer, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails
+
+from mpidl.errors import ConfigError, choices_sentence
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which `1e-3` is a number (YAML 1.1 wants `1.0e-3`) and a key given twice is an error."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*([eE][-+]?\d+)?|\.\d[\d_]*([eE][-+]?\d+)?|\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
+    list("-+0123456789."),
+)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ConfigError(f"the key is given twice (line {node.start_mark.line + 1} and below)", str(key))
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", lambda loader, node: _mapping(loader, node))
+
+
+def _load(text: str, source: str) -> Any:
+    try:
+        # A subclass of SafeLoader: builds plain numbers, strings, lists and mappings only.
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{source}{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {str(path)!r}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{str(path)!r} is not a text file") from error
+    found = _load(text, str(path))
+    if not isinstance(found, dict):
+        raise ConfigError(f"{str(path)!r} holds no 'key: value' lines")
+    return found
+
+
+def override(config: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """A copy of the configuration with each `dotted.key=value` set; a value is read as YAML."""
+    result = dict(config)
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        keys = path.strip().split(".")
+        if not equals or not all(keys):
+            raise ConfigError(f"-s wants key=value, not {assignment!r}")
+        value = _load(text, f"-s {assignment}")
+        place = result
+        for key in keys[:-1]:
+            below = place.get(key)
+            if isinstance(below, str):
+                # `graph: ring` is short for `graph: {name: ring}`.
+                below = {"name": below}
+            place[key] = dict(below) if isinstance(below, Mapping) else {}
+            place = place[key]
+        place[keys[-1]] = value
+    return result
+
+
+def expand(value: Any) -> Any:
+    """The same structure with a `$NAME` at the start of a string replaced; an unset variable stays as written."""
+    if isinstance(value, dict):
+        return {key: expand(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [expand(item) for item in value]
+    if isinstance(value, str) and value.startswith("$"):
+        return os.path.expandvars(value)
+    return value
+
+
+class Duration(BaseModel):
+    """A stretch of training: so many rounds, so many epochs, or a fraction of the run."""
+
+    model_config = {"frozen": True}
+
+    amount: float
+    unit: str  # "rounds", "epochs" or "run"
+
+    def rounds(self, rounds_per_epoch: int, total_rounds: int) -> int:
+        """The number of rounds, to the nearest one."""
+        scale = {"rounds": 1, "epochs": rounds_per_epoch, "run": total_rounds}[self.unit]
+        return round(self.amount * scale)
+
+    def __str__(self) -> str:
+        return f"{self.amount:g}" if self.unit == "run" else f"{self.amount:g} {self.unit}"
+
+
+def _duration(value: Any) -> Duration:
+    if isinstance(value, Duration):
+        return value
+    if isinstance(value, bool):
+        raise ValueError(f"{value!r} is not a duration")
+    if isinstance(value, int):
+        found = Duration(amount=value, unit="rounds")
+    elif isinstance(value, float) and value <= 1:
+        found = Duration(amount=value, unit="run")
+    else:
+        match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(round|epoch)s?\s*", str(value))
+        if match is None:
+            raise ValueError(f"{value!r} is not a duration; write 100 (rounds), '5 epochs', or 0.5 (of the run)")
+        found = Duration(amount=float(match[1]), unit=match[2] + "s")
+    if found.amount < 0:
+        raise ValueError(f"{value!r} is negative")
+    return found
+
+
+Rounds = Annotated[
+    Duration,
+    BeforeValidator(_duration),
+    PlainSerializer(lambda duration: duration.amount if duration.unit == "run" else str(duration)),
+    WithJsonSchema({"type": ["integer", "number", "string"], "description": "rounds, 'N epochs', or a fraction"}),
+]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validate(schema: type[Model], settings: Mapping[str, Any]) -> Model:
+    """The settings as an instance of the schema, or one sentence about the first thing that is wrong with them."""
+    try:
+        return schema.model_validate(settings)
+    except ValidationError as error:
+        # A missing key is often the shadow of a misspelt one, so it is named last.
+        raise _explain(min(error.errors(), key=lambda item: item["type"] == "missing"), schema) from error
+
+
+def _explain(details: ErrorDetails, schema: type[BaseModel]) -> ConfigError:
+    steps = [str(step) for step in details["loc"]]
+    cause = details.get("ctx", {}).get("error")
+    if isinstance(cause, ConfigError):
+        return ConfigError(cause.message, ".".join(filter(None, [*steps, cause.key])))
+    if details["type"] == "extra_forbidden":
+        return ConfigError(choices_sentence(steps[-1], _keys_at(schema, steps[:-1])), ".".join(steps))
+    message = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "missing":
+        message = "is missing"
+    elif details["type"] != "value_error":
+        message = f"{details['input']!r} is not allowed: {message[0].lower()}{message[1:]}"
+    return ConfigError(message, ".".join(steps))
+
+
+def _keys_at(schema: type[BaseModel], steps: list[str]) -> list[str]:
+    """The keys that the section at this path knows."""
+    for step in steps:
+        annotation = schema.model_fields[step].annotation
+        options = [annotation, *typing.get_args(annotation)]
+        schema = next(option for option in options if inspect.isclass(option) and issubclass(option, BaseModel))
+    return list(schema.model_fields)

@@ -1,0 +1,116 @@
+"""A module whose parameters are views into a flat row.
+
+A rank keeps one module for all its agents and points it at one agent's row after another. Nothing is copied either
+way: forward reads the row, backward adds into a gradient row, and a neighbour reads the very memory that was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from mpidl.errors import ConfigError
+
+
+class _Buffer:
+    """Where one buffer of a module hangs, so that a view can take its place."""
+
+    def __init__(self, owner: nn.Module, name: str, path: str) -> None:
+        self.owner, self.name, self.path = owner, name, path
+        self.shape = owner._buffers[name].shape
+        self.size = owner._buffers[name].numel()
+
+
+class RowModule:
+    """One module, its flat layout, and the row that it is pointed at.
+
+    `size` counts the trainable parameters P; frozen ones stay in the module and are shared by all agents. Persistent
+    buffers (BatchNorm statistics) are kept apart from parameters: floating ones in a row of `float_buffers` numbers,
+    integer ones (counters) in a row of `integer_buffers`.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        named = [(name, value) for name, value in module.named_parameters() if value.requires_grad]
+        if not named:
+            raise ConfigError("the model has no parameter to train", "model")
+        dtypes = {value.dtype for _, value in named}
+        if len(dtypes) > 1:
+            raise ConfigError(f"all trained parameters must share one dtype, not {sorted(map(str, dtypes))}", "model")
+        self.names = [name for name, _ in named]
+        self.shapes = [value.shape for _, value in named]
+        self.dtype = named[0][1].dtype
+        self._parameters = [value for _, value in named]
+        self._sizes = [value.numel() for value in self._parameters]
+        self.size = sum(self._sizes)
+        buffers = list(_persistent_buffers(module))
+        self._floats = [item for item in buffers if item.owner._buffers[item.name].is_floating_point()]
+        self._integers = [item for item in buffers if not item.owner._buffers[item.name].is_floating_point()]
+        self.float_buffers = sum(item.size for item in self._floats)
+        self.integer_buffers = sum(item.size for item in self._integers)
+        # Addresses tell whether a row is pointed at already; the views keep its memory, so no other row can get it.
+        self._row_address = self._gradient_address = 0
+
+    def flatten(self) -> Tensor:
+        """A new row with the module's present parameters."""
+        return torch.cat([value.detach().reshape(-1) for value in self._parameters])
+
+    def flatten_buffers(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """New rows with the module's present buffers: the floating ones, and the integers as int64."""
+        return (
+            _flatten(self._floats, dtype, self._parameters[0].device),
+            _flatten(self._integers, torch.int64, self._parameters[0].device),
+        )
+
+    def point(self, row: Tensor) -> None:
+        """Make the parameters views into this row."""
+        if self._row_address != row.data_ptr():
+            pieces = row.split(self._sizes)
+            for parameter, piece, shape in zip(self._parameters, pieces, self.shapes, strict=True):
+                parameter.data = piece.view(shape)
+            self._row_address = row.data_ptr()
+
+    def point_gradient(self, row: Tensor) -> None:
+        """Make the gradients views into this row, into which backward adds."""
+        if self._gradient_address != row.data_ptr():
+            pieces = row.split(self._sizes)
+            for parameter, piece, shape in zip(self._parameters, pieces, self.shapes, strict=True):
+                parameter.grad = piece.view(shape)
+            self._gradient_address = row.data_ptr()
+
+    def point_buffers(self, floats: Tensor | None, integers: Tensor | None) -> None:
+        """Make the buffers views into these rows."""
+        for items, row in ((self._floats, floats), (self._integers, integers)):
+            if items and row is not None:
+                for item, piece in zip(items, row.split([item.size for item in items]), strict=True):
+                    item.owner._buffers[item.name] = piece.view(item.shape)
+
+    def views(self, row: Tensor) -> dict[str, Tensor]:
+        """The tensors of a row [P] by parameter name, as in a state_dict; of a block [k, P], each with k in front."""
+        pieces = zip(self.names, row.split(self._sizes, dim=-1), self.shapes, strict=True)
+        return {name: piece.view(*row.shape[:-1], *shape) for name, piece, shape in pieces}
+
+    def buffer_views(self, floats: Tensor, integers: Tensor) -> dict[str, Tensor]:
+        """The same for rows or blocks of buffers."""
+        found = {}
+        for items, row in ((self._floats, floats), (self._integers, integers)):
+            for item, piece in zip(items, row.split([item.size for item in items], dim=-1), strict=True):
+                found[item.path] = piece.view(*row.shape[:-1], *item.shape)
+        return found
+
+
+def _persistent_buffers(module: nn.Module) -> Iterator[_Buffer]:
+    """Buffers that a state_dict holds, each once; the others (masks, position tables) are constants."""
+    seen: set[int] = set()
+    for prefix, owner in module.named_modules():
+        for name, value in owner._buffers.items():
+            if value is not None and name not in owner._non_persistent_buffers_set and id(value) not in seen:
+                seen.add(id(value))
+                yield _Buffer(owner, name, f"{prefix}.{name}" if prefix else name)
+
+
+def _flatten(items: list[_Buffer], dtype: torch.dtype, device: torch.device) -> Tensor:
+    values = [item.owner._buffers[item.name].reshape(-1).to(dtype) for item in items]
+    return torch.cat(values) if values else torch.empty(0, dtype=dtype, device=device)

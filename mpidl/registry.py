@@ -1,0 +1,144 @@
+"""Names to parts: algorithms, graphs, models, data sets, splits, schedules.
+
+A part is registered by one explicit line, `GRAPHS.add("ring", "mpidl.graphs.ring:Ring")`, and imported when it is first
+asked for, so that listing names costs nothing. Wherever a name may stand, `package.module:attribute` may stand too.
+
+What is registered is either a `Part` (its settings are its fields) or a class with a `Settings` part inside it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import core_schema
+
+from mpidl.config import validate
+from mpidl.errors import ConfigError, choices_sentence
+
+
+class Part(BaseModel):
+    """Settings of one component: typed, complete, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str = Field(description="which one: a registered name, or package.module:attribute")
+
+
+class Registry:
+    """The parts of one kind. `adapt` turns a plain function given as `module:function` into a part of this kind."""
+
+    def __init__(self, kind: str, adapt: Callable[[Callable[..., Any]], type[Part]] | None = None) -> None:
+        self.kind = kind
+        self._targets: dict[str, str] = {}
+        self._adapt = adapt
+
+    def add(self, name: str, target: str) -> None:
+        if name in self._targets:
+            raise ValueError(f"{self.kind} {name!r} is registered twice")
+        self._targets[name] = target
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._targets)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._targets
+
+    def find(self, name: str) -> Any:
+        """The class registered under this name, or imported from `module:attribute`."""
+        target = self._targets.get(name, name)
+        if ":" not in target:
+            raise ConfigError(f"{self.kind} {choices_sentence(name, self._targets)}")
+        found = _import_target(target, self.kind)
+        if name in self._targets or inspect.isclass(found) and (issubclass(found, Part) or hasattr(found, "Settings")):
+            return found
+        if self._adapt is None:
+            raise ConfigError(f"{self.kind} {name!r} must be a class with a Settings part inside it")
+        return self._adapt(found)
+
+    def settings(self, name: str) -> type[Part]:
+        """The settings class of a registered or imported part."""
+        found = self.find(name)
+        return found if issubclass(found, Part) else found.Settings
+
+    def parse(self, value: Any) -> Part:
+        """Settings from `ring`, `{name: ring, …}` or settings already parsed."""
+        if isinstance(value, Part):
+            return value
+        keys = {"name": value} if isinstance(value, str) else value
+        if not isinstance(keys, dict):
+            raise ConfigError(f"{value!r} is not a {self.kind}; give a name or {{name: …, key: value}}")
+        if not isinstance(keys.get("name"), str):
+            raise ConfigError(f"'name' is missing ({', '.join(sorted(self))})")
+        try:
+            settings = self.settings(keys["name"])
+        except ConfigError as error:
+            raise ConfigError(error.message, "name") from error
+        return validate(settings, keys)
+
+    def field(self) -> type:
+        """A type for a pydantic field that holds one part of this registry."""
+        registry = self
+
+        class Chosen:
+            @classmethod
+            def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+                return core_schema.no_info_plain_validator_function(
+                    registry.parse, serialization=core_schema.plain_serializer_function_ser_schema(Part.model_dump)
+                )
+
+            @classmethod
+            def __get_pydantic_json_schema__(cls, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+                return {"anyOf": [_schema_of(name, registry.settings(name)) for name in registry]}
+
+        return Chosen
+
+
+def _schema_of(name: str, settings: type[Part]) -> dict[str, Any]:
+    """The JSON schema of one part, free of references so that it can stand anywhere in a larger one."""
+    schema = settings.model_json_schema()
+    schema.get("properties", {})["name"] = {"const": name}
+    return schema
+
+
+def _import_target(target: str, kind: str) -> Any:
+    module_name, _, attribute = target.partition(":")
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        # A user's module may raise anything while it is imported; whatever it is, the culprit is this name.
+        raise ConfigError(f"{kind} {target!r} could not be imported: {type(error).__name__}: {error}") from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    if not hasattr(module, attribute):
+        public = [name for name in vars(module) if not name.startswith("_")]
+        raise ConfigError(f"{kind} {target!r}: in module {module_name!r}, {choices_sentence(attribute, public)}")
+    return getattr(module, attribute)
+
+
+def keyword_part(function: Callable[..., Any], base: type[Part], given: tuple[str, ...] = ()) -> type[Part]:
+    """A part whose keys are the parameters of a plain function; `given` names those that mpidl supplies itself."""
+    from pydantic import create_model
+
+    fields: dict[str, Any] = {}
+    extra = "forbid"
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            extra = "allow"
+        elif parameter.name not in given:
+            default = ... if parameter.default is parameter.empty else parameter.default
+            fields[parameter.name] = (Any, default)
+    part = create_model(f"{function.__name__}_settings", __base__=base, **fields)
+    part.model_config["extra"] = extra
+    part.model_rebuild(force=True)
+    return part

@@ -1,0 +1,191 @@
+"""Everything a run must remember between rounds, declared by whoever owns it.
+
+Owners (the algorithm, a gossip scheme, a server optimizer) declare their state once; checkpoints, moving agents to
+other ranks and the memory formula read the declarations and nothing else. On the device "meta" nothing is allocated,
+so that memory can be told before a run starts.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+
+class Kind(StrEnum):
+    """What one item of a state belongs to."""
+
+    ROWS = "rows"  # [agents, P]
+    EDGE_ROWS = "edge_rows"  # [edges, P]
+    SCALARS = "scalars"  # [agents]
+    SERVER = "server"  # [P], equal on every rank
+    FACTORS = "factors"  # [agents, *shape]: low-rank factors of matrices
+    BUFFERS = "buffers"  # [agents, B]: statistics that a module keeps beside its parameters
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One state: `total` items of `shape` numbers each over the whole run; this rank holds those in `ids`.
+
+    An id is an agent; for edge rows an index into `edges`, held where the edge starts; for server state it is 0. The
+    items of a `lazy` state exist once touched and are `initial` before.
+    """
+
+    name: str
+    kind: Kind
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    initial: float
+    ids: tuple[int, ...]
+    total: int
+    lazy: bool = False
+    edges: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def item_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class LazyItems:
+    """Items of a state that come into being when first touched, by id."""
+
+    def __init__(self, declaration: Declaration, device: torch.device) -> None:
+        self._declaration, self._device = declaration, device
+        self._items: dict[int, Tensor] = {}
+
+    def __getitem__(self, item: int) -> Tensor:
+        if item not in self._items:
+            declared = self._declaration
+            self._items[item] = torch.full(declared.shape, declared.initial, dtype=declared.dtype, device=self._device)
+        return self._items[item]
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._items
+
+    def touched(self) -> list[int]:
+        """The ids of the items that exist, ascending."""
+        return sorted(self._items)
+
+
+class State:
+    """The declared state of one rank. `agents` are this rank's, out of `total` in the run."""
+
+    def __init__(
+        self, agents: Sequence[int], total: int, parameters: int, dtype: torch.dtype, device: torch.device | str
+    ) -> None:
+        self.agents, self.total, self.parameters = tuple(agents), total, parameters
+        self.dtype, self.device = dtype, torch.device(device)
+        self.declarations: dict[str, Declaration] = {}
+        self._values: dict[str, Tensor | LazyItems] = {}
+        self._scratch_bytes = 0
+
+    def rows(self, name: str, initial: float = 0.0, storage: Tensor | None = None) -> Tensor:
+        """A block [k, P], a row for each agent here; `storage` is the memory to use where its owner has it already."""
+        declared = self._declare(name, Kind.ROWS, (self.parameters,), self.dtype, initial, self.agents, self.total)
+        return self._allocate(declared, storage)
+
+    def lazy_rows(self, name: str, initial: float = 0.0) -> LazyItems:
+        """Rows of agents that come into being when first touched, wherever the agent is run."""
+        declared = self._declare(name, Kind.ROWS, (self.parameters,), self.dtype, initial, (), self.total, lazy=True)
+        items = LazyItems(declared, self.device)
+        self._values[name] = items
+        return items
+
+    def edge_rows(
+        self, name: str, edges: Sequence[tuple[int, int]], initial: float = 0.0
+    ) -> dict[tuple[int, int], Tensor]:
+        """A row for each directed edge (i, j) of the list with i here, by edge."""
+        here = tuple(index for index, (start, _) in enumerate(edges) if start in self.agents)
+        shape = (self.parameters,)
+        declared = self._declare(name, Kind.EDGE_ROWS, shape, self.dtype, initial, here, len(edges), edges=tuple(edges))
+        block = self._allocate(declared, None)
+        return {edges[index]: block[place] for place, index in enumerate(here)}
+
+    def scalars(self, name: str, initial: float = 0.0, dtype: torch.dtype = torch.float64) -> Tensor:
+        """One number for each agent here."""
+        return self._allocate(self._declare(name, Kind.SCALARS, (), dtype, initial, self.agents, self.total), None)
+
+    def server(self, name: str, initial: float = 0.0) -> Tensor:
+        """One vector [P] that every rank holds and keeps equal."""
+        declared = self._declare(name, Kind.SERVER, (self.parameters,), self.dtype, initial, (0,), 1)
+        return self._allocate(declared, None)[0]
+
+    def factors(self, name: str, shape: tuple[int, ...], initial: float = 0.0) -> Tensor:
+        """A small tensor for each agent here, as [k, *shape]."""
+        return self._allocate(
+            self._declare(name, Kind.FACTORS, shape, self.dtype, initial, self.agents, self.total), None
+        )
+
+    def buffers(self, name: str, size: int, dtype: torch.dtype) -> Tensor:
+        """Module statistics of each agent here, as [k, size]."""
+        return self._allocate(self._declare(name, Kind.BUFFERS, (size,), dtype, 0.0, self.agents, self.total), None)
+
+    def scratch(self, *shape: int) -> Tensor:
+        """Memory that need not survive a round; counted, never saved."""
+        value = torch.zeros(shape, dtype=self.dtype, device=self.device)
+        self._scratch_bytes += value.numel() * value.element_size()
+        return value
+
+    def rebind(self, name: str, value: Tensor) -> None:
+        """Say that a state now lives in other memory (the blocks of an exchange swap roles)."""
+        self._values[name] = value
+
+    def bytes(self) -> int:
+        """Memory of all states and scratch on this rank; a lazy state counts once for each agent here."""
+        items = [len(self.agents) if declared.lazy else len(declared.ids) for declared in self.declarations.values()]
+        sizes = [declared.item_bytes for declared in self.declarations.values()]
+        return sum(map(operator.mul, items, sizes)) + self._scratch_bytes
+
+    def items(self) -> Iterator[tuple[Declaration, tuple[int, ...], Tensor]]:
+        """Each state with the ids held here and their values [len(ids), *shape]: all that a checkpoint needs."""
+        for name, declared in self.declarations.items():
+            value = self._values[name]
+            if isinstance(value, LazyItems):
+                ids = tuple(value.touched())
+                empty = torch.empty((0, *declared.shape), dtype=declared.dtype)
+                yield declared, ids, torch.stack([value[item] for item in ids]) if ids else empty
+            else:
+                yield declared, declared.ids, value
+
+    def load(self, name: str, ids: Sequence[int], values: Tensor) -> None:
+        """Take from `values` [len(ids), *shape] the items that belong here; lazy ones are all taken."""
+        own = self._values[name]
+        if isinstance(own, LazyItems):
+            for item, value in zip(ids, values, strict=True):
+                own[item].copy_(value)
+            return
+        places = {item: place for place, item in enumerate(self.declarations[name].ids)}
+        for item, value in zip(ids, values, strict=True):
+            if item in places:
+                own[places[item]].copy_(value)
+
+    def _declare(
+        self,
+        name: str,
+        kind: Kind,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        initial: float,
+        ids: tuple[int, ...],
+        total: int,
+        lazy: bool = False,
+        edges: tuple[tuple[int, int], ...] = (),
+    ) -> Declaration:
+        if name in self.declarations:
+            raise ValueError(f"state {name!r} is declared twice")
+        declared = Declaration(name, kind, shape, dtype, initial, ids, total, lazy, edges)
+        self.declarations[name] = declared
+        return declared
+
+    def _allocate(self, declared: Declaration, storage: Tensor | None) -> Tensor:
+        shape = (len(declared.ids), *declared.shape)
+        value = torch.empty(shape, dtype=declared.dtype, device=self.device) if storage is None else storage
+        if value.device.type != "meta":
+            value.fill_(declared.initial)
+        self._values[declared.name] = value
+        return value

@@ -1,0 +1,140 @@
+"""Every mistake in a configuration ends in one sentence; what is written is what is read."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import Field
+
+from mpidl import config as reading
+from mpidl.config import Duration
+from mpidl.errors import ConfigError
+from mpidl.experiment import Config, check, load
+
+GOOD = {
+    "agents": 4,
+    "model": "logistic",
+    "data": {"name": "digits", "batch": 16},
+    "algorithm": {"name": "dsgd", "lr": 0.1},
+    "graph": "ring",
+    "train": {"rounds": 10},
+}
+
+
+def write(tmp_path, text):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"algoritm": "dsgd"}, "algoritm: 'algoritm' is not known; did you mean 'algorithm'?"),
+        ({"algorithm": {"name": "dsdg"}}, "algorithm.name: algorithm 'dsdg' is not known; did you mean 'dsgd'?"),
+        ({"algorithm": {"name": "dsgd", "lrr": 1}}, "algorithm.lrr: 'lrr' is not known; did you mean 'lr'?"),
+        ({"algorithm": {"name": "dsgd", "lr": -0.1}}, "algorithm.lr: -0.1 is not allowed: input should be greater"),
+        ({"algorithm": {"name": "dsgd", "lr": "fast"}}, "algorithm.lr: 'fast' is not allowed"),
+        ({"algorithm": {"lr": 0.1}}, "algorithm: 'name' is missing (csgd, dsgd"),
+        ({"algorithm": {"name": "dsgd", "nesterov": True}}, "nesterov"),
+        ({"train": {"rounds": 1, "epochs": 1}}, "train: give exactly one of 'rounds' and 'epochs'"),
+        ({"train": {"rounds": 0}}, "train.rounds: 0 is not allowed"),
+        ({"train": {"rounds": 1, "presicion": "float64"}}, "did you mean 'precision'?"),
+        ({"graph": None}, "graph: is missing; dsgd needs one"),
+        ({"algorithm": "csgd"}, "graph: csgd reduces over all agents and has no graph; remove it"),
+        ({"evaluate": {"models": ["server"]}}, "evaluate.models: 'server' is not known"),
+        ({"evaluate": {"every": "5 weeks"}}, "evaluate.every: '5 weeks' is not a duration"),
+        ({"schedule": {"name": "step", "milestones": [0.7, 0.5]}}, "schedule.milestones: 0.5 does not come after 0.7"),
+        ({"agents": 2.5}, "agents"),
+        ({"seed": -1}, "seed: -1 is not allowed"),
+        ({"model": {"name": "nowhere:net"}}, "model.name: model 'nowhere:net' could not be imported"),
+        ({"name": "a/b"}, "name: 'a/b' is not allowed"),
+    ],
+)
+def test_a_mistake_is_one_sentence(change, sentence):
+    with pytest.raises(ConfigError) as caught:
+        reading.validate(Config, GOOD | change)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_exponents_without_a_point_are_numbers(tmp_path):
+    text = "a: 1e-3\nb: 1E5\nc: -2e+2\nd: 12\ne: 1.5\nf: .5\ng: v1e3\nh: 1_000\n"
+    found = reading.read(write(tmp_path, text))
+    assert found == {"a": 1e-3, "b": 1e5, "c": -200.0, "d": 12, "e": 1.5, "f": 0.5, "g": "v1e3", "h": 1000}
+    assert isinstance(found["d"], int)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: 1\nb: [1\n", "not valid YAML"),
+        ("seed: 1\nseed: 2\n", "seed: the key is given twice"),
+        ("data: {a: 1, a: 2}\n", "a: the key is given twice"),
+        ("- 1\n- 2\n", "holds no 'key: value' lines"),
+        ("", "holds no 'key: value' lines"),
+        ("a: !!python/object/apply:os.system [ls]\n", "not valid YAML"),
+    ],
+)
+def test_a_broken_file_is_one_sentence(tmp_path, text, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        reading.read(write(tmp_path, text))
+
+
+def test_a_missing_file_and_a_binary_one_are_one_sentence(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read the configuration"):
+        reading.read(tmp_path / "none.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ConfigError, match="not a text file"):
+        reading.read(tmp_path / "binary.yaml")
+
+
+def test_overrides_reach_into_sections_and_replace_bare_names():
+    base = {"graph": "ring", "algorithm": {"name": "dsgd", "lr": 0.1}}
+    changed = reading.override(base, ["graph.weights=lazy", "algorithm.lr=1e-2", "train.rounds=3", "seed=4"])
+    assert changed == {
+        "graph": {"name": "ring", "weights": "lazy"},
+        "algorithm": {"name": "dsgd", "lr": 0.01},
+        "train": {"rounds": 3},
+        "seed": 4,
+    }
+    assert base == {"graph": "ring", "algorithm": {"name": "dsgd", "lr": 0.1}}
+
+
+@pytest.mark.parametrize("assignment", ["algorithm.lr", "=3", "a..b=1", "algorithm.lr=[1"])
+def test_a_malformed_override_is_one_sentence(assignment):
+    with pytest.raises(ConfigError):
+        reading.override(GOOD, [assignment])
+
+
+@pytest.mark.parametrize(
+    ("written", "rounds"),
+    [(30, 30), ("5 epochs", 50), ("1 epoch", 10), ("7 rounds", 7), (0.5, 100), (1.0, 200), ("2.5 epochs", 25)],
+)
+def test_durations_are_rounds_epochs_or_fractions(written, rounds):
+    class Holder(reading.BaseModel):
+        value: reading.Rounds = Field()
+
+    assert reading.validate(Holder, {"value": written}).value.rounds(10, 200) == rounds
+
+
+def test_the_resolved_configuration_can_be_read_again():
+    first = reading.validate(Config, GOOD | {"schedule": {"name": "step", "milestones": [0.5, "3 epochs", 90]}})
+    again = reading.validate(Config, first.model_dump(mode="json"))
+    assert again == first
+    assert again.schedule.milestones[1] == Duration(amount=3, unit="epochs")
+
+
+def test_more_ranks_than_agents_are_refused_before_mpi_starts(tmp_path):
+    config = reading.validate(Config, GOOD)
+    with pytest.raises(ConfigError, match="4 agents cannot fill 5 ranks"):
+        check(config, 5, tmp_path / "out.h5")
+    check(config, 4, tmp_path / "out.h5")
+
+
+def test_environment_variables_stand_for_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLACE", "/somewhere")
+    text = "model: logistic\ndata: {name: digits, root: $PLACE/data}\nalgorithm: csgd\ntrain: {epochs: 1}\n"
+    found = load(write(tmp_path, text))
+    assert found.data.root == "/somewhere/data"
+    assert found.name == "run"
