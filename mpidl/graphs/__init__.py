@@ -1,0 +1,39 @@
+"""Graphs: who exchanges with whom, with which weights, at round t. Each is registered by one line below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mpidl.registry import Part, Registry
+
+
+def _adapt(function: Callable[..., Any]) -> type[Part]:
+    from mpidl.graphs.given import part_of
+
+    return part_of(function)
+
+
+GRAPHS = Registry("graph", _adapt)
+GRAPHS.add("ring", "mpidl.graphs.simple:Ring")
+GRAPHS.add("chain", "mpidl.graphs.simple:Chain")
+GRAPHS.add("star", "mpidl.graphs.simple:Star")
+GRAPHS.add("complete", "mpidl.graphs.simple:Complete")
+GRAPHS.add("grid", "mpidl.graphs.lattices:Grid")
+GRAPHS.add("torus", "mpidl.graphs.lattices:Torus")
+GRAPHS.add("hypercube", "mpidl.graphs.lattices:Hypercube")
+GRAPHS.add("binary-tree", "mpidl.graphs.lattices:BinaryTree")
+GRAPHS.add("petersen", "mpidl.graphs.named:Petersen")
+GRAPHS.add("dyck", "mpidl.graphs.named:Dyck")
+GRAPHS.add("erdos-renyi", "mpidl.graphs.drawn:ErdosRenyi")
+GRAPHS.add("random-regular", "mpidl.graphs.drawn:RandomRegular")
+GRAPHS.add("small-world", "mpidl.graphs.drawn:SmallWorld")
+GRAPHS.add("file", "mpidl.graphs.file:File")
+GRAPHS.add("networkx", "mpidl.graphs.given:Networkx")
+GRAPHS.add("directed-ring", "mpidl.graphs.directed:DirectedRing")
+GRAPHS.add("exponential", "mpidl.graphs.directed:Exponential")
+GRAPHS.add("one-peer-exponential", "mpidl.graphs.directed:OnePeerExponential")
+GRAPHS.add("one-peer-matching", "mpidl.graphs.peers:OnePeerMatching")
+GRAPHS.add("base-k", "mpidl.graphs.base_k:BaseK")
+GRAPHS.add("alternating", "mpidl.graphs.combined:Alternating")
+GRAPHS.add("relabel", "mpidl.graphs.combined:Relabel")

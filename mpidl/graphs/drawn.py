@@ -1,0 +1,131 @@
+"""Undirected graphs drawn once from the seed: Erdős–Rényi, random regular, small world. They come out connected."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from mpidl.errors import ConfigError
+from mpidl.graphs.paths import connected
+from mpidl.graphs.weights import Neighbours, Undirected, undirected
+from mpidl.seeding import stream
+
+DRAWS = 100
+PASSES = 1000
+
+
+class Random(Undirected):
+    """Draws again, at most 100 times, until every agent can reach every other."""
+
+    seed: int | None = Field(None, ge=0, description="seed of the graph; null: the run's")
+    hint: ClassVar[str] = ""
+
+    @abstractmethod
+    def draw(self, agents: int, random: np.random.Generator) -> Neighbours | None:
+        """One graph, or None where this draw led nowhere."""
+
+    def edges(self, agents: int, seed: int) -> Iterable[tuple[int, int]]:
+        for attempt in range(DRAWS):
+            random = stream(seed if self.seed is None else self.seed, "graph", 0, attempt)
+            neighbours = self.draw(agents, random)
+            if neighbours is not None and connected(neighbours):
+                return ((i, j) for i, row in enumerate(neighbours) for j in row if i < j)
+        raise ConfigError(f"none of {DRAWS} draws connected the {agents} agents; {self.hint}", "graph")
+
+
+class ErdosRenyi(Random):
+    """Erdős–Rényi graph: each pair of agents is joined with probability p."""
+
+    p: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="probability of an edge; null: min(1, 2 ln N / N), twice where graphs get connected",
+    )
+    hint: ClassVar[str] = "raise p above ln(agents)/agents"
+
+    def draw(self, agents: int, random: np.random.Generator) -> Neighbours:
+        p = min(1.0, 2 * math.log(agents) / agents) if self.p is None else self.p
+        later = (np.flatnonzero(random.random(agents - i - 1) < p) + i + 1 for i in range(agents))
+        return undirected(agents, ((i, int(j)) for i, row in enumerate(later) for j in row))
+
+
+class RandomRegular(Random):
+    """Random regular graph: every agent has the same number of neighbours, chosen at random [Steger, Wormald 1999]."""
+
+    degree: int | None = Field(None, ge=1, description="neighbours of each agent; null: 4, or all in a smaller company")
+    hint: ClassVar[str] = "raise degree"
+
+    def edges(self, agents: int, seed: int) -> Iterable[tuple[int, int]]:
+        if self.degree is not None and (self.degree >= agents or self.degree * agents % 2):
+            raise ConfigError(
+                f"{agents} agents cannot have {self.degree} neighbours each; "
+                "the degree must be below the number of agents, and their product even",
+                "graph.degree",
+            )
+        return super().edges(agents, seed)
+
+    def draw(self, agents: int, random: np.random.Generator) -> Neighbours | None:
+        degree = min(4, agents - 1) if self.degree is None else self.degree
+        # A dense regular graph is what a sparse one leaves out.
+        sparse = degree <= (agents - 1) // 2
+        edges = _regular(agents, degree if sparse else agents - 1 - degree, random)
+        if edges is not None and not sparse:
+            edges = {(i, j) for i in range(agents) for j in range(i + 1, agents)} - edges
+        return None if edges is None else undirected(agents, edges)
+
+
+def _regular(agents: int, degree: int, random: np.random.Generator) -> set[tuple[int, int]] | None:
+    """Pairs off loose ends at random, keeps what makes new edges, and goes on with the rest until that is stuck."""
+    edges: set[tuple[int, int]] = set()
+    ends = np.repeat(np.arange(agents), degree)
+    for _ in range(PASSES):
+        if not len(ends):
+            return edges
+        random.shuffle(ends)
+        left = []
+        for i, j in np.sort(ends.reshape(-1, 2), axis=1).tolist():
+            if i != j and (i, j) not in edges:
+                edges.add((i, j))
+            else:
+                left += [i, j]
+        loose = sorted(set(left))
+        if left and all((i, j) in edges for n, i in enumerate(loose) for j in loose[n + 1 :]):
+            return None
+        ends = np.array(left, dtype=np.int64)
+    return None
+
+
+class SmallWorld(Random):
+    """Small world: a ring lattice of which each edge's far end is moved with probability p [Watts, Strogatz 1998]."""
+
+    degree: int = Field(
+        4,
+        ge=2,
+        multiple_of=2,
+        description="neighbours in the lattice, half on each side; all others in a smaller company",
+    )
+    p: float = Field(0.1, ge=0, le=1, description="probability that an edge is moved")
+    hint: ClassVar[str] = "raise degree or lower p"
+
+    def draw(self, agents: int, random: np.random.Generator) -> Neighbours:
+        hops = range(1, min(self.degree // 2, agents // 2) + 1)
+        lattice = undirected(agents, ((i, (i + hop) % agents) for hop in hops for i in range(agents)))
+        found = [set(row) for row in lattice]
+        for hop in hops:
+            for i in range(agents):
+                j = (i + hop) % agents
+                if random.random() >= self.p or j not in found[i] or len(found[i]) >= agents - 1:
+                    continue
+                free = [other for other in range(agents) if other != i and other not in found[i]]
+                moved = free[int(random.integers(len(free)))]
+                found[i].remove(j)
+                found[j].remove(i)
+                found[i].add(moved)
+                found[moved].add(i)
+        return tuple(tuple(sorted(row)) for row in found)

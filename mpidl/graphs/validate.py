@@ -1,0 +1,125 @@
+"""What an algorithm may ask of a graph before anyone trains: each fails with one sentence and the number at fault."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mpidl.errors import ConfigError
+from mpidl.graphs.base import TOLERANCE, Mixing, Topology
+from mpidl.graphs.paths import WINDOW, unconnected
+
+# Rounds looked at where each is drawn anew; what one draw satisfies, they all do by construction.
+SAMPLE = 8
+
+
+def _round(topology: Topology, t: int) -> str:
+    return "" if topology.period == 1 else f" in round {t}"
+
+
+def require_size(topology: Topology, agents: int) -> None:
+    """The graph is one of so many agents."""
+    if topology.agents != agents:
+        raise ConfigError(f"the graph has {topology.agents} agents, not {agents}", "graph")
+
+
+def require_connected(topology: Topology) -> None:
+    """Everyone's row reaches everyone else, over a period, or over the first 100 rounds of a graph drawn anew."""
+    pair = unconnected(topology)
+    if pair is None:
+        return
+    span = {1: "", None: f", in the first {WINDOW} rounds"}.get(
+        topology.period, f", in all {topology.period} rounds of its period"
+    )
+    raise ConfigError(
+        f"the graph is not connected: nothing from agent {pair[1]} ever reaches agent {pair[0]}{span}; add edges",
+        "graph",
+    )
+
+
+def require_averaging(topology: Topology) -> None:
+    """Repeated mixing makes all rows equal.
+
+    Connected graphs with positive weights do so; where some self-weight is not positive, the eigenvalues decide.
+    """
+    rounds = topology.rounds(SAMPLE)
+    if topology.period is None or all(
+        min(topology.at(t).self_weights) > 0 and all(w > 0 for row in topology.at(t).weights for w in row)
+        for t in rounds
+    ):
+        return
+    from mpidl.graphs.spectrum import period_product, second_modulus
+
+    modulus = second_modulus(period_product(topology))
+    if modulus >= 1 - TOLERANCE:
+        raise ConfigError(
+            f"mixing with these weights never averages: the second largest eigenvalue has the modulus {modulus:.6g}, "
+            "not below 1; make the self-weights larger (weights: lazy)",
+            "graph.weights",
+        )
+
+
+def require_doubly_stochastic(topology: Topology, needed_by: str = "gossip") -> None:
+    """Rows and columns of every W sum to 1, so that mixing keeps the mean and leaves equal rows alone."""
+    cure = f"{needed_by} needs rows and columns that sum to 1: choose weights: metropolis, or an algorithm such as sgp"
+    _require_sums(topology, ("row", "column"), f"not doubly stochastic; {cure}")
+
+
+def require_column_stochastic(topology: Topology, needed_by: str = "push") -> None:
+    """Columns of every W sum to 1, so that mixing keeps the sum."""
+    cure = f"{needed_by} needs columns that sum to 1: choose weights: out-degree"
+    _require_sums(topology, ("column",), f"not column stochastic; {cure}")
+
+
+def _require_sums(topology: Topology, sides: tuple[str, ...], verdict: str) -> None:
+    for t in topology.rounds(SAMPLE):
+        mixing = topology.at(t)
+        for side in sides:
+            sums = mixing.row_sums if side == "row" else mixing.column_sums
+            # A NaN is the worst of all.
+            off = np.where(np.isnan(sums), np.inf, np.abs(sums - 1))
+            if off.max() > TOLERANCE:
+                agent = int(off.argmax())
+                raise ConfigError(
+                    f"the weights in {side} {agent} sum to {sums[agent]:.12g}{_round(topology, t)}, so the graph is "
+                    f"{verdict}",
+                    "graph.weights",
+                )
+
+
+def require_symmetric(topology: Topology, needed_by: str = "this algorithm") -> None:
+    """w_ij = w_ji in every round."""
+    for t in topology.rounds(SAMPLE):
+        mixing = topology.at(t)
+        if not mixing.symmetric:
+            _, i, j = mixing.transposed_gap
+            there, back = (_weight(mixing, i, j), _weight(mixing, j, i))
+            raise ConfigError(
+                f"{needed_by} needs symmetric weights, but agent {i} weighs agent {j} by {there:.6g} and agent "
+                f"{j} weighs agent {i} by {back:.6g}{_round(topology, t)}; choose an undirected graph",
+                "graph",
+            )
+
+
+def _weight(mixing: Mixing, i: int, j: int) -> float:
+    return dict(zip(mixing.neighbours[i], mixing.weights[i], strict=True)).get(j, 0.0)
+
+
+def require_static(topology: Topology, needed_by: str = "this algorithm") -> None:
+    """The same W in every round."""
+    if topology.period != 1:
+        how = "is drawn anew every round" if topology.period is None else f"repeats only every {topology.period} rounds"
+        raise ConfigError(f"{needed_by} needs a graph that stays the same, and this one {how}", "graph")
+
+
+def require_tree(topology: Topology, needed_by: str = "this algorithm") -> None:
+    """Static, undirected and connected, with one edge less than agents."""
+    require_static(topology, needed_by)
+    require_connected(topology)
+    mixing = topology.at(0)
+    if topology.directed or mixing.messages != 2 * (topology.agents - 1):
+        what = "a directed graph" if topology.directed else f"one with {mixing.messages // 2} edges"
+        raise ConfigError(
+            f"{needed_by} needs a tree, {topology.agents - 1} undirected edges among {topology.agents} agents, "
+            f"not {what}; choose chain or binary-tree",
+            "graph",
+        )
