@@ -1,0 +1,102 @@
+"""Where an agent starts: weights drawn from the run's seed, or read from a file."""
+
+from __future__ import annotations
+
+import difflib
+
+import torch
+from torch import Tensor, nn
+
+from mpidl.errors import ConfigError
+from mpidl.models.base import Model
+from mpidl.seeding import torch_seed
+
+_KEY = "model.init"
+
+
+def initial_module(
+    model: Model,
+    example_shape: tuple[int, ...],
+    outputs: int,
+    seed: int,
+    agent: int = 0,
+    dtype: torch.dtype | None = None,
+) -> nn.Module:
+    """The module with which this agent starts, the same for every agent unless `init: per-agent`.
+
+    Weights are drawn on the CPU in torch's default precision and then cast, so that float64 starts where float32 does.
+    The state of torch's generators is left as it was.
+    """
+    drawn_for = agent if model.init == "per-agent" else 0
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(torch_seed(seed, "initial", drawn_for))
+        module = model.build(tuple(example_shape), outputs)
+    if dtype is not None:
+        module.to(dtype)
+    if model.initial_file is not None:
+        load(module, model.initial_file)
+    return module
+
+
+def load(module: nn.Module, path: str) -> None:
+    """Copy a state_dict that torch.save wrote into the module's own memory; names and shapes must be the module's."""
+    found = _read(path)
+    wanted = module.state_dict()
+    _check_names(found, wanted, path)
+    for name, target in wanted.items():
+        _check_value(name, found[name], target, path)
+    # The tensors of a state_dict share the module's memory, so re-pointed parameters are written where they now live.
+    for name, target in wanted.items():
+        target.copy_(found[name])
+    for name, target in wanted.items():
+        if not torch.equal(target, found[name].to(target)):
+            raise ConfigError(
+                f"{path!r} gives {name!r} values of its own, but in this model it shares them with another tensor; "
+                "build the model without sharing (for gpt: tied: false)",
+                _KEY,
+            )
+
+
+def _read(path: str) -> dict[str, Tensor]:
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ConfigError(f"cannot read the initial weights {path!r}: {error.strerror or error}", _KEY) from error
+    except Exception as error:
+        # A damaged or foreign file may fail anywhere inside torch's reader; nothing in it is run.
+        raise ConfigError(
+            f"{path!r} is not a state_dict written by torch.save(module.state_dict(), …) ({type(error).__name__})", _KEY
+        ) from error
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ConfigError(
+            f"{path!r} holds something else than a state_dict; write it with torch.save(module.state_dict(), …)", _KEY
+        )
+    return found
+
+
+def _check_names(found: dict[str, Tensor], wanted: dict[str, Tensor], path: str) -> None:
+    surplus = [name for name in found if name not in wanted]
+    for name in wanted:
+        if name not in found:
+            raise ConfigError(f"{path!r} has no {name!r}, which the model needs{_nearest(name, surplus)}", _KEY)
+    for name in surplus:
+        raise ConfigError(f"{path!r} has {name!r}, which the model lacks{_nearest(name, list(wanted))}", _KEY)
+
+
+def _nearest(name: str, candidates: list[str]) -> str:
+    close = difflib.get_close_matches(str(name), map(str, candidates), n=1, cutoff=0.5)
+    return f" (nearest: {close[0]!r})" if close else ""
+
+
+def _check_value(name: str, value: Tensor, target: Tensor, path: str) -> None:
+    if value.shape != target.shape:
+        raise ConfigError(
+            f"{name!r} has the shape {tuple(value.shape)} in {path!r} and {tuple(target.shape)} in the model; "
+            "give the model the settings and the data that the file was written with",
+            _KEY,
+        )
+    if value.is_floating_point() != target.is_floating_point() or value.is_complex():
+        raise ConfigError(f"{name!r} is {value.dtype} in {path!r}, and {target.dtype} in the model", _KEY)
+    if not torch.isfinite(value).all():
+        raise ConfigError(f"{name!r} in {path!r} holds values that are not finite; take an earlier file", _KEY)

@@ -1,0 +1,1 @@
+"""The torch modules that models build; imported only when one is built."""

@@ -1,0 +1,60 @@
+"""Every model on a CUDA device: what it computes there is what it computes on the CPU."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mpidl.models.curvature import second_derivatives
+from mpidl.models.losses import per_example_loss
+from tests.models.cases import batch, built, every_case, task_of
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+def row_gradient(module: nn.Module, task: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The gradient, written by backward into a row that the module's parameters were pointed to."""
+    parameters = list(module.parameters())
+    row = nn.utils.parameters_to_vector(parameters).detach().clone()
+    gradient = torch.zeros_like(row)
+    begin = 0
+    for parameter in parameters:
+        place = slice(begin, begin + parameter.numel())
+        parameter.data = row[place].view(parameter.shape)
+        parameter.grad = gradient[place].view(parameter.shape)
+        begin = place.stop
+    per_example_loss(task)(module, x, y).mean().backward()
+    return gradient
+
+
+@every_case
+def test_gradients_into_rows_equal_the_cpus(settings: dict[str, Any], shape: tuple[int, ...]) -> None:
+    module = built(settings, shape).eval()
+    x, y = batch(shape)
+    expected = row_gradient(module, task_of(shape), x, y)
+    with warnings.catch_warnings():
+        # A recurrent network whose weights are not contiguous would be compacted, with a warning, at every call.
+        warnings.simplefilter("error")
+        found = row_gradient(module.cuda(), task_of(shape), x.cuda(), y.cuda())
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-8, atol=1e-10)
+
+
+@every_case
+def test_second_derivatives_exist_there(settings: dict[str, Any], shape: tuple[int, ...]) -> None:
+    module = built(settings, shape, torch.float32).cuda()
+    x, y = (part.cuda() for part in batch(shape, dtype=torch.float32))
+    parameters = list(module.parameters())
+    with second_derivatives():
+        loss = per_example_loss(task_of(shape))(module, x, y).mean()
+    gradients = torch.autograd.grad(loss, parameters, create_graph=True)
+    products = torch.autograd.grad(
+        sum(gradient.sum() for gradient in gradients), parameters, allow_unused=True, materialize_grads=True
+    )
+    assert all(product.isfinite().all() for product in products)
