@@ -1,0 +1,95 @@
+"""What a run will need, told before it starts: memory of a rank and bytes of a round, by a rehearsal without memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from mpidl.algorithms.base import Surroundings
+from mpidl.algorithms.decentralized.base import Decentralized
+from mpidl.comm.placement import Placement
+from mpidl.experiment.schema import Config, build_topology
+from mpidl.parameters import RowModule
+from mpidl.state import State
+from mpidl.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Needs of a run: `row_bytes` for one model, `state_bytes` for all rows of the fullest rank, bytes of a round."""
+
+    ranks: int
+    agents: int
+    parameters: int
+    row_bytes: int
+    state_bytes: int
+    round_bytes: float
+
+    def text(self) -> str:
+        """The needs in a few lines."""
+        return "\n".join(
+            [
+                f"agents on ranks     {self.agents} on {self.ranks}",
+                f"parameters          {self.parameters:,}",
+                f"rows on a rank      {_size(self.state_bytes)}, plus activations and data",
+                f"sent in a round     {_size(self.round_bytes)} by all agents together",
+            ]
+        )
+
+
+class _NoExchange:
+    """Memory of an exchange, without the exchange."""
+
+    def __init__(self, state: State) -> None:
+        shape = (len(state.agents), state.parameters)
+        # One of the two blocks is declared by the algorithm, as the state that lives in it.
+        self.blocks = (torch.empty(shape, dtype=state.dtype, device=state.device), state.scratch(*shape))
+
+
+def plan(config: Config, ranks: int) -> Plan:
+    """The needs of this configuration on so many ranks."""
+    agents = ranks if config.agents == "auto" else config.agents
+    placement = Placement.contiguous(agents, ranks)
+    dataset = config.data.load()
+    dtype = Precision.named(config.train.precision).rows
+    with torch.device("meta"):
+        rows = RowModule(config.model.build(dataset.example_shape, dataset.outputs).to(dtype=dtype))
+    state = State(placement.of_rank(0), agents, rows.size, dtype, "meta")
+    state.buffers("float buffers", rows.float_buffers, dtype)
+    state.buffers("integer buffers", rows.integer_buffers, torch.int64)
+    config.method(
+        config.algorithm,
+        Surroundings(
+            agents=placement.of_rank(0),
+            owners=placement.owners,
+            sizes=(1,) * agents,
+            state=state,
+            oracle=None,
+            exchange=lambda name: _NoExchange(state),
+            reduction=None,
+            measuring=None,
+            factor=lambda t: 1.0,
+            initial=rows.flatten().expand(len(placement.of_rank(0)), -1),
+            count_bytes=None,
+        ),
+    )
+    row_bytes = rows.size * dtype.itemsize
+    wire_bytes, edges = row_bytes, 0.0
+    if issubclass(config.method, Decentralized):
+        topology = build_topology(config, agents)
+        phases = topology.rounds(limit=100)
+        edges = sum(topology.at(t).messages for t in phases) / len(phases)
+        if config.gossip is not None and config.gossip.wire is not None:
+            wire_bytes = rows.size * getattr(torch, config.gossip.wire).itemsize
+    sent = config.method.rows_sent(agents, edges) * wire_bytes
+    return Plan(ranks, agents, rows.size, row_bytes, state.bytes(), sent)
+
+
+def _size(count: float) -> str:
+    """A number of bytes for people: `4.2 MB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -1,0 +1,65 @@
+"""What each rank of `mpidl run` does: start MPI, compose the run, train, write the run file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mpidl.comm import startup
+from mpidl.comm.failures import guard
+from mpidl.experiment.compose import Run, compose
+from mpidl.experiment.schema import Config
+from mpidl.results import provenance
+from mpidl.results.run_file import RunFile
+from mpidl.training.progress import make_progress
+from mpidl.training.record import FileWriter
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+
+def main(config: Config, output: Path, overwrite: bool = False) -> None:
+    """A whole run, as one rank of it."""
+    comm = startup.start(config.train.device, config.train.threads)
+    with guard(comm):
+        train(config, comm, output, overwrite)
+
+
+def train(config: Config, comm: MPI.Intracomm, output: Path, overwrite: bool = False) -> None:
+    """Compose and train; rank 0 speaks and writes."""
+    run = compose(config, comm)
+    hooks, run_file = run.training.hooks, None
+    if comm.rank == 0:
+        print(run.world.table(), file=sys.stderr, flush=True)
+        run_file = create_run_file(run, output, overwrite)
+        hooks.append(make_progress())
+    # All ranks wait for the file, so that none has trained when it cannot be made.
+    comm.Barrier()
+    hooks.append(FileWriter(run_file, run.meters))
+    run.training.run()
+    run.close()
+    if comm.rank == 0:
+        print(f"results in {output}", file=sys.stderr, flush=True)
+
+
+def create_run_file(run: Run, output: Path, overwrite: bool) -> RunFile:
+    """The run file with everything that is known before training."""
+    config, world = run.config, run.world
+    facts = provenance.gather(hosts=world.hosts, gpus=world.devices, mpi_library=startup.library())
+    return RunFile.create(output, config.model_dump(mode="json"), facts, _graph(run), world.agents, overwrite=overwrite)
+
+
+def _graph(run: Run) -> dict[str, object] | None:
+    """The mixing matrix of the first round, as lists of edges."""
+    if run.topology is None:
+        return None
+    mixing = run.topology.at(0)
+    receivers, senders, weights = mixing.entries
+    return {
+        "name": run.config.graph.name,
+        "edges": list(zip(senders.tolist(), receivers.tolist(), strict=True)),
+        "weights": weights.tolist(),
+        "self_weights": list(mixing.self_weights),
+        "period": run.topology.period or 0,
+    }

@@ -1,0 +1,152 @@
+"""The whole configuration, assembled from the registries; no key of any part stands here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+from mpidl import config as reading
+from mpidl.algorithms import ALGORITHMS
+from mpidl.algorithms.base import Algorithm
+from mpidl.algorithms.decentralized.base import Decentralized
+from mpidl.comm.gossip import GossipSettings
+from mpidl.comm.placement import Placement
+from mpidl.config import Duration, Rounds
+from mpidl.data import DATA
+from mpidl.errors import ConfigError, choices_sentence
+from mpidl.graphs import GRAPHS
+from mpidl.graphs import validate as graph_checks
+from mpidl.graphs.base import Topology
+from mpidl.models import LOSSES, MODELS
+from mpidl.results.run_file import check_output
+from mpidl.training import SCHEDULES
+from mpidl.training.schedule import Constant
+
+
+class Section(BaseModel):
+    """A section of the configuration: typed, complete, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TrainSettings(Section):
+    """How long, in what precision and on what."""
+
+    rounds: PositiveInt | None = Field(None, description="length of the run in rounds; or give epochs")
+    epochs: float | None = Field(None, gt=0, description="length of the run in epochs; or give rounds")
+    precision: Literal["float32", "float64", "bfloat16", "float16"] = Field(
+        "float32", description="of rows and networks; the 16-bit ones keep rows in float32 and autocast the network"
+    )
+    loss_scale: float = Field(1024.0, gt=0, description="power of two by which float16 multiplies the loss")
+    tf32: bool = Field(False, description="let a GPU round float32 products to TF32")
+    compile: bool = Field(False, description="compile the network with torch.compile; needs a C++ compiler")
+    batched: bool = Field(
+        False, description="evaluate the gradients of a rank's agents at once; numbers then depend on the placement"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    deterministic: bool = Field(
+        True, description="sums over agents in a fixed order, and torch's deterministic kernels"
+    )
+    threads: PositiveInt | Literal["auto"] = Field(
+        1, description="torch's threads a rank; 'auto' gives up equal bits on any number of ranks"
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.rounds is None) == (self.epochs is None):
+            raise ConfigError("give exactly one of 'rounds' and 'epochs'")
+        if math.frexp(self.loss_scale)[0] != 0.5:
+            raise ConfigError(f"{self.loss_scale:g} is not a power of two", "loss_scale")
+        if self.batched and self.compile:
+            raise ConfigError("a compiled network cannot be batched; choose one of 'compile' and 'batched'")
+        return self
+
+
+class EvaluateSettings(Section):
+    """What is measured, and how often."""
+
+    every: Rounds = Field(
+        Duration(amount=1, unit="epochs"), description="how often; also before the first round and after the last"
+    )
+    models: tuple[str, ...] | None = Field(None, description="which of the algorithm's models; all of them by default")
+    buffers: Literal["average", "reestimate"] = Field(
+        "average", description="BatchNorm statistics of averaged models: the agents' average, or from training data"
+    )
+
+
+class Config(Section):
+    """A run."""
+
+    name: str = Field("run", min_length=1, pattern=r"^[^/\\]+$", description="of the run, and of its file")
+    seed: int = Field(0, ge=0, description="of every random stream")
+    agents: PositiveInt | Literal["auto"] = Field("auto", description="learners; auto: one a rank")
+    model: MODELS.field() = Field(description="the network")
+    loss: LOSSES.field() | None = Field(None, description="the loss of an example; by the data set's task if not given")
+    data: DATA.field() = Field(description="the data set and how it is split over agents")
+    algorithm: ALGORITHMS.field() = Field(description="the method")
+    graph: GRAPHS.field() | None = Field(None, description="who talks with whom (decentralized methods)")
+    gossip: GossipSettings | None = Field(None, description="how neighbours exchange (decentralized methods)")
+    schedule: SCHEDULES.field() = Field(Constant(name="constant"), description="of the learning rate")
+    train: TrainSettings
+    evaluate: EvaluateSettings = EvaluateSettings()
+
+    @model_validator(mode="after")
+    def _fits_the_algorithm(self) -> Self:
+        method = self.method
+        if issubclass(method, Decentralized):
+            if self.graph is None:
+                raise ConfigError(f"is missing; {self.algorithm.name} needs one, as in 'graph: ring'", "graph")
+        else:
+            for key in ("graph", "gossip"):
+                if getattr(self, key) is not None:
+                    raise ConfigError(f"{self.algorithm.name} reduces over all agents and has no {key}; remove it", key)
+            if self.model.init == "per-agent":
+                raise ConfigError(f"{self.algorithm.name} has one model, no agent starts apart", "model.init")
+        for name in self.evaluate.models or ():
+            if name not in method.models:
+                raise ConfigError(choices_sentence(name, method.models), "evaluate.models")
+        return self
+
+    @property
+    def method(self) -> type[Algorithm]:
+        """The class of the algorithm."""
+        return ALGORITHMS.find(self.algorithm.name)
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """The configuration in a YAML file, with `key=value` overrides; its name is the file's unless it says otherwise."""
+    keys = {"name": Path(path).stem} | reading.read(path)
+    return reading.validate(Config, reading.expand(reading.override(keys, overrides)))
+
+
+def output_path(config: Config, output: str | Path | None = None) -> Path:
+    """Where the run file goes."""
+    return Path(output) if output else Path("runs") / f"{config.name}-s{config.seed}.h5"
+
+
+_CHECKS = {
+    "connected": graph_checks.require_connected,
+    "averaging": graph_checks.require_averaging,
+    "doubly stochastic": graph_checks.require_doubly_stochastic,
+}
+
+
+def check(config: Config, ranks: int, output: Path, overwrite: bool = False) -> None:
+    """Refuses what can be seen before MPI starts: too many ranks, a graph that does not fit, an output in the way."""
+    agents = ranks if config.agents == "auto" else config.agents
+    Placement.contiguous(agents, ranks)
+    if config.graph is not None:
+        build_topology(config, agents)
+    check_output(output, overwrite)
+
+
+def build_topology(config: Config, agents: int) -> Topology:
+    """The graph of a decentralized run, refused where the algorithm's theory does not hold on it."""
+    topology = config.graph.build(agents, config.seed)
+    for need in config.method.needs:
+        _CHECKS[need](topology)
+    return topology

@@ -1,0 +1,88 @@
+"""The loop: rounds of one algorithm, with everything else hooked in."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mpidl.errors import DivergenceError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mpidl.algorithms.base import Algorithm
+    from mpidl.comm.world import World
+
+
+Record = dict[str, "float | np.ndarray"]
+"""Measurements at one moment by metric: a number for the run, or one for each agent."""
+
+
+class Hook:
+    """What can be hooked into the loop. Hooks run in their order, on every rank, and may communicate."""
+
+    def start(self, training: Training) -> None:
+        """Before the first round."""
+
+    def before_round(self, training: Training, t: int) -> None:
+        """Before round t, counted from 0."""
+
+    def after_round(self, training: Training, done: int) -> None:
+        """After a round; `done` are done now."""
+
+    def recorded(self, training: Training, record: Record) -> None:
+        """After a record of measurements was made; it is complete on rank 0 and partial elsewhere."""
+
+    def finish(self, training: Training, status: str) -> None:
+        """At the end, in order: "finished", or "diverged"."""
+
+
+@dataclass
+class Training:
+    """A run that is ready to go: `rounds` rounds of the algorithm, `rounds_per_epoch` of them an epoch."""
+
+    world: World
+    algorithm: Algorithm
+    rounds: int
+    rounds_per_epoch: int
+    hooks: list[Hook]
+    done: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    def run(self) -> None:
+        """All rounds that are left."""
+        self.started = time.perf_counter()
+        for hook in self.hooks:
+            hook.start(self)
+        try:
+            while self.done < self.rounds:
+                self.step()
+        except DivergenceError:
+            # All ranks have agreed on it, so that what was recorded can be closed in good order.
+            self._finish("diverged")
+            raise
+        self._finish("finished")
+
+    def step(self) -> None:
+        """One round, with all that is hooked to it."""
+        for hook in self.hooks:
+            hook.before_round(self, self.done)
+        self.algorithm.run_round(self.done)
+        self.done += 1
+        for hook in self.hooks:
+            hook.after_round(self, self.done)
+
+    def record(self, record: Record) -> None:
+        """Tell all hooks what was measured."""
+        for hook in self.hooks:
+            hook.recorded(self, record)
+
+    def _finish(self, status: str) -> None:
+        for hook in self.hooks:
+            hook.finish(self, status)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds since the start of training on this rank."""
+        return time.perf_counter() - self.started

@@ -1,0 +1,69 @@
+"""Telling a person how a run is going: a bar on a terminal, elsewhere a line for each record."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from mpidl.training.loop import Hook, Record, Training
+
+_SHOWN = ("train_loss", "test_accuracy_", "test_loss_", "consensus_distance")
+
+
+class ProgressLines(Hook):
+    """One line for each record, at most one a second."""
+
+    def __init__(self) -> None:
+        self._last = float("-inf")
+
+    def recorded(self, training: Training, record: Record) -> None:
+        if record["seconds"] - self._last >= 1 or training.done in (0, training.rounds):
+            self._last = record["seconds"]
+            print(f"round {training.done}/{training.rounds}  {summary(record)}", file=sys.stderr, flush=True)
+
+
+class ProgressBar(Hook):
+    """A bar beneath the records. Ranks write into a pipe, so the launcher says how wide the terminal is."""
+
+    def __init__(self, columns: int) -> None:
+        console = Console(file=sys.stderr, force_terminal=True, width=columns)
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._record = ""
+
+    def start(self, training: Training) -> None:
+        self._task = self._progress.add_task("round", total=training.rounds, completed=training.done)
+        self._progress.start()
+
+    def after_round(self, training: Training, done: int) -> None:
+        self._progress.update(self._task, completed=done)
+
+    def recorded(self, training: Training, record: Record) -> None:
+        self._progress.console.print(f"round {training.done}  {summary(record)}", highlight=False)
+
+    def finish(self, training: Training, status: str) -> None:
+        self._progress.stop()
+
+
+def make_progress() -> Hook:
+    """A bar where the launcher found a terminal, else lines."""
+    columns = os.environ.get("MPIDL_TERMINAL", "")
+    return ProgressBar(int(columns)) if columns.isdigit() else ProgressLines()
+
+
+def summary(record: Record) -> str:
+    """The most telling numbers of a record in a line."""
+    shown = [f"epoch {record['epoch']:.4g}"]
+    for name, value in record.items():
+        if name.startswith(_SHOWN) and not name.endswith("_local") and value == value:
+            shown.append(f"{name} {value:.4g}")
+    return "  ".join([*shown, f"{record['seconds']:.1f} s"])

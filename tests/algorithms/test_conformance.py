@@ -1,0 +1,175 @@
+"""What must hold for every algorithm. A new one enters by being registered: nothing here knows any by name."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mpidl.algorithms import ALGORITHMS
+from mpidl.algorithms.decentralized.base import Decentralized
+from tests.algorithms.problems import VARIANTS, configuration, label, run
+from tests.ranks import on_ranks
+
+every_variant = pytest.mark.parametrize("settings", VARIANTS, ids=label)
+
+
+def sub_communicators(comm: Any, sizes: tuple[int, ...]) -> Any:
+    """For each size in turn, a communicator of the first so many ranks; None on the others."""
+    from mpi4py import MPI
+
+    for size in sizes:
+        part = comm.Split(0 if comm.rank < size else MPI.UNDEFINED, comm.rank)
+        yield size, None if part == MPI.COMM_NULL else part
+        if part != MPI.COMM_NULL:
+            part.Free()
+
+
+def assert_same(first: Any, other: Any, what: str) -> None:
+    """Both outcomes hold the same bits."""
+    assert np.array_equal(first.rows, other.rows), f"parameters differ: {what}"
+    assert len(first.records) == len(other.records)
+    for one, two in zip(first.records, other.records, strict=True):
+        assert one.keys() == two.keys()
+        for key in one:
+            assert np.array_equal(one[key], two[key], equal_nan=True), f"{key} of round {one['round']} differs: {what}"
+
+
+@every_variant
+@on_ranks(4)
+def test_the_number_of_ranks_does_not_change_a_bit(settings, comm):
+    outcomes = {
+        size: run(configuration(settings), part) for size, part in sub_communicators(comm, (1, 2, 3, 4)) if part
+    }
+    for size, outcome in outcomes.items():
+        assert_same(outcomes[max(outcomes)], outcome, f"{size} ranks against {max(outcomes)}")
+    # Ranks that took no part in the smaller runs compare with rank 0, which did in all.
+    assert_same(comm.bcast(outcomes[4]), outcomes[4], "rank 0 against this one")
+
+
+@every_variant
+@on_ranks(4)
+def test_resuming_on_another_number_of_ranks_is_exact(settings, comm):
+    config = configuration(settings)
+    whole = run(config, comm)
+    for before, after in ((4, 2), (2, 3), (1, 1)):
+        saved = None
+        for _, part in sub_communicators(comm, (before,)):
+            saved = _train_seven_rounds(config, part) if part else None
+        saved = comm.bcast(saved)
+        for _, part in sub_communicators(comm, (after,)):
+            if part:
+                resumed = run(config, part, before=functools.partial(_resume, saved=saved))
+                assert np.array_equal(resumed.rows, whole.rows), f"{before} → {after} ranks"
+                assert_records_continue(whole.records, resumed.records)
+
+
+Saved = dict[str, list[tuple[tuple[int, ...], Any]]]
+
+
+def _train_seven_rounds(config: Any, comm: Any) -> Saved:
+    """The whole declared state after seven rounds, by name the ids and values that each rank held."""
+    from mpidl.experiment.compose import compose
+
+    composed = compose(config, comm)
+    # The schedule still sees the whole run; only the loop ends early.
+    composed.training.rounds = 7
+    composed.training.run()
+    mine = {declared.name: (ids, values.clone()) for declared, ids, values in composed.state.items()}
+    saved = {name: comm.allgather(part) for name, part in mine.items()}
+    composed.close()
+    return saved
+
+
+def _resume(composed: Any, saved: Saved) -> None:
+    for name, parts in saved.items():
+        for ids, values in parts:
+            composed.state.load(name, ids, values)
+    composed.training.done = 7
+
+
+def assert_records_continue(whole: list[dict[str, Any]], resumed: list[dict[str, Any]]) -> None:
+    """Models measured after a resume are those of the undisturbed run."""
+    later = {record["round"]: record for record in whole}
+    for record in resumed:
+        for key, value in record.items():
+            if key.startswith(("test_", "consensus_distance", "lr", "epoch")):
+                assert np.array_equal(value, later[record["round"]][key]), key
+
+
+@every_variant
+@on_ranks(2)
+def test_identical_agents_do_what_one_alone_does(settings, comm):
+    sections = {"problem": "copies", "data": {"batch": "full"}}
+    many = run(configuration(settings, agents=6, **sections), comm)
+    for _, part in sub_communicators(comm, (1,)):
+        if part:
+            alone = run(configuration(settings, agents=1, **sections), part)
+            assert np.abs(many.rows - alone.rows).max() <= 1e-12
+
+
+@every_variant
+@on_ranks(1)
+def test_one_agent_is_plain_sgd(settings, comm):
+    import torch
+
+    from mpidl.experiment.compose import compose
+
+    if not ALGORITHMS.find(settings["name"]).plain_alone:
+        pytest.skip("its own closed form is tested elsewhere")
+    config = configuration(settings, agents=1)
+    # A second composition of the same configuration provides the network, its start and the batches.
+    composed = compose(config, comm)
+    oracle = composed.training.algorithm._oracle
+    module, batches = oracle._rows.module, oracle._batches
+    start = composed.training.algorithm.model(composed.training.algorithm.models[-1]).reshape(-1).clone()
+    oracle._rows.point(start)
+    parameters = list(module.parameters())
+    momentum, nesterov = settings.get("momentum", 0.0), settings.get("nesterov", False)
+    optimizer = torch.optim.SGD(
+        parameters, settings["lr"], momentum=momentum, nesterov=nesterov, weight_decay=settings["weight_decay"]
+    )
+    for step in range(config.train.rounds):
+        x, y = batches.batch(0, step)
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(module(x), y).backward()
+        if "clip_norm" in settings:
+            torch.nn.utils.clip_grad_norm_(parameters, settings["clip_norm"])
+        optimizer.step()
+    expected = torch.cat([value.detach().reshape(-1) for value in parameters]).numpy()
+    composed.close()
+    # torch divides by the norm + 1e-6 when it clips.
+    tolerance = 1e-12 if "clip_norm" not in settings else 1e-6
+    assert np.abs(run(config, comm).rows[0] - expected).max() <= tolerance
+
+
+@every_variant
+@on_ranks(1, 2, 4)
+def test_bytes_are_those_of_the_formula(settings, comm):
+    agents, rounds = 4, 12
+    config = configuration(settings, agents=agents)
+    outcome = run(config, comm)
+    method = ALGORITHMS.find(settings["name"])
+    row = outcome.rows.shape[1] * 8
+    # A ring of four has eight directed edges.
+    assert outcome.bytes_sent == method.rows_sent(agents, 8) * row * rounds
+    if comm.size == agents:
+        if issubclass(method, Decentralized):
+            headers = outcome.bytes_mpi - outcome.bytes_sent
+            assert 0 <= headers <= rounds * 8 * 128
+        else:
+            # Few parameters: each rank hands its row to MPI once, for all to gather.
+            assert outcome.bytes_mpi == rounds * agents * row
+
+
+@pytest.mark.parametrize("name", list(ALGORITHMS))
+@on_ranks(2)
+def test_training_is_recorded_and_learns(name, comm):
+    outcome = run(configuration({"name": name}), comm)
+    for record in outcome.records:
+        for key, value in record.items():
+            if record["round"] or key not in ("train_loss", "gradient_norm"):
+                assert np.isfinite(value).all(), key
+    assert outcome.records[-1]["train_loss"] < outcome.records[1]["train_loss"]
