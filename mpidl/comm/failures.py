@@ -1,0 +1,174 @@
+"""How a run ends when a rank fails: within seconds, on all ranks, with one line and an exit code.
+
+A rank that fails tells the others and waits a moment for what they have to tell. Of those that had heard of no other
+failure when theirs came, the lowest speaks: what fails because another rank has gone stays silent, and an error that
+all ranks find is reported once. Then it aborts MPI: ranks that are waiting for a message cannot be told to stop.
+
+mpirun adds lines of its own after ours. So where `mpidl run` has started it, the environment names a file in a folder
+of the launching host; the speaker leaves its line there if it can, and `mpidl run` prints it when mpirun has ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from mpidl.comm import launcher_environment
+from mpidl.errors import MpidlError
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+FAILURE_FILE = "MPIDL_FAILURE_FILE"
+DEBUG = "MPIDL_DEBUG"
+# How long failing ranks wait for each other: an error that all find reaches them at slightly different times.
+GRACE_SECONDS = 1.0
+# How long a rank looks for failures that came before its own: a message is not there at the first look.
+LOOK_SECONDS = 0.05
+# Time for mpirun to pass on what was printed: an abort can overtake it.
+FLUSH_SECONDS = 0.2
+# The largest that every MPI has. Everything else of mpidl goes over communicators of its own, not over the caller's.
+NOTICE_TAG = 32767
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What one rank has to say; `first` unless it had heard of another failure before its own."""
+
+    rank: int
+    host: str
+    sentence: str
+    exit_code: int
+    first: bool = True
+
+
+@contextmanager
+def guard(comm: MPI.Intracomm | None = None) -> Iterator[None]:
+    """Around all that a rank does, even before MPI starts: an error inside ends all ranks, with one line for all.
+
+    `comm`: the ranks that run together, if they are not all there are. SystemExit passes through: it is for endings
+    that all ranks have agreed upon.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        _end(error, comm)
+
+
+def describe(error: BaseException) -> tuple[str, int]:
+    """The error as one line, and the exit code for it."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MpidlError):
+        return text, error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", 130
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if type(error).__module__.startswith("mpi4py"):
+        return f"MPI failed: {what}", 5
+    return f"internal error: {what} ({DEBUG}=1 shows where)", 1
+
+
+def read(path: str | Path) -> tuple[str, int] | None:
+    """The line and the exit code that a failed run has left in its failure file, if it has left any."""
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return found["line"], found["exit_code"]
+
+
+def _end(error: BaseException, comm: MPI.Intracomm | None) -> NoReturn:
+    sentence, exit_code = describe(error)
+    place = launcher_environment.find(os.environ)
+    world = comm if comm is not None and comm.size > 1 else _all_ranks(place)
+    if world is None:
+        # Processes that a launcher started, but that MPI did not join, all fail alike: one speaks.
+        if place.rank == 0:
+            _speak(error, sentence, exit_code)
+        raise SystemExit(exit_code)
+
+    from mpi4py import MPI
+
+    mine = Failure(world.rank, socket.gethostname(), sentence, exit_code)
+    try:
+        failures = _exchange(world, mine)
+    except MPI.Exception:
+        # MPI itself is broken; this rank can only speak for itself.
+        failures = [mine]
+    speaker = min((failure for failure in failures if failure.first), key=lambda failure: failure.rank, default=mine)
+    if speaker.rank != world.rank:
+        # The speaker is about to end this rank, unless it has died.
+        time.sleep(GRACE_SECONDS + 10 * FLUSH_SECONDS)
+    alike = len(failures) == world.size and len({failure.sentence for failure in failures}) == 1
+    where = f"all {world.size} ranks" if alike else f"rank {world.rank} on {mine.host}"
+    _speak(error, f"{where}: {sentence}", exit_code)
+    time.sleep(FLUSH_SECONDS)
+    MPI.COMM_WORLD.Abort(exit_code)
+    raise SystemExit(exit_code)
+
+
+def _all_ranks(place: launcher_environment.Place) -> MPI.Intracomm | None:
+    """The communicator of all ranks, for which MPI is started if need be; None for a process alone."""
+    if place.launcher is None and "mpi4py.MPI" not in sys.modules:
+        return None
+
+    from mpi4py import MPI
+
+    if MPI.Is_finalized() or (place.launcher is None and not MPI.Is_initialized()):
+        return None
+    if not MPI.Is_initialized():
+        # Others of this launch may be failing in the same way: it takes MPI to find out who speaks.
+        MPI.Init_thread(MPI.THREAD_MULTIPLE)
+    return MPI.COMM_WORLD if MPI.COMM_WORLD.size > 1 else None
+
+
+def _exchange(world: MPI.Intracomm, mine: Failure) -> list[Failure]:
+    """The failures of all ranks that fail within the grace time, this one's first."""
+    from mpi4py import MPI
+
+    heard = _listen(world, world.size - 1, LOOK_SECONDS)
+    mine = replace(mine, first=not heard)
+    # Short enough to leave without being received: the other ranks may never look.
+    requests = [world.isend(asdict(mine), rank, NOTICE_TAG) for rank in range(world.size) if rank != world.rank]
+    heard += _listen(world, world.size - 1 - len(heard), GRACE_SECONDS)
+    MPI.Request.Testall(requests)
+    return [mine, *heard]
+
+
+def _listen(world: MPI.Intracomm, most: int, seconds: float) -> list[Failure]:
+    """The failures that others tell of within this time."""
+    deadline = time.monotonic() + seconds
+    heard: list[Failure] = []
+    while len(heard) < most and time.monotonic() < deadline:
+        if world.iprobe(tag=NOTICE_TAG):
+            heard.append(Failure(**world.recv(tag=NOTICE_TAG)))
+        else:
+            time.sleep(0.005)
+    return heard
+
+
+def _speak(error: BaseException, text: str, exit_code: int) -> None:
+    """Leaves the line to `mpidl run`, if that has started this rank from this host, or prints it here."""
+    line = f"mpidl: {text}"
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    path = os.environ.get(FAILURE_FILE)
+    if path is not None:
+        try:
+            with Path(path).open("x", encoding="utf-8") as file:
+                json.dump({"line": line, "exit_code": exit_code}, file)
+            return
+        except OSError:
+            # On another host there is no such folder; or another rank has spoken, and this one adds to it.
+            pass
+    sys.stdout.flush()
+    print(line, file=sys.stderr, flush=True)

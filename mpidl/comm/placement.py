@@ -1,0 +1,50 @@
+"""Which rank runs which agent. Plain numbers: no MPI here, so that a plan can be made before MPI starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from mpidl.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The rank of every agent. Agents of one rank need not be neighbours: those of a dead rank are dealt out anew."""
+
+    owners: tuple[int, ...]
+    ranks: int
+
+    def __post_init__(self) -> None:
+        if any(not 0 <= owner < self.ranks for owner in self.owners):
+            raise ValueError(f"an owner in {self.owners} is not one of {self.ranks} ranks")
+
+    @classmethod
+    def contiguous(cls, agents: int, ranks: int) -> Placement:
+        """Agents in order over the ranks, in shares that differ by at most one, the larger ones first."""
+        if agents < ranks:
+            raise ConfigError(
+                f"{agents} agents cannot fill {ranks} ranks, each of which runs at least one; start {agents} or fewer",
+                "agents",
+            )
+        share, larger = divmod(agents, ranks)
+        return cls(tuple(rank for rank in range(ranks) for _ in range(share + (rank < larger))), ranks)
+
+    @property
+    def agents(self) -> int:
+        return len(self.owners)
+
+    @cached_property
+    def _by_rank(self) -> tuple[tuple[int, ...], ...]:
+        shares: list[list[int]] = [[] for _ in range(self.ranks)]
+        for agent, owner in enumerate(self.owners):
+            shares[owner].append(agent)
+        return tuple(map(tuple, shares))
+
+    def of_rank(self, rank: int) -> tuple[int, ...]:
+        """The agents of this rank, ascending."""
+        return self._by_rank[rank]
+
+    def owner(self, agent: int) -> int:
+        """The rank that runs this agent."""
+        return self.owners[agent]

@@ -1,0 +1,274 @@
+"""Sums of rows over agents, the same bits on every rank, however many ranks there are and whoever runs which agent.
+
+Each rank sums what it can alone as the rows come, keeping O(log n) partial rows. The rest is a reduce-scatter and an
+allgather made by hand: rank r receives its slice of every partial row, adds them as the fixed tree says (`tree.py`),
+and hands its slice of the result to all. MPI's own allreduce chooses its order by size, placement and version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from mpi4py import MPI
+
+from mpidl.comm.meters import Meters
+from mpidl.comm.tree import Cut, cut
+from mpidl.comm.world import World
+from mpidl.errors import CommunicationError
+
+# Below this many bytes of partial rows in all, latency counts and not volume: every rank gets all and adds by itself.
+SMALL = 64 * 1024
+# Elements added at a time, so that what was just added is still in the cache.
+CHUNK = 64 * 1024
+# MPI counts in 32-bit integers until MPI 4, so no message is longer.
+LONGEST = 2**30
+
+_cut = lru_cache(maxsize=32)(cut)
+
+
+class Reducer:
+    """Sums rows of `parameters` numbers of one dtype over the agents of a world."""
+
+    def __init__(
+        self,
+        world: World,
+        parameters: int,
+        dtype: torch.dtype,
+        deterministic: bool = True,
+        meters: Meters | None = None,
+    ) -> None:
+        self.world = world
+        self.parameters = parameters
+        self.dtype = dtype
+        self.deterministic = deterministic
+        self.meters = meters or Meters()
+        # Slices start on cache lines, so that no two ranks write the same one.
+        width = -(-parameters // world.size // 64) * 64
+        self._bounds = [min(rank * width, parameters) for rank in range(world.size + 1)]
+        self._spare: list[torch.Tensor] = []
+        self._lent: list[torch.Tensor] = []
+        self._host: dict[str, torch.Tensor] = {}
+
+    def sum(
+        self,
+        leaves: Iterable[tuple[int, torch.Tensor]],
+        positions: int,
+        owners: Sequence[int],
+        out: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Σ of one row for each position below `positions`, on every rank; a collective call.
+
+        `owners[p]` is the rank that yields (p, row) for position p, known to all ranks; each rank yields its own in
+        ascending order, and may overwrite a row once the next one is asked for. The result is `out`, which shares no
+        memory with a row, or a new tensor.
+        """
+        if positions != len(owners):
+            raise ValueError(f"{len(owners)} owners for {positions} positions")
+        rows = iter(leaves)
+        mine = [position for position, owner in enumerate(owners) if owner == self.world.rank]
+        plan = _cut(tuple(owners), self.world.size) if positions else None
+        if out is None:
+            out = torch.empty(self.parameters, dtype=self.dtype, device=self.world.device)
+        if plan is None:
+            out.zero_()
+        elif self.deterministic:
+            partials = self._partials(self._checked(rows, mine), plan.nodes[self.world.rank], positions)
+            with self.meters.time("reduction"):
+                self._combine(partials, plan, out)
+        else:
+            self._library_sum(self._checked(rows, mine), out)
+        self._spare += self._lent
+        self._lent = []
+        if next(rows, None) is not None:
+            raise CommunicationError(f"rank {self.world.rank} yields more rows than its {len(mine)} positions")
+        return out
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """The values [k, m] of this rank's agents as [N, m] of all agents, in their order; a collective call."""
+        values = np.ascontiguousarray(values, dtype=np.float64)
+        if values.ndim != 2 or len(values) != len(self.world.mine):
+            raise ValueError(f"{values.shape} are not the values of {len(self.world.mine)} agents")
+        placement, width = self.world.placement, values.shape[1]
+        shares = [placement.of_rank(rank) for rank in range(self.world.size)]
+        by_rank = np.empty((self.world.agents, width))
+        counts = [len(share) * width for share in shares]
+        self.world.comm.Allgatherv([values, MPI.DOUBLE], [by_rank, counts, MPI.DOUBLE])
+        self.meters.handed_to_mpi(values.nbytes)
+        ordered = np.empty_like(by_rank)
+        ordered[[agent for share in shares for agent in share]] = by_rank
+        return ordered
+
+    # The part of the sum that needs no other rank.
+
+    def _checked(self, rows: Iterator[tuple[int, torch.Tensor]], mine: list[int]) -> Iterator[torch.Tensor]:
+        """One row for each of this rank's positions; stops at the last, so that nothing overwrites it."""
+        for expected in mine:
+            position, row = next(rows, (None, None))
+            if row is None or position != expected:
+                raise CommunicationError(
+                    f"rank {self.world.rank} yields a row for position {position} where {expected} is due"
+                )
+            yield row
+
+    def _partials(self, rows: Iterator[torch.Tensor], nodes: Sequence[tuple[int, int]], positions: int) -> list:
+        """The values of these nodes, in order. The last may be the caller's own row: it stays as it is meanwhile."""
+        partials: list[torch.Tensor] = []
+        waiting: list[torch.Tensor] = []
+        for top_level, top_index in nodes:
+            first, beyond = top_index << top_level, min((top_index + 1) << top_level, positions)
+            for position in range(first, beyond):
+                value = next(rows)
+                with self.meters.time("reduction"):
+                    level, index = 0, position
+                    while level < top_level:
+                        if index % 2:
+                            # The left half waits in memory of ours.
+                            value = waiting.pop().add_(value)
+                        elif (index + 1) << level < positions:
+                            waiting.append(self._keep(value))
+                            break
+                        level, index = level + 1, index // 2
+                    else:
+                        last = (top_level, top_index) == nodes[-1]
+                        partials.append(value if last else self._keep(value))
+        return partials
+
+    def _keep(self, value: torch.Tensor) -> torch.Tensor:
+        """The value in memory that lasts until the end of the sum."""
+        if any(value is own for own in self._lent):
+            return value
+        own = self._spare.pop() if self._spare else torch.empty_like(value)
+        self._lent.append(own)
+        return own.copy_(value)
+
+    # The part that does.
+
+    def _combine(self, partials: list[torch.Tensor], plan: Cut, out: torch.Tensor) -> None:
+        if self.world.size == 1:
+            out.copy_(partials[0])
+            return
+        if out.device.type == "cuda":
+            staged = [self._pinned(f"partial {n}", self.parameters).copy_(row) for n, row in enumerate(partials)]
+            result = self._pinned("result", self.parameters)
+            self._combine_on_host(staged, plan, result)
+            out.copy_(result)
+        else:
+            self._combine_on_host(partials, plan, out)
+
+    def _combine_on_host(self, partials: list[torch.Tensor], plan: Cut, out: torch.Tensor) -> None:
+        if plan.inputs * out.nbytes <= SMALL:
+            self._add(self._gather_partials(partials, plan), plan, out)
+            return
+        begin, end = self._bounds[self.world.rank : self.world.rank + 2]
+        self._add(self._scatter_partials(partials, plan), plan, out[begin:end])
+        self._gather_slices(out)
+
+    def _gather_partials(self, partials: list[torch.Tensor], plan: Cut) -> list[torch.Tensor]:
+        """Every partial row of every rank."""
+        own = torch.stack(partials) if partials else torch.empty(0, dtype=self.dtype)
+        rows = torch.empty(plan.inputs, self.parameters, dtype=self.dtype)
+        counts = [len(nodes) * rows[0].nbytes for nodes in plan.nodes]
+        self.world.comm.Allgatherv([_bytes(own), MPI.BYTE], [_bytes(rows), counts, MPI.BYTE])
+        self.meters.handed_to_mpi(own.nbytes)
+        return list(rows)
+
+    def _scatter_partials(self, partials: list[torch.Tensor], plan: Cut) -> list[torch.Tensor]:
+        """This rank's slice of every partial row of every rank."""
+        bounds, rank = self._bounds, self.world.rank
+        width = bounds[rank + 1] - bounds[rank]
+        others = plan.inputs - len(partials)
+        received = iter(self._buffer("received", others * width).view(others, width))
+        slices: list[torch.Tensor] = []
+        requests: list[MPI.Request] = []
+        for source, nodes in enumerate(plan.nodes):
+            if source == rank:
+                slices += [row[bounds[rank] : bounds[rank + 1]] for row in partials]
+                continue
+            for _ in nodes:
+                slices.append(next(received))
+                requests += self._receive(slices[-1], source)
+        for step in range(1, self.world.size):
+            # Everyone starts with another target, so that no rank is flooded first.
+            target = (rank + step) % self.world.size
+            for row in partials:
+                requests += self._send(row[bounds[target] : bounds[target + 1]], target)
+        MPI.Request.Waitall(requests)
+        return slices
+
+    def _gather_slices(self, out: torch.Tensor) -> None:
+        """Completes `out`, of which each rank has computed its slice."""
+        bounds, rank = self._bounds, self.world.rank
+        requests: list[MPI.Request] = []
+        for step in range(1, self.world.size):
+            source = (rank - step) % self.world.size
+            requests += self._receive(out[bounds[source] : bounds[source + 1]], source)
+        for step in range(1, self.world.size):
+            requests += self._send(out[bounds[rank] : bounds[rank + 1]], (rank + step) % self.world.size)
+        MPI.Request.Waitall(requests)
+
+    def _send(self, part: torch.Tensor, target: int) -> list[MPI.Request]:
+        pieces = _pieces(part)
+        self.meters.handed_to_mpi(part.nbytes, len(pieces))
+        return [self.world.comm.Isend([piece, MPI.BYTE], target) for piece in pieces]
+
+    def _receive(self, part: torch.Tensor, source: int) -> list[MPI.Request]:
+        return [self.world.comm.Irecv([piece, MPI.BYTE], source) for piece in _pieces(part)]
+
+    def _add(self, inputs: list[torch.Tensor], plan: Cut, out: torch.Tensor) -> None:
+        """Adds up what all ranks have, a chunk at a time."""
+        if not plan.additions:
+            out.copy_(inputs[0])
+            return
+        spare = plan.registers - plan.inputs
+        scratch = self._buffer("scratch", spare * CHUNK).view(spare, CHUNK)
+        for begin in range(0, len(out), CHUNK):
+            end = min(begin + CHUNK, len(out))
+            values = [part[begin:end] for part in inputs] + [part[: end - begin] for part in scratch]
+            values[plan.root] = out[begin:end]
+            for target, left, right in plan.additions:
+                torch.add(values[left], values[right], out=values[target])
+
+    def _library_sum(self, rows: Iterator[torch.Tensor], out: torch.Tensor) -> None:
+        """MPI's allreduce: the order of additions, and so the last bits, are the library's."""
+        out.zero_()
+        for row in rows:
+            with self.meters.time("reduction"):
+                out.add_(row)
+        if self.world.size == 1:
+            return
+        with self.meters.time("reduction"):
+            # MPI has no 16-bit floats, and sums of many would lose too much in them.
+            wide = torch.float64 if self.dtype == torch.float64 else torch.float32
+            host = out if out.dtype == wide and out.device.type == "cpu" else out.to("cpu", wide)
+            datatype = MPI.DOUBLE if wide == torch.float64 else MPI.FLOAT
+            numbers = host.numpy()
+            for begin in range(0, len(numbers), LONGEST // 8):
+                self.world.comm.Allreduce(MPI.IN_PLACE, [numbers[begin : begin + LONGEST // 8], datatype])
+            self.meters.handed_to_mpi(host.nbytes)
+            if host is not out:
+                out.copy_(host)
+
+    def _buffer(self, name: str, elements: int) -> torch.Tensor:
+        """Host memory that is kept from one sum to the next: its first touch costs as much as the sum itself."""
+        if name not in self._host or len(self._host[name]) < elements:
+            self._host[name] = torch.empty(elements, dtype=self.dtype)
+        return self._host[name][:elements]
+
+    def _pinned(self, name: str, elements: int) -> torch.Tensor:
+        """As `_buffer`, but page-locked: a GPU copies into it at the full speed of the bus."""
+        if name not in self._host:
+            self._host[name] = torch.empty(elements, dtype=self.dtype, pin_memory=True)
+        return self._host[name]
+
+
+def _bytes(part: torch.Tensor) -> np.ndarray:
+    return part.detach().view(torch.uint8).numpy()
+
+
+def _pieces(part: torch.Tensor) -> list[np.ndarray]:
+    """The memory of a tensor, in pieces that MPI can count."""
+    whole = _bytes(part)
+    return [whole[begin : begin + LONGEST] for begin in range(0, len(whole), LONGEST)]

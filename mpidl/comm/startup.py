@@ -1,0 +1,79 @@
+"""How a rank starts: threads, then the GPU, then MPI, then the checks that only a started MPI allows."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+
+import torch
+from mpi4py import MPI
+
+from mpidl.comm import device as devices
+from mpidl.comm import launcher_environment
+from mpidl.errors import ConfigError
+
+log = logging.getLogger("mpidl.comm")
+
+
+def library() -> str:
+    """`Open MPI v5.0.11`, `MPICH Version: 4.3.0`."""
+    return MPI.Get_library_version().splitlines()[0].split(",")[0].strip("\x00 ").replace("\t", " ")
+
+
+def start(device: str = "auto", threads: int | str = 1) -> MPI.Intracomm:
+    """Chooses this rank's device, starts MPI unless it runs already, and returns the communicator of all ranks.
+
+    `threads` is torch's number of CPU threads; "auto" leaves torch's own choice, and with it the promise that numbers
+    do not depend on the number of ranks.
+    """
+    if threads != "auto":
+        torch.set_num_threads(int(threads))
+    place = launcher_environment.find(os.environ)
+    late = MPI.Is_initialized()
+    chosen, problem = torch.device("cpu"), ""
+    try:
+        chosen = devices.choose(device, place.local_rank)
+    except ConfigError as error:
+        # Perhaps on this host alone: told to all ranks as soon as MPI can.
+        problem = error.message
+    if late and chosen.type == "cuda":
+        log.warning("MPI ran before %s was chosen: an MPI that knows of CUDA may use another GPU", chosen)
+    if not late:
+        MPI.Init_thread(MPI.THREAD_MULTIPLE)
+    comm = MPI.COMM_WORLD
+    launcher_environment.refuse_solo(place, comm.size, library())
+    _refuse_device(comm, problem)
+    _cross_check(comm, place, chosen)
+    return comm
+
+
+def _refuse_device(comm: MPI.Intracomm, problem: str) -> None:
+    """Raises the same error on all ranks where one of them cannot have the device it was told to use."""
+    problems = comm.allgather((problem, socket.gethostname()))
+    found = [(text, host) for text, host in problems if text]
+    if found:
+        text, host = found[0]
+        where = "" if len(found) == comm.size else f"on {host}, "
+        raise ConfigError(f"{where}{text}", "train.device")
+
+
+def _cross_check(comm: MPI.Intracomm, place: launcher_environment.Place, chosen: torch.device) -> None:
+    """Warns where the launcher's idea of who shares a host is not MPI's."""
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    local_rank, local_size = node.rank, node.size
+    node.Free()
+    mine = ""
+    if place.local_rank != local_rank or place.local_size not in (None, local_size):
+        mine = f"rank {comm.rank} is {place.local_rank} of {place.local_size or '?'}, not {local_rank} of {local_size}"
+    differing = [text for text in comm.allgather(mine) if text]
+    if differing and comm.rank == 0:
+        log.log(
+            logging.WARNING if chosen.type == "cuda" else logging.INFO,
+            "for %s, %s among the ranks of its host, as MPI counts them (so for %d of %d ranks); "
+            "two ranks may have chosen the same GPU",
+            place.launcher.name if place.launcher else "the environment",
+            differing[0],
+            len(differing),
+            comm.size,
+        )

@@ -1,0 +1,86 @@
+"""The fixed binary tree in which every sum over agents runs. Plain numbers: no MPI here.
+
+Node (level, index) of the tree over n positions covers positions [index·2^level, (index+1)·2^level) below n. Its value
+is left + right, or left alone where the right half lies beyond n. Additions round, so only a fixed tree makes a sum the
+same bits wherever its terms were computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Node = tuple[int, int]
+
+
+def tree_sum(values: Any) -> Any:
+    """The sum over the first axis of numbers or arrays, in the fixed tree; zero where there are none."""
+    terms = np.asarray(values)
+    if not len(terms):
+        return np.zeros(terms.shape[1:], terms.dtype)[()]
+    while len(terms) > 1:
+        pairs = terms[0:-1:2] + terms[1::2]
+        terms = np.concatenate([pairs, terms[-1:]]) if len(terms) % 2 else pairs
+    return terms[0]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The tree, cut where ranks meet.
+
+    `nodes[r]`: the largest nodes of which rank r owns every position, ascending; it can sum those by itself.
+    `additions`: the rest of the tree as (target, left, right) over registers. The first registers hold the nodes of
+    rank 0, then those of rank 1, …; the others, up to `registers`, are scratch. `root` is where the sum ends up.
+    """
+
+    nodes: tuple[tuple[Node, ...], ...]
+    additions: tuple[tuple[int, int, int], ...]
+    root: int
+    registers: int
+
+    @property
+    def inputs(self) -> int:
+        """The number of nodes of all ranks together."""
+        return sum(map(len, self.nodes))
+
+
+def cut(owners: Sequence[int], ranks: int) -> Cut:
+    """Cuts the tree over positions, at least one, of which `owners[p]` yields number p."""
+    nodes: list[list[Node]] = [[] for _ in range(ranks)]
+    program: list[tuple[Node, Node, Node]] = []
+
+    def visit(level: int, index: int) -> Node:
+        share = owners[index << level : (index + 1) << level]
+        if all(owner == share[0] for owner in share):
+            nodes[share[0]].append((level, index))
+            return level, index
+        left = visit(level - 1, 2 * index)
+        if (2 * index + 1) << (level - 1) >= len(owners):
+            return left
+        program.append(((level, index), left, visit(level - 1, 2 * index + 1)))
+        return level, index
+
+    root = visit((len(owners) - 1).bit_length(), 0)
+    register = {node: number for number, node in enumerate(node for share in nodes for node in share)}
+    inputs = registers = len(register)
+    free: list[int] = []
+    additions = []
+    for target, *terms in program:
+        left, right = (register[term] for term in terms)
+        free += [used for used in (left, right) if used >= inputs]
+        if not free:
+            free.append(registers)
+            registers += 1
+        register[target] = free.pop()
+        additions.append((register[target], left, right))
+    return Cut(tuple(map(tuple, nodes)), tuple(additions), register[root], registers)
+
+
+def rows_held(owners: Sequence[int], ranks: int) -> float:
+    """At most this many rows of memory does a rank need beside its own and the result to sum over these positions."""
+    plan = cut(owners, ranks)
+    partial = max(len(nodes) - 1 + max(level for level, _ in nodes) for nodes in plan.nodes if nodes)
+    return partial + (plan.inputs / ranks if ranks > 1 else 0.0)

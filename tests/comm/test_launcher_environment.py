@@ -1,0 +1,71 @@
+"""Every launcher's variables are understood, the innermost launcher counts, and silent solo runs are refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from mpidl.comm.launcher_environment import ALONE, find, refuse_solo
+from mpidl.errors import LaunchError
+
+BATCH_SCRIPT = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_PROCID": "0",
+    "SLURM_NTASKS": "4",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0",
+}
+STEP = {**BATCH_SCRIPT, "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "7", "SLURM_STEP_TASKS_PER_NODE": "3(x2),1"}
+OPEN_MPI = {
+    "OMPI_COMM_WORLD_RANK": "5",
+    "OMPI_COMM_WORLD_SIZE": "8",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "4",
+}
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        (OPEN_MPI, (5, 8, 1, 4)),
+        ({"PMI_RANK": "3", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}, (3, 4, 1, 2)),
+        ({"PMI_RANK": "3", "PMI_SIZE": "4", "PMI_LOCAL_RANK": "1", "PMI_LOCAL_SIZE": "2"}, (3, 4, 1, 2)),
+        ({"PMI_RANK": "3", "PMI_SIZE": "4"}, (3, 4, 3, None)),
+        ({"PALS_RANKID": "9", "PMI_SIZE": "16", "PALS_LOCAL_RANKID": "1", "PALS_LOCAL_SIZE": "8"}, (9, 16, 1, 8)),
+        (
+            {
+                "JSM_NAMESPACE_RANK": "7",
+                "JSM_NAMESPACE_SIZE": "12",
+                "JSM_NAMESPACE_LOCAL_RANK": "1",
+                "JSM_NAMESPACE_LOCAL_SIZE": "6",
+            },
+            (7, 12, 1, 6),
+        ),
+        ({**STEP, "SLURM_PROCID": "4", "SLURM_LOCALID": "1", "SLURM_NODEID": "1"}, (4, 7, 1, 3)),
+        ({**STEP, "SLURM_PROCID": "6", "SLURM_LOCALID": "0", "SLURM_NODEID": "2"}, (6, 7, 0, 1)),
+        ({**STEP, "SLURM_STEP_TASKS_PER_NODE": "?"}, (0, 7, 0, None)),
+    ],
+)
+def test_a_launchers_variables_are_read(environment, expected):
+    place = find(environment)
+    assert (place.rank, place.size, place.local_rank, place.local_size) == expected
+
+
+def test_mpirun_inside_a_scheduler_step_counts_and_not_the_step():
+    assert find({**STEP, **OPEN_MPI}).size == 8
+
+
+def test_nothing_or_a_batch_script_is_no_launcher():
+    assert find({}) is ALONE
+    assert find(BATCH_SCRIPT) is ALONE
+
+
+@pytest.mark.parametrize(("environment", "cure"), [(STEP, "srun --mpi=pmix"), (OPEN_MPI, "another MPI")])
+def test_a_world_of_one_where_the_launcher_started_more_is_refused_with_the_cure(environment, cure):
+    with pytest.raises(LaunchError, match=f"started {find(environment).size} processes.*only one.*{cure}"):
+        refuse_solo(find(environment), 1, "Some MPI 4.0")
+
+
+def test_a_world_of_one_that_was_asked_for_is_accepted():
+    refuse_solo(find({}), 1, "Some MPI 4.0")
+    refuse_solo(find({**OPEN_MPI, "OMPI_COMM_WORLD_SIZE": "1"}), 1, "Some MPI 4.0")
+    refuse_solo(find(STEP), 7, "Some MPI 4.0")

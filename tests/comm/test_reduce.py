@@ -1,0 +1,181 @@
+"""Sums over agents are the same bits on any number of ranks and any placement."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from mpidl import seeding
+from mpidl.comm.meters import Meters
+from mpidl.comm.reduce import Reducer
+from mpidl.comm.tree import tree_sum
+from mpidl.comm.world import World
+from mpidl.errors import CommunicationError
+from tests.ranks import on_ranks
+
+SMALL_ROW, LARGE_ROW = 5, 20_001
+
+
+@functools.cache
+def rows(positions: int, parameters: int, dtype: torch.dtype) -> torch.Tensor:
+    """Rows over many magnitudes, so that another order of additions gives other bits."""
+    draw = seeding.stream(1, "rows", positions)
+    values = draw.standard_normal((positions, parameters)) * 10.0 ** draw.integers(-3, 4, (positions, parameters))
+    return torch.from_numpy(values).to(dtype)
+
+
+def owners(kind: str, positions: int, ranks: int) -> list[int]:
+    return {
+        "contiguous": [p * ranks // positions for p in range(positions)],
+        "round robin": [p % ranks for p in range(positions)],
+        "adopted": [(p * ranks // positions) if p % 3 else (p * p) % ranks for p in range(positions)],
+        "last rank only": [ranks - 1] * positions,
+    }[kind]
+
+
+def reduce(comm, table, owner_of, **settings):
+    """The reducer's sum, fed from one buffer that is overwritten for each row."""
+    world = World(comm, comm.size)
+    reducer = Reducer(world, table.shape[1], table.dtype, **settings)
+    buffer = torch.empty(table.shape[1], dtype=table.dtype)
+
+    def leaves():
+        for position, owner in enumerate(owner_of):
+            if owner == comm.rank:
+                yield position, buffer.copy_(table[position])
+        buffer.fill_(float("nan"))
+
+    results = [reducer.sum(leaves(), len(owner_of), owner_of) for _ in range(2)]
+    assert torch.equal(*results), "the second sum, in the buffers of the first, differs"
+    world.close()
+    return results[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_tree_is_the_written_one(dtype):
+    table = rows(7, 3, dtype)
+    a, b, c, d, e, f, g = table
+    assert torch.equal(reference(table), ((a + b) + (c + d)) + ((e + f) + g))
+    if dtype != torch.bfloat16:
+        assert np.array_equal(tree_sum(table.numpy()), reference(table).numpy())
+
+
+def reference(table: torch.Tensor) -> torch.Tensor:
+    """The fixed tree by its definition: left half plus right half, split at the largest power of two below n."""
+    if len(table) == 1:
+        return table[0]
+    left = 2 ** ((len(table) - 1).bit_length() - 1)
+    return reference(table[:left]) + reference(table[left:])
+
+
+def test_tree_sum_of_floats_follows_the_tree():
+    values = [1e16, 1.0, -1e16, 1.0, 3.0]
+    assert tree_sum(values) == ((1e16 + 1.0) + (-1e16 + 1.0)) + 3.0
+    assert tree_sum([]) == 0.0
+    assert tree_sum(np.ones((0, 2))).tolist() == [0.0, 0.0]
+
+
+@on_ranks(1, 2, 3, 4)
+@pytest.mark.parametrize("kind", ["contiguous", "round robin", "adopted", "last rank only"])
+@pytest.mark.parametrize("parameters", [SMALL_ROW, LARGE_ROW])
+def test_bits_do_not_depend_on_ranks_or_placement(comm, parameters, kind):
+    for positions in [1, 2, 3, 5, 7, 8, 16, 23, 40]:
+        table = rows(positions, parameters, torch.float32)
+        found = reduce(comm, table, owners(kind, positions, comm.size))
+        assert torch.equal(found, reference(table)), f"{positions} positions"
+
+
+@on_ranks(1, 2, 4)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_other_dtypes_are_summed_in_their_own_precision(comm, dtype):
+    table = rows(7, LARGE_ROW, dtype)
+    assert torch.equal(reduce(comm, table, owners("contiguous", 7, comm.size)), reference(table))
+
+
+@on_ranks(3)
+def test_a_row_shorter_than_the_number_of_ranks_is_summed(comm):
+    from mpidl.comm import reduce as module
+
+    kept, module.SMALL = module.SMALL, 0
+    try:
+        table = rows(5, 2, torch.float64)
+        assert torch.equal(reduce(comm, table, owners("round robin", 5, comm.size)), reference(table))
+    finally:
+        module.SMALL = kept
+
+
+@on_ranks(2)
+def test_messages_longer_than_the_limit_go_in_pieces(comm):
+    from mpidl.comm import reduce as module
+
+    kept, module.LONGEST = module.LONGEST, 1000
+    try:
+        table = rows(3, LARGE_ROW, torch.float32)
+        assert torch.equal(reduce(comm, table, owners("contiguous", 3, comm.size)), reference(table))
+        found = reduce(comm, table, owners("contiguous", 3, comm.size), deterministic=False)
+        assert torch.allclose(found, table.sum(0), rtol=1e-4, atol=1e-3)
+    finally:
+        module.LONGEST = kept
+
+
+@on_ranks(1, 3)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_library_sum_is_right_to_rounding(comm, dtype):
+    table = rows(7, 1000, dtype)
+    found = reduce(comm, table, owners("contiguous", 7, comm.size), deterministic=False)
+    tolerance = 0.1 if dtype == torch.bfloat16 else 1e-4
+    assert torch.allclose(found.double(), table.double().sum(0), rtol=tolerance, atol=100 * tolerance)
+
+
+@on_ranks(1, 2)
+def test_nothing_sums_to_zero(comm):
+    world = World(comm, comm.size)
+    assert Reducer(world, 3, torch.float32).sum([], 0, []).tolist() == [0.0, 0.0, 0.0]
+
+
+@on_ranks(2, 4)
+def test_the_result_lands_in_the_given_memory(comm):
+    world = World(comm, comm.size)
+    out = torch.full((LARGE_ROW,), float("nan"))
+    row = torch.full((LARGE_ROW,), float(comm.rank + 1))
+    found = Reducer(world, LARGE_ROW, torch.float32).sum([(comm.rank, row)], comm.size, range(comm.size), out)
+    assert found is out
+    assert torch.equal(out, torch.full_like(out, comm.size * (comm.size + 1) / 2))
+    assert torch.equal(row, torch.full_like(row, comm.rank + 1)), "the caller's row was changed"
+
+
+@on_ranks(1, 2)
+def test_a_wrong_row_is_an_error_before_anything_is_sent(comm):
+    reducer = Reducer(World(comm, comm.size), 2, torch.float32)
+    everyone = list(range(comm.size))
+    with pytest.raises(CommunicationError, match="where"):
+        reducer.sum([(comm.rank + 7, torch.zeros(2))], comm.size, everyone)
+    with pytest.raises(CommunicationError, match="where"):
+        reducer.sum([], comm.size, everyone)
+    with pytest.raises(CommunicationError, match="more rows"):
+        reducer.sum([(comm.rank, torch.zeros(2)), (9, torch.zeros(2))], comm.size, everyone)
+
+
+@on_ranks(1, 2, 4)
+def test_bytes_handed_to_mpi_are_counted(comm):
+    meters = Meters()
+    world = World(comm, comm.size)
+    reducer = Reducer(world, LARGE_ROW, torch.float32, meters=meters)
+    reducer.sum([(comm.rank, torch.ones(LARGE_ROW))], comm.size, range(comm.size))
+    # All ranks together send every slice but the own one of every partial row, and every slice of the result but one.
+    expected = 2 * (comm.size - 1) * 4 * LARGE_ROW
+    assert comm.allreduce(meters.bytes_mpi) == expected
+    assert meters.seconds["reduction"] > 0
+
+
+@on_ranks(1, 2, 3, 4)
+def test_values_are_gathered_in_the_order_of_agents(comm):
+    world = World(comm, 7)
+    values = np.array([[agent, agent / 3] for agent in world.mine])
+    found = Reducer(world, 1, torch.float32).gather(values)
+    assert np.array_equal(found, [[agent, agent / 3] for agent in range(7)])
+    with pytest.raises(ValueError, match="agents"):
+        Reducer(world, 1, torch.float32).gather(values[:-1])

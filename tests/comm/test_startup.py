@@ -1,0 +1,113 @@
+"""A rank starts in order: threads, device, MPI, checks; what is wrong on one rank is refused on all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from unittest import mock
+
+import pytest
+import torch
+
+from mpidl.comm import device as devices
+from mpidl.comm import startup
+from mpidl.comm.world import World
+from mpidl.errors import ConfigError
+from tests.launch import environment
+from tests.ranks import on_ranks
+
+ALONE = (
+    "from mpidl.comm.failures import guard\nwith guard():\n    from mpidl.comm.startup import start\n    start('cpu')"
+)
+
+
+@contextmanager
+def warnings_of_mpidl():
+    """The messages logged inside, with their levels."""
+    found: list[tuple[int, str]] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: found.append((record.levelno, record.getMessage()))
+    log = logging.getLogger("mpidl.comm")
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield found
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+@on_ranks(4)
+def test_start_returns_all_ranks_and_sets_the_threads(comm):
+    torch.set_num_threads(2)
+    assert startup.start("cpu", threads="auto").size == 4
+    assert torch.get_num_threads() == 2
+    with warnings_of_mpidl() as warned:
+        world = startup.start("cpu", threads=1)
+    assert torch.get_num_threads() == 1
+    assert world.rank == comm.rank
+    assert not warned, "the launcher's variables and shared memory should agree here"
+
+
+@on_ranks(4)
+def test_a_gpu_that_one_host_lacks_is_refused_on_every_rank(comm):
+    def choose(wanted: str, local_rank: int) -> torch.device:
+        if comm.rank == 2:
+            raise ConfigError("'cuda' cannot be used here", "train.device")
+        return torch.device("cpu")
+
+    with mock.patch.object(devices, "choose", choose), pytest.raises(ConfigError) as caught:
+        startup.start("cuda")
+    sentences = set(comm.allgather(str(caught.value)))
+    assert len(sentences) == 1
+    assert sentences.pop().startswith("train.device: on ")
+
+
+@on_ranks(4)
+def test_a_launcher_that_contradicts_shared_memory_is_reported_once(comm):
+    wrong = {"SLURM_PROCID": str(comm.rank), "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": str(3 - comm.rank)}
+    with mock.patch.dict(os.environ, wrong, clear=True), warnings_of_mpidl() as warned:
+        startup.start("cpu")
+    if comm.rank:
+        assert not warned
+    else:
+        ((level, text),) = warned
+        # Without a GPU it does no harm.
+        assert level == logging.INFO
+        assert text.startswith("for srun, rank 0 is 3 of ?, not 0 of 4 among the ranks of its host")
+
+
+@on_ranks(4)
+@pytest.mark.parametrize("gpus", [2, 4])
+def test_sharing_a_gpu_is_warned_of_once(comm, gpus):
+    with (
+        mock.patch.object(devices, "identity", lambda device: f"GPU-{comm.rank % gpus}"),
+        warnings_of_mpidl() as warned,
+    ):
+        World(comm, 4)
+    if gpus == 2 and comm.rank == 0:
+        ((level, text),) = warned
+        assert level == logging.WARNING
+        assert text.startswith("2 of the 2 GPUs in use are shared by several ranks (up to 2 each)")
+    else:
+        assert not warned
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_processes_that_mpi_did_not_join_are_refused_and_one_speaks(rank):
+    """As plain `srun -n 4` starts them without a fitting --mpi: each takes itself for a world of one."""
+    env = environment({"SLURM_PROCID": rank, "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": rank})
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    if rank == "0":
+        assert done.stderr.startswith("mpidl: srun started 4 processes, but MPI (")
+        assert "srun --mpi=" in done.stderr
+        assert done.stderr.count("\n") == 1
+    else:
+        assert not done.stderr
