@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mpidl.comm.world import World
 
 
+_STATUS = {DivergenceError: "diverged", KeyboardInterrupt: "interrupted"}
+
 Record = dict[str, "float | np.ndarray"]
 """Measurements at one moment by metric: a number for the run, or one for each agent."""
 
@@ -35,7 +37,7 @@ class Hook:
         """After a record of measurements was made; it is complete on rank 0 and partial elsewhere."""
 
     def finish(self, training: Training, status: str) -> None:
-        """At the end, in order: "finished", or "diverged"."""
+        """At the end: "finished", "diverged", "interrupted" or "failed". Must not communicate: other ranks may be gone."""
 
 
 @dataclass
@@ -58,9 +60,8 @@ class Training:
         try:
             while self.done < self.rounds:
                 self.step()
-        except DivergenceError:
-            # All ranks have agreed on it, so that what was recorded can be closed in good order.
-            self._finish("diverged")
+        except BaseException as error:
+            self._finish(_STATUS.get(type(error), "failed"))
             raise
         self._finish("finished")
 

@@ -1,0 +1,71 @@
+"""Numbers as people read them in a table."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+ABSENT = "–"
+
+# Wide enough that a table which goes to a file or a pipe is not folded.
+_FILE_WIDTH = 200
+
+
+def console() -> Console:
+    """Where tables are printed: as wide as the terminal, or wide enough where there is none."""
+    from rich.console import Console
+
+    # No markup: a list in a configuration, `[consensus, local]`, is not a style.
+    terminal = Console(highlight=False, markup=False, emoji=False)
+    if not terminal.is_terminal:
+        terminal.width = _FILE_WIDTH
+    return terminal
+
+
+def number(value: float) -> str:
+    """Four significant digits; whole numbers in full; a dash for NaN."""
+    if math.isnan(value):
+        return ABSENT
+    if math.isfinite(value) and value == int(value) and abs(value) < 1e7:
+        return f"{int(value):,}"
+    return f"{value:.4g}"
+
+
+def fraction(value: float) -> str:
+    """`93.91 %`."""
+    return ABSENT if math.isnan(value) else f"{100 * value:.2f} %"
+
+
+def amount(count: float) -> str:
+    """`1.5 GB`, with a thousand bytes to the kB."""
+    if math.isnan(count):
+        return ABSENT
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(count) < 999.5 or unit == "TB":
+            break
+        count /= 1000
+    return f"{count:.3g} {unit}" if unit != "B" else f"{count:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """`3.21 s`, `4 min 10 s`, `2 h 05 min`."""
+    if math.isnan(seconds):
+        return ABSENT
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def measured(value: float, units: str) -> str:
+    """A number with its units."""
+    if units == "bytes":
+        return amount(value)
+    if units == "s":
+        return duration(value)
+    return number(value)

@@ -1,0 +1,235 @@
+"""`mpidl show`: what is in a run file, also while it is being written."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mpidl.cli.numbers import ABSENT, console, duration, fraction, measured, number
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from mpidl.results import Run
+
+_WATCH_SECONDS = 1.0
+_EVENTS_SHOWN = 12
+
+# Sections of a configuration that are told in one line each, in this order.
+_SECTIONS = ("model", "data", "algorithm", "graph", "gossip", "schedule", "train")
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN.h5")
+@click.option("--watch", is_flag=True, help="Follow a run that is being written, until it ends.")
+@click.option("--timing", is_flag=True, help="Also where the seconds and the bytes of the ranks went.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for other programs.")
+def show(run: Path, watch: bool, timing: bool, as_json: bool) -> None:
+    """What is in a run file: its configuration in short, how it stands, its last record and best values, its events.
+
+    A running run may be looked at at any time, also from another machine: the file is opened without a lock.
+    """
+    from mpidl import results
+
+    found = results.open(run)
+    if watch:
+        _watch(found, timing, as_json)
+    elif as_json:
+        click.echo(json.dumps(_summary(found, timing), ensure_ascii=False))
+    else:
+        for part in _parts(found, timing):
+            console().print(part)
+
+
+def _watch(run: Run, timing: bool, as_json: bool) -> None:
+    """Shows each new state of the run until it ends: in place on a terminal, otherwise a line a record."""
+    out = console()
+    if as_json or not out.is_terminal:
+        _watch_lines(run, as_json)
+        return
+    from rich.console import Group
+    from rich.live import Live
+
+    with Live(Group(*_parts(run, timing)), console=out, auto_refresh=False, vertical_overflow="visible") as live:
+        for state in _states(run):
+            live.update(Group(*_parts(state, timing)), refresh=True)
+
+
+def _watch_lines(run: Run, as_json: bool) -> None:
+    shown = 0
+    for state in _states(run):
+        # After a resume that went back, the records from there on are new.
+        for record in range(min(shown, state.records), state.records):
+            values = _record(state, record)
+            if as_json:
+                click.echo(json.dumps(values))
+            else:
+                click.echo("  ".join(f"{name} {number(value)}" for name, value in values.items() if value is not None))
+        shown = state.records
+    if not as_json:
+        click.echo(_standing(state))
+
+
+def _states(run: Run) -> Iterator[Run]:
+    """The run now, and again whenever its file was written, until it no longer runs."""
+    from mpidl import results
+
+    yield run
+    written = _version(run.path)
+    while run.status == "running" and not run.abandoned:
+        time.sleep(_WATCH_SECONDS)
+        if (now := _version(run.path)) != written:
+            written = now
+            run = results.open(run.path)
+            yield run
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    """What changes when a file is written or replaced."""
+    found = path.stat() if path.exists() else None
+    return (found.st_ino, found.st_mtime_ns, found.st_size) if found else ()
+
+
+def _parts(run: Run, timing: bool) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    yield Text.assemble((run.name or run.path.stem, "bold"), "  ", _standing(run))
+    yield _facts(run)
+    if run.records:
+        yield _metrics(run)
+    if timing and len(run.timing):
+        yield _timing(run)
+    if run.events:
+        yield _events(run)
+
+
+def _standing(run: Run) -> str:
+    """How the run stands, in a few words."""
+    if run.abandoned:
+        return f"killed: its process is gone, its last words are of {run.updated}; {run.records} records"
+    ago = ""
+    if run.status == "running":
+        since = datetime.now(UTC) - datetime.fromisoformat(run.updated)
+        ago = f", last written {duration(max(0.0, round(since.total_seconds())))} ago"
+    return f"{run.status}{ago}; {run.records} records"
+
+
+def _facts(run: Run) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    config, provenance = run.config, run.provenance
+    for key in _SECTIONS:
+        if config.get(key) is not None:
+            table.add_row(key, _in_short(config[key]))
+    hosts = list(provenance.get("hosts", ()))
+    places = ", ".join(f"{hosts.count(host)} on {host}" for host in dict.fromkeys(hosts))
+    table.add_row("agents", f"{run.agents}" + (f" over {len(hosts)} ranks ({places})" if hosts else ""))
+    commit = str(provenance.get("git_commit", ""))[:12]
+    if commit:
+        table.add_row("code", f"git {commit}" + (" with changes" if provenance.get("git_dirty") else ""))
+    table.add_row("time", f"{run.created} to {run.finished or run.updated}")
+    return table
+
+
+def _in_short(section: Any) -> str:
+    """`dsgd, lr 0.1, momentum 0.9` of `{name: dsgd, lr: 0.1, …}`."""
+    if not isinstance(section, Mapping):
+        return str(section)
+    head = [str(section["name"])] if "name" in section else []
+    rest = (
+        f"{key} {'(' + _in_short(value) + ')' if isinstance(value, Mapping) else value}"
+        for key, value in section.items()
+        if key != "name" and value not in (None, False)
+    )
+    return ", ".join([*head, *rest])
+
+
+def _metrics(run: Run) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title, justify in (("", "left"), ("last", "right"), ("best", "right"), ("in round", "right")):
+        table.add_column(title, justify=justify)
+    for name, values in run.metrics.items():
+        words = name if values.ndim == 1 else f"{name} (mean of agents)"
+        best = run.best(name) if "accuracy" in name or "loss" in name else None
+        table.add_row(
+            words,
+            _cell(run, name, run.last(name)),
+            _cell(run, name, best.value) if best else "",
+            number(best.round) if best else "",
+        )
+    return table
+
+
+def _cell(run: Run, name: str, value: float) -> str:
+    return fraction(value) if "accuracy" in name else measured(value, run.units(name))
+
+
+def _timing(run: Run) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("in the whole run, by rank")
+    for title in ("mean", "least", "most", "on rank"):
+        table.add_column(title, justify="right")
+    for name, total in sorted(_totals(run).items(), key=lambda item: (run.units(item[0]), -sum(item[1]))):
+        mean, most = sum(total) / len(total), max(total)
+        cells = (measured(value, run.units(name)) for value in (mean, min(total), most))
+        table.add_row(name, *cells, str(total.index(most)) if most > min(total) else ABSENT)
+    return table
+
+
+def _totals(run: Run) -> dict[str, list[float]]:
+    """Each meter over the whole run, by rank."""
+    return {name: run.timing_total(name).tolist() for name in run.timing}
+
+
+def _events(run: Run) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    hidden = len(run.events) - _EVENTS_SHOWN
+    if hidden > 0:
+        table.add_row("", "", "", f"({hidden} earlier events: --json has them)")
+    for event in run.events[-_EVENTS_SHOWN:]:
+        when = datetime.fromtimestamp(event.time, UTC).strftime("%H:%M:%S")
+        table.add_row(when, "" if event.round < 0 else f"round {event.round}", event.kind, event.text)
+    return table
+
+
+def _record(run: Run, record: int) -> dict[str, float | None]:
+    """One record, metrics that agents have a value of each by their mean; None where not measured."""
+    values = {name: float(run.curve(name)[record]) for name in run.metrics}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def _summary(run: Run, timing: bool) -> dict[str, Any]:
+    best = {name: run.best(name) for name in run.metrics if "accuracy" in name or "loss" in name}
+    return {
+        "path": str(run.path),
+        "name": run.name,
+        "status": run.status,
+        "abandoned": run.abandoned,
+        "agents": run.agents,
+        "records": run.records,
+        "created": run.created,
+        "updated": run.updated,
+        "finished": run.finished,
+        "config": run.config,
+        "provenance": run.provenance,
+        "last": _record(run, run.records - 1) if run.records else {},
+        "best": {name: value._asdict() for name, value in best.items() if value},
+        "events": [event._asdict() for event in run.events],
+    } | ({"timing": _totals(run)} if timing else {})

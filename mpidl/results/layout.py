@@ -1,0 +1,119 @@
+"""The skeleton of a run file: configuration, provenance, graph, empty tables, and what NeXus viewers look for."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpidl import __version__
+from mpidl.results.provenance import utc_now
+from mpidl.results.schema import LIBVER, SCALES, SCHEMA_VERSION, SIGNALS
+from mpidl.results.table import Table
+
+if TYPE_CHECKING:
+    import h5py
+
+TABLES = ("metrics", "timing", "events")
+
+# Text that changes while the run goes on has a fixed width, so that it is overwritten in place.
+_TEXT_BYTES = 24
+
+
+def open_file(path: Path, mode: str) -> h5py.File:
+    """The file without HDF5's locks, and without a chunk cache: rows go straight to where they belong."""
+    import h5py
+
+    return h5py.File(path, mode, libver=LIBVER, locking=False, rdcc_nbytes=0)
+
+
+def fill(
+    file: h5py.File,
+    config: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    graph: Mapping[str, Any] | None,
+    agents: int,
+) -> None:
+    """Writes everything that is known before training."""
+    import yaml
+
+    name = str(config.get("name", ""))
+    file.attrs.update(schema_version=SCHEMA_VERSION, mpidl_version=__version__, name=name, agents=agents)
+    file.attrs.update(NX_class="NXroot", default="entry", created=utc_now())
+    for key, value in {"status": "running", "updated": utc_now(), "finished": ""}.items():
+        file.attrs.create(key, np.array(value.encode(), dtype=f"S{_TEXT_BYTES}"))
+    file["config"] = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    _store(file.create_group("provenance"), provenance)
+    if graph is not None:
+        _store(file.create_group("graph"), graph)
+    for table_name in TABLES:
+        Table.create(file, table_name)
+    file["metrics"].attrs["NX_class"] = "NXdata"
+    entry = file.create_group("entry")
+    entry.attrs.update(NX_class="NXentry", default="data")
+    entry["title"] = name
+    entry["data"] = _soft_link("/metrics")
+
+
+def set_text(file: h5py.File, key: str, text: str) -> None:
+    """Overwrites a text attribute of the root in place."""
+    file.attrs.modify(key, np.array(text.encode(), dtype=f"S{_TEXT_BYTES}"))
+
+
+def connect(metrics: h5py.Group, new: Iterable[str]) -> None:
+    """Attaches the scales to new metrics, and names the curve to be shown first."""
+    for scale in SCALES:
+        if scale in new:
+            metrics[scale].make_scale(scale)
+    for name in new:
+        dataset = metrics[name]
+        dataset.dims[0].label = "record"
+        if dataset.ndim > 1:
+            dataset.dims[1].label = "agent"
+        if name not in SCALES:
+            for scale in SCALES:
+                dataset.dims[0].attach_scale(metrics[scale])
+    curves = [name for name in metrics if name not in SCALES and metrics[name].ndim == 1]
+    if curves:
+        metrics.attrs["signal"] = next((name for name in SIGNALS if name in curves), curves[0])
+        metrics.attrs["axes"] = ["round"]
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def system_words(error: Exception) -> str:
+    """Why HDF5 failed, in the words of the operating system where it has any."""
+    why = re.search(r"error message = '([^']*)'", str(error))
+    return why[1] if why else getattr(error, "strerror", None) or str(error).strip("'\"").partition("\n")[0]
+
+
+def _soft_link(target: str) -> h5py.SoftLink:
+    import h5py
+
+    return h5py.SoftLink(target)
+
+
+def _store(group: h5py.Group, values: Mapping[str, Any]) -> None:
+    """Numbers, texts and lists of texts as attributes, arrays as datasets, mappings as groups."""
+    import h5py
+
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            _store(group.create_group(key), value)
+        elif isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+            group.attrs.create(key, list(value), shape=(len(value),), dtype=h5py.string_dtype())
+        elif isinstance(value, (list, tuple, np.ndarray)):
+            group[key] = np.asarray(value)
+        elif value is not None:
+            group.attrs[key] = value

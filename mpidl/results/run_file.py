@@ -1,0 +1,253 @@
+"""Writing a run file so that a kill -9 at any moment leaves a file that opens and holds every flushed record.
+
+HDF5 has no journal: a process killed while HDF5 changes a file's structure (a new dataset, a new chunk, the end of the
+file) leaves a file that may not open. So the structure of a run file never changes under its name.
+
+- A flush whose rows fit into allocated chunks opens the file, overwrites numbers and dataset sizes in place, then the
+  attribute `records`, and closes. Until `records` is written, readers see the rows before: the rest lies beyond it.
+- Anything else (a new metric, a full chunk, a longer text) happens in a copy, which replaces the file by one rename.
+- Creating a run is a rename too. A copy left by a kill is `<run file>.part`; the next writer overwrites it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpidl.errors import ConfigError, ResultsError, SaveError
+from mpidl.results.layout import TABLES, connect, fill, open_file, set_text, sync, system_words
+from mpidl.results.lock import WriterLock
+from mpidl.results.metrics import meter, metric
+from mpidl.results.provenance import utc_now
+from mpidl.results.rows import events_columns, metrics_columns, timing_columns
+from mpidl.results.schema import STATUSES
+from mpidl.results.table import Table
+
+if TYPE_CHECKING:
+    import h5py
+
+    from mpidl.results.table import Columns
+
+# What h5py raises when HDF5 fails: OSError where the system said why, RuntimeError otherwise.
+_HDF5_ERRORS = (OSError, RuntimeError)
+
+_QUANTITIES = {"metrics": metric, "timing": meter}
+
+
+def check_output(path: str | Path, overwrite: bool = False) -> None:
+    """Refuses an output that exists, or that cannot be written; leaves nothing behind."""
+    path = Path(path)
+    if path.is_dir():
+        raise ConfigError(f"the output {str(path)!r} is a folder; name a file with -o")
+    if path.exists() and not overwrite:
+        raise ConfigError(f"the output {str(path)!r} exists; choose another with -o, or --overwrite to replace it")
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        # Only a try tells: permissions do not know of quotas, read-only mounts and root on a network file system.
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"the output {str(path)!r} cannot be written: {error.strerror}; choose another with -o")
+
+
+class RunFile:
+    """The run file of one run, held by its only writer: create or open, append and flush, finish.
+
+    Records, timings and events are kept in memory until `flush`; a flush that fails keeps them for the next.
+    """
+
+    def __init__(self, path: Path, agents: int, lock: WriterLock, room: int) -> None:
+        self.path = path
+        self.agents = agents
+        self._lock = lock
+        self._room = room
+        self._pending: list[dict[str, Any]] = []
+        self._timing: list[dict[str, np.ndarray]] = []
+        self._events: list[tuple[float, int, bytes, bytes]] = []
+        self.records = 0
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        config: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+        graph: Mapping[str, Any] | None,
+        agents: int,
+        *,
+        overwrite: bool = False,
+        room: int = 256,
+    ) -> RunFile:
+        """A new run file, complete or not there at all. `room` is how many records are allocated at a time."""
+        path = Path(path)
+        check_output(path, overwrite)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        run = cls(path, agents, WriterLock(path), room)
+        try:
+            # Again, because a writer may have finished between the check and the lock.
+            check_output(path, overwrite)
+            run._replace(lambda file: fill(file, config, provenance, graph, agents), copy=False)
+        except BaseException:
+            run.close()
+            raise
+        run._note_missing_locks()
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path, *, until_round: int | None = None, room: int = 256) -> RunFile:
+        """A run file to go on with; records after `until_round` are cut off, uncommitted rows always."""
+        from mpidl.results import reader
+
+        path = Path(path)
+        if not path.is_file():
+            raise ResultsError(f"there is no run file {str(path)!r}")
+        run = cls(path, 0, WriterLock(path), room)
+        try:
+            before = reader.open(path)
+            run.agents = before.agents
+            run.records = before.records
+            if until_round is not None and before.records:
+                run.records = int(np.searchsorted(before.metrics["round"], until_round, "right"))
+            run._replace(run._cut_back)
+        except BaseException:
+            run.close()
+            raise
+        run._note_missing_locks()
+        return run
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Adds a record: `round`, and any of `epoch`, `seconds`, `bytes` and metrics, numbers or one for each agent.
+
+        `bytes` is the sum of `bytes_sent` unless it is given.
+        """
+        row = {name: np.asarray(value, dtype=np.float64) for name, value in record.items()}
+        if "bytes_sent" in row:
+            row.setdefault("bytes", row["bytes_sent"].sum())
+        if "round" not in row:
+            raise ValueError("a record needs its 'round'")
+        for name, value in row.items():
+            if value.shape not in ((), (self.agents,)):
+                raise ValueError(f"{name!r} has shape {value.shape}, not () or ({self.agents},)")
+        self._pending.append(row)
+
+    def append_timing(self, meters: Mapping[str, np.ndarray]) -> None:
+        """Adds each rank's meters, as they stand since it started, to the newest record, not flushed yet."""
+        if len(self._timing) >= len(self._pending):
+            raise ValueError("timing belongs to a record: append the record first")
+        missing = [{} for _ in range(len(self._pending) - len(self._timing) - 1)]
+        self._timing += [*missing, {name: np.asarray(value, dtype=np.float64) for name, value in meters.items()}]
+
+    def event(self, kind: str, text: str, round: int = -1) -> None:
+        """Adds an event (a resume, a warning, a failure, …), stamped with the time; -1 is before the first round."""
+        self._events.append((time.time(), round, kind.encode(), text.encode()))
+
+    def flush(self) -> None:
+        """Commits everything appended so far to the file."""
+        if not self._pending and not self._events:
+            return
+        columns = {
+            "metrics": metrics_columns(self._pending),
+            "timing": timing_columns(self._timing, len(self._pending)),
+            "events": events_columns(self._events),
+        }
+        try:
+            self._edit(columns)
+        except _HDF5_ERRORS as error:
+            raise self._save_error(error) from error
+        self.records += len(self._pending)
+        self._pending, self._timing, self._events = [], [], []
+
+    def finish(self, status: str = "finished") -> None:
+        """Flushes, says how the run ended, and gives up the lock."""
+        if status not in STATUSES:
+            raise ValueError(f"{status!r} is not one of {STATUSES}")
+        try:
+            self.flush()
+            with open_file(self.path, "r+") as file:
+                set_text(file, "status", status)
+                set_text(file, "finished", utc_now())
+            sync(self.path)
+        except _HDF5_ERRORS as error:
+            raise self._save_error(error) from error
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Gives up the lock; what was not flushed is lost, and the status stays as it is."""
+        self._lock.release()
+
+    def _edit(self, columns: Mapping[str, Columns]) -> None:
+        with open_file(self.path, "r+") as file:
+            tables = self._tables(file)
+            spans = self._spans(tables)
+            in_place = all(tables[name].fits(*spans[name], columns[name]) for name in TABLES)
+            if in_place:
+                self._write(file, tables, columns)
+        if not in_place:
+            self._replace(lambda file: self._write(file, self._tables(file), columns))
+
+    def _tables(self, file: h5py.File) -> dict[str, Table]:
+        return {name: Table(file[name], self._room, _QUANTITIES.get(name)) for name in TABLES}
+
+    def _spans(self, tables: Mapping[str, Table]) -> dict[str, tuple[int, int]]:
+        """Where the new rows of each table begin, and how many they are."""
+        records = (self.records, len(self._pending))
+        return {"metrics": records, "timing": records, "events": (tables["events"].committed, len(self._events))}
+
+    def _write(self, file: h5py.File, tables: Mapping[str, Table], columns: Mapping[str, Columns]) -> None:
+        spans = self._spans(tables)
+        new = {name: tables[name].write(*spans[name], columns[name]) for name in TABLES}
+        if new["metrics"]:
+            connect(file["metrics"], new["metrics"])
+        # HDF5 writes in the order of addresses, so what must come before is handed to the system by a flush: first the
+        # numbers, then what makes timings and events count, last what makes the records count.
+        file.flush()
+        for name in ("events", "timing"):
+            tables[name].commit(sum(spans[name]))
+        set_text(file, "updated", utc_now())
+        file.flush()
+        tables["metrics"].commit(sum(spans["metrics"]))
+
+    def _cut_back(self, file: h5py.File) -> None:
+        tables = self._tables(file)
+        for name in ("metrics", "timing"):
+            tables[name].cut(self.records)
+        tables["events"].cut(tables["events"].committed)
+        set_text(file, "status", "running")
+        set_text(file, "finished", "")
+        set_text(file, "updated", utc_now())
+
+    def _replace(self, change: Callable[[h5py.File], None], copy: bool = True) -> None:
+        """Makes a change of structure in a copy, and puts it in the file's place in one go."""
+        part = self.path.with_name(self.path.name + ".part")
+        try:
+            if copy:
+                shutil.copyfile(self.path, part)
+            with open_file(part, "r+" if copy else "w") as file:
+                change(file)
+            sync(part)
+            part.replace(self.path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        sync(self.path.parent)
+
+    def _note_missing_locks(self) -> None:
+        if not self._lock.enforced:
+            self.event("warning", "this file system has no locks: a second writer would not be noticed")
+
+    def _save_error(self, error: Exception) -> SaveError:
+        reason = system_words(error)
+        return SaveError(f"{str(self.path)!r} could not be written ({reason}); it keeps its {self.records} records")

@@ -1,0 +1,139 @@
+"""`mpidl show`, `compare` and `plot` on run files: finished, running, killed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from mpidl.cli import show as show_module
+from mpidl.cli.compare import compare
+from mpidl.cli.numbers import amount, duration, fraction, number
+from mpidl.cli.plot import plot
+from mpidl.cli.show import show
+from mpidl.errors import ResultsError
+from mpidl.results.run_file import RunFile
+from tests.analysis.runs import run
+
+ROOT = Path(__file__).parents[2]
+
+
+def invoke(command: object, *words: object) -> Result:
+    result = CliRunner().invoke(command, [str(word) for word in words])  # type: ignore[arg-type]
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_show_tells_configuration_last_and_best_values_and_events(tmp_path: Path) -> None:
+    text = invoke(show, run(tmp_path, "small").path).output
+    for words in ("small", "finished; 5 records", "dsgd, lr 0.1", "3 over 2 ranks (2 on here)", "90.00 %", "2 ranks"):
+        assert words in text
+    assert "gradient" not in text
+
+
+def test_show_prints_lists_in_a_configuration_as_they_are(tmp_path: Path) -> None:
+    found = run(tmp_path, "small", model={"name": "mlp", "hidden": ["red", "bold"]})
+    assert "['red', 'bold']" in invoke(show, found.path).output
+
+
+def test_show_timing_sums_over_records_by_rank(tmp_path: Path) -> None:
+    text = invoke(show, "--timing", run(tmp_path, "small").path).output
+    assert next(line.split() for line in text.splitlines() if "gradient" in line) == [
+        *("gradient", "7.5", "s"),
+        *("5", "s", "10", "s", "1"),
+    ]
+
+
+def test_show_json_is_json(tmp_path: Path) -> None:
+    found = json.loads(invoke(show, "--json", "--timing", run(tmp_path, "small").path).output)
+    assert found["records"] == 5
+    assert found["last"]["test_accuracy_consensus"] == 0.9
+    assert found["best"]["test_accuracy_consensus"] == {"value": 0.9, "round": 40}
+    assert found["config"]["graph"] == {"name": "ring"}
+    assert found["timing"]["gradient"] == [5, 10]
+
+
+def test_json_has_null_for_what_is_not_a_number(tmp_path: Path) -> None:
+    file = RunFile.create(tmp_path / "run.h5", {}, {}, None, 1)
+    file.append({"round": 0, "train_loss": np.inf})
+    file.finish("diverged")
+    for command in (show, compare):
+        json.loads(invoke(command, "--json", file.path).output, parse_constant=pytest.fail)
+
+
+def test_show_follows_a_running_run_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(show_module, "_WATCH_SECONDS", 0.02)
+    program = (
+        "import sys, time; from mpidl.results.run_file import RunFile\n"
+        "run = RunFile.create(sys.argv[1], {}, {}, None, 1)\n"
+        "for round in range(1, 5):\n"
+        "    run.append({'round': round, 'train_loss': 1 / round}); run.flush()\n"
+        "    print(round, flush=True); time.sleep(0.1)\n"
+        "run.finish()"
+    )
+    path = tmp_path / "run.h5"
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, cwd=ROOT) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        text = invoke(show, "--watch", path).output
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("round")] == ["1", "2", "3", "4"]
+    assert text.splitlines()[-1] == "finished; 4 records"
+
+
+def test_show_tells_a_killed_run(tmp_path: Path) -> None:
+    file = RunFile.create(tmp_path / "run.h5", {}, {}, None, 1)
+    assert "running, last written" in invoke(show, file.path).output
+    file.close()
+    assert "killed" in invoke(show, file.path).output
+    assert "killed" in invoke(show, "--watch", file.path).output
+
+
+def test_compare_puts_runs_into_rows(tmp_path: Path) -> None:
+    ring = run(tmp_path, "ring")
+    central = run(tmp_path, "central", graph=None, algorithm={"name": "csgd"})
+    rows = [line.split() for line in invoke(compare, ring.path, central.path).output.splitlines() if "%" in line]
+    assert rows[0] == ["ring", "dsgd", "ring", "3", "2", "40", "90.00", "%", "0.1", "6", "kB", "8", "s"]
+    assert rows[1][:3] == ["central", "csgd", "–"]
+
+
+def test_compare_names_what_differs_where_algorithm_and_graph_do_not(tmp_path: Path) -> None:
+    runs = [run(tmp_path, f"seed-{seed}", seed=seed) for seed in (1, 2)]
+    text = invoke(compare, *(found.path for found in runs)).output
+    assert "differs in" in text
+    assert "seed 2" in text
+
+
+def test_compare_json_is_one_object_a_line(tmp_path: Path) -> None:
+    lines = invoke(compare, "--json", run(tmp_path, "a").path, run(tmp_path, "b").path).output.splitlines()
+    assert [json.loads(line)["name"] for line in lines] == ["a", "b"]
+
+
+def test_plot_draws_and_names_the_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the plot extra is not installed")
+    picture = tmp_path / "picture.png"
+    assert invoke(plot, run(tmp_path, "a").path, "-o", picture).output.strip() == str(picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("command", [show, compare, plot])
+def test_a_missing_file_is_one_sentence(command: object, tmp_path: Path) -> None:
+    result = CliRunner().invoke(command, [str(tmp_path / "nothing.h5")])  # type: ignore[arg-type]
+    assert isinstance(result.exception, ResultsError)
+
+
+def test_numbers_read_well() -> None:
+    assert [number(value) for value in (0.0, 12345.0, 0.123456, 1e-9, float("nan"))] == [
+        "0",
+        "12,345",
+        "0.1235",
+        "1e-09",
+        "–",
+    ]
+    assert [amount(value) for value in (0, 999, 1500, 2.5e9, 3e15)] == ["0 B", "999 B", "1.5 kB", "2.5 GB", "3e+03 TB"]
+    assert [duration(value) for value in (0.5, 99, 250, 7500)] == ["0.5 s", "99 s", "4 min 10 s", "2 h 05 min"]
+    assert fraction(0.93914) == "93.91 %"

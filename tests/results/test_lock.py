@@ -1,0 +1,66 @@
+"""One writer at a time, and no lock outlives its process."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mpidl import results
+from mpidl.errors import ResultsError
+from mpidl.results import lock
+from mpidl.results.run_file import RunFile
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def test_a_second_lock_is_refused_until_the_first_is_released(tmp_path: Path) -> None:
+    target = tmp_path / "run.h5"
+    first = lock.WriterLock(target)
+    assert lock.is_held(target)
+    with pytest.raises(ResultsError, match="being written"):
+        lock.WriterLock(target)
+    first.release()
+    assert not lock.is_held(target)
+    assert not list(tmp_path.iterdir())
+    lock.WriterLock(target).release()
+
+
+def test_a_writer_that_ends_by_an_exception_leaves_no_lock(tmp_path: Path) -> None:
+    program = (
+        "from pathlib import Path; from mpidl.results.lock import WriterLock; lock = WriterLock(Path('run.h5')); 1 / 0"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=False
+    )
+    assert b"ZeroDivisionError" in ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_releasing_twice_does_not_remove_the_next_writers_lock(tmp_path: Path) -> None:
+    first = lock.WriterLock(tmp_path / "run.h5")
+    first.release()
+    second = lock.WriterLock(tmp_path / "run.h5")
+    first.release()
+    assert second.path.exists()
+    second.release()
+
+
+def test_the_writer_of_another_host_counts_as_alive(tmp_path: Path) -> None:
+    (tmp_path / "run.h5.lock").write_text("process 1 on elsewhere")
+    assert lock.is_held(tmp_path / "run.h5")
+
+
+def test_a_file_system_without_locks_is_noted_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    run = RunFile.create(tmp_path / "run.h5", {}, {}, None, 1)
+    run.finish()
+    assert "no locks" in results.open(run.path).events[0].text

@@ -1,0 +1,77 @@
+"""The file is laid out as its documentation says, and as NeXus viewers and old HDF5 tools expect."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import h5py
+import numpy as np
+import pytest
+
+from mpidl.results import metrics
+from mpidl.results.run_file import RunFile
+from mpidl.results.schema import SCALES, SCHEMA, SCHEMA_VERSION, SIGNALS
+
+
+@pytest.fixture
+def file(create: Callable[..., RunFile]) -> h5py.File:
+    run = create()
+    for round_ in range(4):
+        run.append({"round": round_, "epoch": round_ / 2, "train_loss": 1.0, "lr": 0.1, "bytes_sent": np.ones(3)})
+        run.append_timing({"waiting": np.zeros(2)})
+        if round_ == 2:
+            run.append({"round": round_, "test_accuracy_consensus": 0.5})
+        run.flush()
+    run.event("note", "all is well")
+    run.finish()
+    with h5py.File(run.path, "r", locking=False) as opened:
+        yield opened
+
+
+def test_every_group_that_is_documented_is_there_and_no_other(file: h5py.File) -> None:
+    documented = {line.split("/")[1].split()[0] for line in SCHEMA.splitlines() if re.match(r"/\w", line)}
+    assert set(file) == documented
+
+
+def test_root_attributes_are_documented(file: h5py.File) -> None:
+    assert file.attrs["schema_version"] == SCHEMA_VERSION
+    assert all(name in SCHEMA for name in set(file.attrs) - {"NX_class", "default"})
+
+
+def test_a_viewer_that_follows_nexus_finds_the_curve(file: h5py.File) -> None:
+    entry = file[file.attrs["default"]]
+    data = entry[entry.attrs["default"]]
+    assert [file.attrs["NX_class"], entry.attrs["NX_class"], data.attrs["NX_class"]] == ["NXroot", "NXentry", "NXdata"]
+    assert data.attrs["signal"] == SIGNALS[0]
+    signal, axis = data[data.attrs["signal"]], data[data.attrs["axes"][0]]
+    assert signal.shape == axis.shape == (data.attrs["records"],)
+
+
+def test_every_metric_has_the_scales(file: h5py.File) -> None:
+    for name, dataset in file["metrics"].items():
+        if name in SCALES:
+            assert dataset.is_scale
+        else:
+            assert [label for label, _ in dataset.dims[0].items()] == list(SCALES)
+            assert dataset.dims[0]["epoch"][:].tolist()[:2] == [0, 0.5]
+
+
+def test_all_columns_are_as_long_as_there_are_records(file: h5py.File) -> None:
+    records = file["metrics"].attrs["records"]
+    assert {len(column) for table in ("metrics", "timing") for column in file[table].values()} == {records}
+
+
+def test_old_tools_can_read_the_format(file: h5py.File) -> None:
+    assert file.id.get_create_plist().get_version()[0] == 0
+
+
+def test_every_known_metric_and_meter_is_described() -> None:
+    for quantity in (*metrics.METRICS.values(), *metrics.METERS.values()):
+        assert quantity.units
+        assert quantity.description
+        assert not quantity.description.endswith(".")
+
+
+def test_signals_and_scales_are_known_metrics() -> None:
+    assert {*SIGNALS, *SCALES} <= set(metrics.METRICS)
