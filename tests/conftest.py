@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import launch
+from tests import mpirun as launching
 from tests.ranks import CASE_SECONDS, Case
 
 # A launch ends early only where a case left a rank stuck. More of them than this in one file: the rest is not run.
@@ -27,7 +27,7 @@ Outcome = tuple[str, str]
 @pytest.fixture
 def mpirun() -> Callable[..., subprocess.CompletedProcess[str]]:
     """`mpirun(ranks, argv, timeout=60, env=None)` launches a command alone: for tests of death and signals."""
-    return launch.run
+    return launching.run
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def _case(item: pytest.Function, folder: Path) -> Case:
     if "tmp_path" in item._fixtureinfo.argnames:
         place = str(folder)
         folder.mkdir()
-    module = ".".join(item.path.relative_to(launch.ROOT).with_suffix("").parts)
+    module = ".".join(item.path.relative_to(launching.ROOT).with_suffix("").parts)
     ranks = item.callspec.params["comm"]
     return Case(item.nodeid, module, item.originalname, ranks, parameters, place)
 
@@ -122,7 +122,7 @@ def _launch(cases: list[Case], folder: Path) -> dict[str, Outcome]:
     """One mpirun over the cases; those without an outcome were not reached."""
     (folder / "cases.pickle").write_bytes(pickle.dumps(cases))
     with (folder / "output").open("w") as output:
-        process = launch.start(
+        process = launching.start(
             max(case.ranks for case in cases),
             [sys.executable, "-m", "tests.ranks", str(folder)],
             stdin=subprocess.DEVNULL,
@@ -132,7 +132,7 @@ def _launch(cases: list[Case], folder: Path) -> dict[str, Outcome]:
         try:
             late = not _wait(process, folder)
         finally:
-            launch.end(process)
+            launching.end(process)
     return _outcomes(cases, folder, late, process.returncode)
 
 

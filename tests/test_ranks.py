@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 
-from tests.launch import ROOT
+from tests.mpirun import ROOT
 
 
 def pytest_run(*options: str) -> str:

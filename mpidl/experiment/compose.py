@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -83,7 +85,7 @@ def compose(config: Config, comm: MPI.Intracomm) -> Run:
 
     rows = RowModule(build(0))
     if config.train.compile:
-        rows.module.compile()
+        _compile(rows.module)
     state = State(world.mine, agents, rows.size, dtype, world.device)
     buffers = _buffers(config, rows, state, world)
     loss = config.loss or per_example_loss(dataset.task)
@@ -114,7 +116,7 @@ def compose(config: Config, comm: MPI.Intracomm) -> Run:
     )
 
     every = max(1, config.evaluate.every.rounds(rounds_per_epoch, rounds))
-    evaluator = Evaluator(world, rows, batches, loss, dataset.task != "regression", buffers, precision)
+    evaluator = Evaluator(world, rows, batches, loss, dataset.task != "regression", buffers, precision, config.seed)
     parts = ["test", "validation"] if len(shares.validation) else ["test"]
     models = config.evaluate.models or algorithm.models
     recorder = Recorder(every, models, parts, evaluator, gradients, measuring, meters, _epochs(config, shares.sizes))
@@ -132,6 +134,14 @@ def _set_arithmetic(config: Config) -> None:
     if config.train.deterministic:
         # Read by cuBLAS when it is first used; without it, its matrix products are refused.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def _compile(module: nn.Module) -> None:
+    """Compiles what the module computes, but not its hooks: evaluation has one, and with it nothing is compiled."""
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(compiler) is None:
+        raise ConfigError(f"needs a C++ compiler, and there is no {compiler!r}; name another in CXX", "train.compile")
+    module.forward = torch.compile(module.forward)  # type: ignore[method-assign]
 
 
 def _rounds_per_epoch(config: Config, sizes: np.ndarray) -> int:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpidl.comm import startup
-from mpidl.comm.failures import guard
 from mpidl.experiment.compose import Run, compose
 from mpidl.experiment.schema import Config
 from mpidl.results import provenance
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 def main(config: Config, output: Path, overwrite: bool = False) -> None:
     """A whole run, as one rank of it."""
     comm = startup.start(config.train.device, config.train.threads)
-    with guard(comm):
-        train(config, comm, output, overwrite)
+    train(config, comm, output, overwrite)
 
 
 def train(config: Config, comm: MPI.Intracomm, output: Path, overwrite: bool = False) -> None:

@@ -56,14 +56,22 @@ def job_id() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, mpidl and what the numbers depend on; read from package metadata, without importing."""
+    """Versions of Python, mpidl and what the numbers depend on."""
     found = {"python": platform.python_version(), "mpidl": mpidl.__version__}
     for package in _PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = "absent"
+    found["hdf5"] = _hdf5()
     return found
+
+
+def _hdf5() -> str:
+    """The version of the HDF5 library that h5py brings."""
+    import h5py
+
+    return h5py.version.hdf5_version
 
 
 def _git(*arguments: str) -> str:

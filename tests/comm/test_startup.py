@@ -16,7 +16,7 @@ from mpidl.comm import device as devices
 from mpidl.comm import startup
 from mpidl.comm.world import World
 from mpidl.errors import ConfigError
-from tests.launch import environment
+from tests.mpirun import environment
 from tests.ranks import on_ranks
 
 ALONE = (

@@ -1,0 +1,110 @@
+"""`mpidl info NAME`: what a part is, and its settings."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from mpidl.cli.list import KINDS, registry_of
+from mpidl.config import Duration
+from mpidl.errors import ConfigError, choices_sentence
+
+_BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
+_LENGTHS = {"minItems": "at least {} items", "maxItems": "at most {} items"}
+_PAPER_WIDTH = 120
+_DURATION = ["integer", "number", "string"]
+_TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true | false", "null": "null"}
+
+
+@click.command()
+@click.argument("name")
+def info(name: str) -> None:
+    """What NAME is (an algorithm, graph, model, …): its whole description and a table of its settings."""
+    registries = {kind: registry_of(kind) for kind in KINDS}
+    found = [kind for kind, registry in registries.items() if name in registry]
+    if not found:
+        raise ConfigError(choices_sentence(name, {known for registry in registries.values() for known in registry}))
+    for place, kind in enumerate(found):
+        if place:
+            click.echo()
+        click.secho(f"{registries[kind].kind} {name}", bold=True)
+        click.echo(f"\n{inspect.getdoc(registries[kind].find(name))}\n")
+        _print_table([("key", "type", "range", "default", "meaning"), *settings_rows(registries[kind].settings(name))])
+
+
+def settings_rows(settings: Any) -> Iterator[tuple[str, str, str, str, str]]:
+    """Key, type, range, default and meaning of each setting of a part; `name` is not one."""
+    schema = settings.model_json_schema()
+    definitions = schema.get("$defs", {})
+    required = schema.get("required", [])
+    fields = {field.alias or key: field for key, field in settings.model_fields.items()}
+    for key, described in schema.get("properties", {}).items():
+        if key == "name":
+            continue
+        kind, limits = _type(described, definitions)
+        default = "(needed)" if key in required else _default(fields[key])
+        yield key, kind, limits, default, fields[key].description or described.get("description", "")
+
+
+def _type(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> tuple[str, str]:
+    """How a setting's JSON schema reads to a person: its type, and the range of values."""
+    if "$ref" in schema:
+        return _type(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if "const" in schema or "enum" in schema:
+        return " | ".join(_plain(value) for value in schema.get("enum", [schema.get("const")])), ""
+    if "anyOf" in schema:
+        options = [_type(option, definitions) for option in schema["anyOf"]]
+        kinds, limits = (list(dict.fromkeys(filter(None, column))) for column in zip(*options, strict=True))
+        return " | ".join(kinds), ", ".join(limits)
+    if "name" in schema.get("properties", {}):
+        return _plain(schema["properties"]["name"].get("const", "a part")), ""
+    if schema.get("type") == "array":
+        kind, limits = _type(schema.get("items", {}), definitions)
+        counts = [words.format(schema[bound]) for bound, words in _LENGTHS.items() if bound in schema]
+        return f"list of {kind}", ", ".join(filter(None, [limits, *counts]))
+    if schema.get("type") == _DURATION:
+        return "rounds, 'N epochs' or a fraction", ""
+    limits = ", ".join(words.format(_plain(schema[bound])) for bound, words in _BOUNDS.items() if bound in schema)
+    return _TYPES.get(schema.get("type", ""), schema.get("type", "any")), limits
+
+
+def _default(field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, Duration):
+        return str(default)
+    if isinstance(default, BaseModel):
+        set_keys = default.model_dump(mode="json", exclude_unset=True)
+        return set_keys["name"] if list(set_keys) == ["name"] else _plain(set_keys)
+    return _plain(default)
+
+
+def _plain(value: Any) -> str:
+    """As it would be written in YAML."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return f"{value:g}"
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not rows[1:]:
+        click.echo("It has no settings.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, title in enumerate(rows[0]):
+        table.add_column(title, overflow="fold", no_wrap=name == 0)
+    for row in rows[1:]:
+        table.add_row(*row)
+    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _PAPER_WIDTH)
+    console.print(table)

@@ -1,0 +1,110 @@
+"""The `mpidl` command: which commands there are, and what an error looks like.
+
+A command's module is imported when the command is used, so that `mpidl --help` answers at once and starts no MPI.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+from click.shell_completion import CompletionItem
+
+from mpidl import __version__
+from mpidl.errors import MpidlError, choices_sentence
+
+# Name: where it is, and what `mpidl --help` says about it.
+COMMANDS = {
+    "run": ("mpidl.cli.run:run", "Train as a configuration says."),
+    "list": ("mpidl.cli.list:list_parts", "Algorithms, graphs, models, data, splits and schedules that can be named."),
+    "info": ("mpidl.cli.info:info", "What one of them is, and its settings."),
+    "show": ("mpidl.cli.show:show", "What is in a run file."),
+    "compare": ("mpidl.cli.compare:compare", "Runs side by side in a table."),
+    "plot": ("mpidl.cli.plot:plot", "Curves of one or more runs as a picture."),
+    "graph": ("mpidl.cli.graph:graph", "A graph's neighbours, weights and spectrum."),
+    "partition": ("mpidl.cli.partition:partition", "How a split divides the data: classes × agents."),
+    "bench": ("mpidl.cli.bench:bench", "Where the time of a round goes on this machine."),
+    "env": ("mpidl.cli.env:env", "A report on this machine and installation, to paste into a bug report."),
+    "schema": ("mpidl.cli.schema:schema", "The JSON schema of a configuration, for an editor."),
+}
+
+_DEBUG = "--debug"
+
+
+class Commands(click.Group):
+    """A group that knows its commands' names and helps, and imports a command when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            raise click.UsageError(f"command {choices_sentence(name, COMMANDS)}")
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        if not any(_DEBUG in option.opts for option in command.params):
+            command.params.append(
+                click.Option([_DEBUG], is_flag=True, expose_value=False, help="Show the traceback of an error.")
+            )
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mpidl", message="%(prog)s %(version)s")
+def commands() -> None:
+    """Decentralized and federated training over MPI."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code; every error ends here, in one line."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = _DEBUG in words
+    try:
+        code = commands.main(words, prog_name="mpidl", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.ClickException as error:
+        return _answer(_one_line(error.format_message()), 2)
+    except MpidlError as error:
+        if debug:
+            traceback.print_exc()
+        return _answer(_one_line(str(error)), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _answer("interrupted", 130)
+    except BrokenPipeError:
+        # The reader, such as `head`, has what it wanted; the interpreter must not try to flush the rest at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+            return _answer(f"internal error: {_named(error)}", 1)
+        return _answer(f"internal error: {_named(error)}; run again with --debug for the traceback", 1)
+    return code if isinstance(code, int) else 0
+
+
+def _answer(sentence: str, code: int) -> int:
+    click.echo(f"mpidl: {sentence}", err=True)
+    return code
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+def _named(error: Exception) -> str:
+    return _one_line(f"{type(error).__name__}: {error}").rstrip(": ")

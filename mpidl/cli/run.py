@@ -1,0 +1,104 @@
+"""`mpidl run`: outside MPI it checks everything and starts the ranks; started by mpirun or srun it is one of them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from mpidl.errors import ConfigError
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("-n", "--ranks", type=click.IntRange(min=1), metavar="RANKS", help="How many ranks; default: one a core.")
+@click.option(
+    "-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a key, as in algorithm.lr=0.1."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="OUT.h5",
+    help="The run file; default: runs/<name>-s<seed>.h5.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing run file.")
+@click.option(
+    "--dry-run", is_flag=True, help="Check, and print the command, the memory and the bytes per round; run nothing."
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def run(
+    config: Path,
+    ranks: int | None,
+    overrides: Sequence[str],
+    output: Path | None,
+    overwrite: bool,
+    dry_run: bool,
+    debug: bool,
+) -> int:
+    """Train as CONFIG (a YAML file) says.
+
+    Ranks are started with the launcher of the MPI that mpi4py loads; under `mpirun -n 4 mpidl run CONFIG` or srun this
+    process is one of the ranks. Exit codes: 0 done, 1 internal error, 2 usage, configuration or data, 3 diverged,
+    4 something could not be saved, 5 communication, 130 interrupted.
+    """
+    from mpidl.launch.surroundings import is_rank
+
+    if is_rank() and not dry_run:
+        _run_rank(config, ranks, overrides, output, overwrite, debug)
+        return 0
+
+    from mpidl import experiment
+    from mpidl.launch.process import Launch
+    from mpidl.launch.surroundings import cores
+
+    loaded = experiment.load(config, overrides)
+    path = experiment.output_path(loaded, output)
+    if ranks is None:
+        ranks = cores() if loaded.agents == "auto" else min(loaded.agents, cores())
+    experiment.check(loaded, ranks, path, overwrite)
+    launch = Launch(ranks, _program(config, overrides, path, overwrite, debug))
+    if dry_run:
+        from mpidl.experiment.plan import plan
+
+        click.echo(shlex.join(launch.command()))
+        click.echo(plan(loaded, ranks).text())
+        return 0
+    return launch.run()
+
+
+def _run_rank(
+    config: Path, ranks: int | None, overrides: Sequence[str], output: Path | None, overwrite: bool, debug: bool
+) -> None:
+    """The whole life of a rank. What goes wrong on all ranks alike is told by one of them."""
+    from mpidl.comm import failures
+    from mpidl.launch.surroundings import ranks_around
+
+    if debug:
+        os.environ[failures.DEBUG] = "1"
+    with failures.guard():
+        from mpidl import experiment
+        from mpidl.experiment.rank import main
+
+        around = ranks_around()
+        if ranks is not None and around is not None and ranks != around:
+            raise ConfigError(
+                f"{ranks} ranks are asked for, but {around} were started already; leave the option out", "-n"
+            )
+        loaded = experiment.load(config, overrides)
+        main(loaded, experiment.output_path(loaded, output), overwrite)
+
+
+def _program(config: Path, overrides: Sequence[str], output: Path, overwrite: bool, debug: bool) -> list[str]:
+    """What every rank executes: this command again, in this Python."""
+    words = [sys.executable, "-m", "mpidl", "run", str(config)]
+    for assignment in overrides:
+        words += ["-s", assignment]
+    words += ["-o", str(output)]
+    words += ["--overwrite"] if overwrite else []
+    words += ["--debug"] if debug else []
+    return words

@@ -1,0 +1,78 @@
+"""The command line and the environment with which ranks are started.
+
+The environment carries four words to the ranks:
+
+- `MPIDL_LAUNCHED=1`: you are a rank, do not start any.
+- `MPIDL_TERMINAL=<columns>`: what you write to stderr ends on a terminal this wide, though you see a pipe.
+- `MPIDL_FAILURE_FILE=<path>`: where a failing rank leaves its line, which is then printed last (comm/failures.py).
+- `OMP_NUM_THREADS=1` unless it is set: ranks that all use every core slow each other down.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mpidl.comm.failures import DEBUG, FAILURE_FILE
+from mpidl.launch.launcher import Launcher
+from mpidl.launch.library import Library
+
+PASSED_ON = ("MPIDL_LAUNCHED", "MPIDL_TERMINAL", FAILURE_FILE, DEBUG, "OMP_NUM_THREADS")
+
+
+def launch_command(
+    launcher: Launcher,
+    library: Library,
+    ranks: int,
+    program: Sequence[str],
+    *,
+    cores: int,
+    environment: Mapping[str, str],
+    in_allocation: bool,
+    as_root: bool,
+) -> list[str]:
+    """The command that runs `program` on so many ranks; `environment` is that of `rank_environment`."""
+    if launcher.kind == "openmpi":
+        flags = _openmpi_flags(launcher.major, ranks > cores, in_allocation, as_root)
+        if launcher.major >= 5 and "MPIDL_TERMINAL" in environment:
+            # Open MPI 5 passes on whole lines only, and a progress bar has none.
+            flags += ["--stream-buffering", "0"]
+        if in_allocation:
+            # Ranks on other hosts get only what is named; those on this host inherit everything.
+            flags += [word for name in PASSED_ON if name in environment for word in ("-x", name)]
+    elif launcher.kind == "srun":
+        flags = ["--mpi=pmix" if library.family == "openmpi" else "--mpi=pmi2", "--kill-on-bad-exit=1"]
+        flags += ["--overcommit"] if ranks > cores else []
+    else:
+        # Hydra binds nothing by default, starts any number of ranks, and does not mind root.
+        flags = []
+    return [launcher.path, *flags, "-n", str(ranks), *program]
+
+
+def _openmpi_flags(major: int, oversubscribed: bool, in_allocation: bool, as_root: bool) -> list[str]:
+    flags = ["--allow-run-as-root"] if as_root else []
+    # Open MPI counts whole cores as slots and would refuse hyperthreads, so that more ranks than slots are allowed even
+    # where they fit. Which number is sensible was decided before.
+    flags += ["--oversubscribe"] if major < 5 else ["--map-by", ":OVERSUBSCRIBE"]
+    if oversubscribed or not in_allocation:
+        # Outside an allocation two runs at once would both be bound to core 0, and other programs want cores as well: a
+        # waiting rank that spins would take one from the rank that it waits for.
+        flags += ["--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"]
+    return flags
+
+
+def rank_environment(
+    base: Mapping[str, str] = os.environ, *, failure_file: Path | None = None, terminal: int | None = None
+) -> dict[str, str]:
+    """The environment of the ranks: ours, and the words above."""
+    environment = dict(base)
+    environment["MPIDL_LAUNCHED"] = "1"
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    environment.pop("MPIDL_TERMINAL", None)
+    environment.pop(FAILURE_FILE, None)
+    if terminal is not None:
+        environment["MPIDL_TERMINAL"] = str(terminal)
+    if failure_file is not None:
+        environment[FAILURE_FILE] = str(failure_file)
+    return environment

@@ -1,0 +1,85 @@
+"""The launcher (mpirun, mpiexec, srun) that belongs to an MPI library.
+
+Ranks started by another MPI's launcher do not find each other: each becomes a world of size 1. So a launcher counts
+only if it says itself that it is of the library's family and, for Open MPI, of its major version.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpidl.errors import LaunchError
+from mpidl.launch.library import Library
+
+# Debian installs several MPIs side by side, each under a suffixed name.
+_NAMES = {
+    "openmpi": ("mpirun", "mpiexec", "mpirun.openmpi", "mpiexec.openmpi"),
+    "mpich": ("mpiexec.hydra", "mpiexec", "mpirun", "mpiexec.mpich", "mpirun.mpich"),
+    "intel": ("mpiexec.hydra", "mpiexec", "mpirun"),
+}
+_SAYS = {
+    "openmpi": r"\((?:Open MPI|OpenRTE|PRRTE)\)\s*v?(\d+)",
+    "mpich": r"HYDRA",
+    "intel": r"Intel\(R\) MPI",
+}
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """A launcher: `kind` openmpi, mpich, intel or srun; `major` is its major version where flags depend on it."""
+
+    path: str
+    kind: str
+    major: int = 0
+
+
+def find_launcher(library: Library, environment: Mapping[str, str] = os.environ) -> Launcher:
+    """The launcher beside the library, else in this Python's environment, else on PATH, else the allocation's srun."""
+    looked_in = list(dict.fromkeys(_folders(library, environment)))
+    for folder in looked_in:
+        for name in _NAMES[library.family]:
+            candidate = folder / name
+            if os.access(candidate, os.X_OK) and candidate.is_file():
+                found = _identify(candidate, library)
+                if found is not None:
+                    return found
+    srun = shutil.which("srun", path=environment.get("PATH", ""))
+    if srun and "SLURM_JOB_ID" in environment:
+        return Launcher(srun, "srun")
+    raise LaunchError(
+        f"mpi4py loads {library}, but its launcher ({_NAMES[library.family][0]}) is neither beside it, "
+        f"nor in {Path(sys.prefix, 'bin')}, nor on PATH; load the module that this MPI comes from, or "
+        f"install one for this Python: {sys.executable} -m pip install 'mpidl[mpi]'"
+    )
+
+
+def _folders(library: Library, environment: Mapping[str, str]) -> Iterator[Path]:
+    if library.path is not None:
+        # <prefix>/lib/libmpi.so, <prefix>/lib/release/libmpi.so, /usr/lib/x86_64-linux-gnu/openmpi/lib/libmpi.so
+        for path in dict.fromkeys([library.path, library.path.resolve()]):
+            yield from (above / "bin" for above in path.parents[1:5])
+    yield Path(sys.prefix, "bin")
+    yield from (Path(folder) for folder in environment.get("PATH", "").split(os.pathsep) if folder)
+
+
+def _identify(path: Path, library: Library) -> Launcher | None:
+    """The launcher at this path if it belongs to the library."""
+    try:
+        asked = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        # Something on PATH that cannot even tell its version is no launcher of ours; the search goes on.
+        return None
+    match = re.search(_SAYS[library.family], asked.stdout + asked.stderr)
+    if match is None:
+        return None
+    if library.family != "openmpi":
+        return Launcher(str(path), library.family)
+    major = int(match[1])
+    return Launcher(str(path), "openmpi", major) if str(major) == library.version.partition(".")[0] else None

@@ -1,0 +1,89 @@
+"""What ranks and launcher write to stderr, passed on byte for byte, but without the launcher's post-mortem.
+
+When a rank fails, Open MPI, MPICH and Slurm explain at length, some in blocks ruled off by dashes or equals signs, that
+a process ended. Where the failing rank has said in one line what was wrong, these words only bury it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+# A rule may follow other text where a rank left its line unfinished.
+_RULE = re.compile(rb"[-=]{60,}[ \t]*$")
+_SINGLE_LINES = (
+    b"Abort(",
+    b"application called MPI_Abort",
+    b"[mpiexec@",
+    b"YOUR APPLICATION TERMINATED WITH",
+    b"This typically refers to a problem",
+    b"Please see the FAQ page for debugging",
+    b"srun: error:",
+    b"slurmstepd: error:",
+)
+_LONGEST_BLOCK = 8192
+
+
+class Filter:
+    """Passes bytes to `write`, save the launcher's explanations, which are dropped where `explained()` is true.
+
+    A line or a block that may be one is held until it is complete, or until `flush` is called.
+    """
+
+    def __init__(self, write: Callable[[bytes], object], explained: Callable[[], bool]) -> None:
+        self._write = write
+        self._explained = explained
+        self._line = b""
+        self._block = b""
+        self.at_line_start = True
+
+    def feed(self, data: bytes) -> None:
+        for piece in data.splitlines(keepends=True):
+            self._line += piece
+            if self._line.endswith(b"\n"):
+                line, self._line = self._line, b""
+                self._whole_line(line)
+            elif not self._block and not _may_be_noise(self._line):
+                # An unfinished line, such as a progress bar that returns to its start.
+                line, self._line = self._line, b""
+                self._pass(line)
+
+    def flush(self) -> None:
+        """Nothing more came for a while: what is held is not the launcher's, unless it is explaining a failure."""
+        if not self._explained():
+            self._release()
+
+    def finish(self) -> None:
+        """The end of the stream: what is still held is noise if the failure is explained."""
+        if self._explained():
+            self._block = self._line = b""
+        self._release()
+
+    def _release(self) -> None:
+        held, self._block, self._line = self._block + self._line, b"", b""
+        self._pass(held)
+
+    def _whole_line(self, line: bytes) -> None:
+        ruled = _RULE.search(line.rstrip(b"\r\n"))
+        if self._block:
+            self._block += line
+            if ruled or len(self._block) > _LONGEST_BLOCK:
+                block, self._block = self._block, b""
+                if not (ruled and self._explained()):
+                    self._pass(block)
+        elif ruled:
+            self._pass(line[: ruled.start()])
+            self._block = line[ruled.start() :]
+        elif not (line.startswith(_SINGLE_LINES) and self._explained()):
+            self._pass(line)
+
+    def _pass(self, data: bytes) -> None:
+        if data:
+            self.at_line_start = data.endswith(b"\n")
+            self._write(data)
+
+
+def _may_be_noise(start: bytes) -> bool:
+    """Whether a line that starts like this may turn out to be the launcher's."""
+    # Open MPI's last word after an abort is a zero byte.
+    return start[:1] in (b"-", b"=", b"\0") or any(line.startswith(start[: len(line)]) for line in _SINGLE_LINES)

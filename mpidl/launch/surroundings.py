@@ -1,0 +1,51 @@
+"""What the launcher needs to know of this machine: its cores, and whether somebody started ranks already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from mpidl.comm import launcher_environment
+
+_SCHEDULERS = {"SLURM_JOB_ID": "Slurm", "PBS_JOBID": "PBS", "LSB_JOBID": "LSF"}
+
+
+def cores() -> int:
+    """The cores that this process may use: its affinity, or the quota of its container where that is less."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, _quota(Path("/sys/fs/cgroup/cpu.max"), allowed)))
+
+
+def _quota(file: Path, otherwise: int) -> int:
+    """Whole cores granted by a control group (version 2): `200000 100000` is two, `max 100000` no limit."""
+    try:
+        granted, period = file.read_text().split()
+        return int(granted) // int(period)
+    except (OSError, ValueError):
+        # No such file, or no number in it: there is no quota.
+        return otherwise
+
+
+def scheduler(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The scheduler in whose allocation we are, with the job's number: `Slurm job 4711`."""
+    for variable, name in _SCHEDULERS.items():
+        if environment.get(variable):
+            return f"{name} job {environment[variable]}"
+    return None
+
+
+def is_rank(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process is one of the ranks that mpirun, srun or mpidl itself started.
+
+    One task of srun is no sign: the shell of an interactive allocation is one, and mpidl is to start the ranks there.
+    """
+    place = launcher_environment.find(environment)
+    started = place.launcher is not None and (place.launcher.name != "srun" or place.size > 1)
+    return started or "MPIDL_LAUNCHED" in environment
+
+
+def ranks_around(environment: Mapping[str, str] = os.environ) -> int | None:
+    """How many ranks were started, if this process is one of them and its launcher says so."""
+    place = launcher_environment.find(environment)
+    return place.size if is_rank(environment) and place.launcher is not None else None

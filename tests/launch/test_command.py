@@ -1,0 +1,96 @@
+"""The flags that make a launcher start any number of ranks, as anybody, on any machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mpidl.launch.command import launch_command, rank_environment
+from mpidl.launch.launcher import Launcher
+from mpidl.launch.library import parse_library
+from mpidl.launch.surroundings import cores, is_rank, ranks_around, scheduler
+
+OPENMPI = parse_library("Open MPI v5.0.11, package", [])
+MPICH = parse_library("MPICH Version: 4.2", [])
+
+
+def command(kind: str, ranks: int, major: int = 5, **changed: Any) -> str:
+    settings: dict[str, Any] = {"cores": 4, "environment": {}, "in_allocation": False, "as_root": False} | changed
+    library = OPENMPI if kind == "openmpi" else MPICH
+    return " ".join(launch_command(Launcher("RUN", kind, major), library, ranks, ["prog", "x y"], **settings))
+
+
+def test_root_is_allowed_only_to_root() -> None:
+    assert "--allow-run-as-root" in command("openmpi", 2, as_root=True)
+    assert "--allow-run-as-root" not in command("openmpi", 2)
+
+
+@pytest.mark.parametrize(("major", "flag"), [(4, "--oversubscribe"), (5, "--map-by :OVERSUBSCRIBE")])
+def test_more_ranks_than_cores_share_them(major: int, flag: str) -> None:
+    many, few = (command("openmpi", ranks, major, in_allocation=True) for ranks in (5, 4))
+    assert flag in many
+    assert "--mca mpi_yield_when_idle 1" in many and "--bind-to none" in many
+    assert "mpi_yield_when_idle" not in few and "--bind-to" not in few
+
+
+def test_outside_an_allocation_nothing_is_bound_and_waiting_ranks_yield() -> None:
+    assert "--bind-to none --mca mpi_yield_when_idle 1" in command("openmpi", 2)
+
+
+def test_an_allocation_of_several_hosts_gets_the_environment() -> None:
+    given = {"MPIDL_LAUNCHED": "1", "OMP_NUM_THREADS": "1", "OTHER": "2"}
+    assert "-x MPIDL_LAUNCHED -x OMP_NUM_THREADS -n" in command("openmpi", 2, in_allocation=True, environment=given)
+
+
+def test_a_progress_bar_is_passed_on_as_it_grows() -> None:
+    assert "--stream-buffering 0" in command("openmpi", 2, environment={"MPIDL_TERMINAL": "80"})
+    assert "--stream-buffering" not in command("openmpi", 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("mpich", "RUN -n 3 prog x y"), ("srun", "RUN --mpi=pmi2 --kill-on-bad-exit=1 -n 3 prog x y")],
+)
+def test_other_launchers_need_little(kind: str, expected: str) -> None:
+    assert command(kind, 3) == expected
+
+
+def test_ranks_are_told_what_they_cannot_see() -> None:
+    base = {"PATH": "/bin", "MPIDL_TERMINAL": "10", "MPIDL_FAILURE_FILE": "/stale"}
+    assert rank_environment(base) == {"PATH": "/bin", "MPIDL_LAUNCHED": "1", "OMP_NUM_THREADS": "1"}
+    told = rank_environment({"OMP_NUM_THREADS": "4"}, failure_file=Path("/tmp/f"), terminal=120)
+    assert told == {
+        "MPIDL_LAUNCHED": "1",
+        "OMP_NUM_THREADS": "4",
+        "MPIDL_TERMINAL": "120",
+        "MPIDL_FAILURE_FILE": "/tmp/f",
+    }
+
+
+@pytest.mark.parametrize(
+    ("environment", "rank", "size"),
+    [
+        ({}, False, None),
+        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4"}, True, 4),
+        ({"PMI_RANK": "0", "PMI_SIZE": "2"}, True, 2),
+        ({"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "7"}, True, 4),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "7"}, False, None),
+        ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", "SLURM_JOB_ID": "7"}, False, None),
+        ({"MPIDL_LAUNCHED": "1"}, True, None),
+    ],
+    ids=["login", "openmpi", "hydra", "srun", "batch script", "interactive shell", "our own"],
+)
+def test_a_process_knows_whether_it_is_a_rank(environment: dict[str, str], rank: bool, size: int | None) -> None:
+    assert is_rank(environment) is rank
+    assert ranks_around(environment) == size
+
+
+def test_the_scheduler_is_named_with_its_job() -> None:
+    assert scheduler({"PBS_JOBID": "12.host"}) == "PBS job 12.host"
+    assert scheduler({}) is None
+
+
+def test_there_is_a_core() -> None:
+    assert cores() >= 1

@@ -1,0 +1,98 @@
+"""The launcher that is used belongs to the MPI that mpi4py loads; otherwise a sentence says what is missing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from mpidl.errors import LaunchError
+from mpidl.launch import launcher
+from mpidl.launch.launcher import find_launcher
+from mpidl.launch.library import Library, find_library, parse_library
+
+OPENMPI_5 = "mpirun (Open MPI) 5.0.11\n\nReport bugs to ..."
+OPENMPI_4 = "mpirun.real (OpenRTE) 4.1.4"
+HYDRA = "HYDRA build details:\n    Version: 4.2.1"
+
+
+def executable(path: Path, says: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\ncat <<'END'\n{says}\nEND\n")
+    path.chmod(0o755)
+    return path
+
+
+def library(path: Path | None, text: str = "Open MPI v5.0.11, package: x") -> Library:
+    return parse_library(text, [str(path)] if path else [])
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No launcher beside this Python, so that only what a test makes can be found."""
+    monkeypatch.setattr(launcher.sys, "prefix", str(tmp_path / "no-venv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "family", "version"),
+    [
+        ("Open MPI v5.0.11, package: Open MPI user@host Distribution, ident: 5.0.11", "openmpi", "5.0.11"),
+        ("MPICH Version:      4.2.1\nMPICH Release date: unreleased", "mpich", "4.2.1"),
+        ("MVAPICH2 Version      :\t2.3.7", "mpich", "2.3.7"),
+        ("Intel(R) MPI Library 2021.13 for Linux* OS", "intel", "2021.13"),
+    ],
+)
+def test_libraries_are_told_apart_by_their_own_words(text: str, family: str, version: str) -> None:
+    found = parse_library(text, [])
+    assert (found.family, found.version) == (family, version)
+
+
+def test_an_unknown_mpi_is_named_with_the_cure() -> None:
+    with pytest.raises(LaunchError, match="'Some MPI 1.0'.*with its own launcher"):
+        parse_library("Some MPI 1.0\nmore", [])
+
+
+def test_the_library_of_this_python_is_found_without_loading_it_here() -> None:
+    found = find_library()
+    assert found.path is None or found.path.exists()
+    assert "mpi4py.MPI" not in sys.modules
+
+
+def test_a_python_without_mpi_gets_the_cure(tmp_path: Path) -> None:
+    python = executable(tmp_path / "python", "")
+    python.write_text("#!/bin/sh\necho 'RuntimeError: cannot load MPI library' >&2\nexit 1\n")
+    with pytest.raises(LaunchError, match="cannot load MPI library.*mpidl\\[mpi\\]"):
+        find_library(str(python))
+
+
+@pytest.mark.parametrize("place", ["mpi/lib", "mpi/lib/release", "mpi/lib/x86_64-linux-gnu/openmpi/lib"])
+def test_the_launcher_beside_the_library_comes_first(tmp_path: Path, place: str) -> None:
+    beside = executable(tmp_path / "mpi/bin/mpirun", OPENMPI_5)
+    on_path = executable(tmp_path / "other/mpirun", OPENMPI_5)
+    found = find_launcher(library(tmp_path / place / "libmpi.so.40"), {"PATH": str(on_path.parent)})
+    assert (found.path, found.kind, found.major) == (str(beside), "openmpi", 5)
+
+
+@pytest.mark.parametrize("other", [OPENMPI_4, HYDRA, "mpirun: command failed"])
+def test_a_launcher_of_another_mpi_is_passed_over(tmp_path: Path, other: str) -> None:
+    wrong = executable(tmp_path / "wrong/mpirun", other)
+    right = executable(tmp_path / "right/mpirun.openmpi", OPENMPI_5)
+    found = find_launcher(library(None), {"PATH": f"{wrong.parent}:{right.parent}"})
+    assert found.path == str(right)
+
+
+def test_mpich_is_started_by_hydra(tmp_path: Path) -> None:
+    executable(tmp_path / "mpirun", OPENMPI_5)
+    right = executable(tmp_path / "mpiexec.mpich", HYDRA)
+    found = find_launcher(library(None, "MPICH Version: 4.2.1"), {"PATH": str(tmp_path)})
+    assert (found.path, found.kind) == (str(right), "mpich")
+
+
+def test_srun_is_used_only_in_an_allocation_without_mpirun(tmp_path: Path) -> None:
+    srun = executable(tmp_path / "srun", "slurm 23.11")
+    assert find_launcher(library(None), {"PATH": str(tmp_path), "SLURM_JOB_ID": "7"}).path == str(srun)
+    with pytest.raises(LaunchError, match="mpi4py loads Open MPI 5.0.11.*mpirun.*install one for this Python"):
+        find_launcher(library(None), {"PATH": str(tmp_path)})
+    mpirun = executable(tmp_path / "mpirun", OPENMPI_5)
+    assert find_launcher(library(None), {"PATH": str(tmp_path), "SLURM_JOB_ID": "7"}).path == str(mpirun)

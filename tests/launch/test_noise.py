@@ -1,0 +1,80 @@
+"""The stderr of ranks reaches the user as it is, but without the launcher's post-mortem once a rank has spoken."""
+
+from __future__ import annotations
+
+import pytest
+
+from mpidl.launch.noise import Filter
+
+OPENMPI = b"""--------------------------------------------------------------------------
+prterun detected that one or more processes exited with non-zero status,
+thus causing the job to be terminated. The first process to do so was:
+
+   Process name: [prterun-vm-8058@1,1]
+   Exit code:    4
+--------------------------------------------------------------------------
+"""
+HYDRA = b"""
+===================================================================================
+=   BAD TERMINATION OF ONE OF YOUR APPLICATION PROCESSES
+=   PID 6748 RUNNING AT vm
+===================================================================================
+YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Killed (signal 9)
+This typically refers to a problem with your application.
+Please see the FAQ page for debugging suggestions
+"""
+PROGRESS = b"\r 10%\r 20%\r 30%\n"
+TABLE = b"-----\n- 1 -\n=====\n[m] is a line like any other\n"
+
+
+def filtered(data: bytes, explained: bool, size: int) -> bytes:
+    """What comes out when the data arrive in pieces of this size."""
+    out: list[bytes] = []
+    stream = Filter(out.append, lambda: explained)
+    for start in range(0, len(data), size):
+        stream.feed(data[start : start + size])
+    stream.finish()
+    return b"".join(out)
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096])
+@pytest.mark.parametrize("noise", [OPENMPI, HYDRA])
+def test_an_explained_failure_loses_the_post_mortem_and_nothing_else(noise: bytes, size: int) -> None:
+    assert (
+        filtered(PROGRESS + TABLE + noise + b"after\n", True, size).replace(b"\n\n", b"\n")
+        == PROGRESS + TABLE + b"after\n"
+    )
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096])
+def test_without_an_explanation_every_byte_passes(size: int) -> None:
+    data = PROGRESS + OPENMPI + TABLE + HYDRA + b"no newline at the end"
+    assert filtered(data, False, size) == data
+
+
+def test_an_unfinished_progress_line_passes_at_once() -> None:
+    out: list[bytes] = []
+    stream = Filter(out.append, lambda: False)
+    stream.feed(b"\r 10%")
+    assert out == [b"\r", b" 10%"]
+    assert not stream.at_line_start
+
+
+def test_a_post_mortem_behind_an_unfinished_line_is_recognised() -> None:
+    assert filtered(b"\r 40%" + OPENMPI + b"\0", True, 4096) == b"\r 40%"
+
+
+@pytest.mark.parametrize("explained", [True, False])
+def test_a_rule_is_held_over_a_pause_only_while_a_failure_is_being_explained(explained: bool) -> None:
+    out: list[bytes] = []
+    stream = Filter(out.append, lambda: explained)
+    begun = b"-" * 70 + b"\nmy own table\n"
+    stream.feed(begun)
+    assert out == []
+    stream.flush()
+    assert b"".join(out) == (b"" if explained else begun)
+
+
+def test_a_long_text_behind_a_rule_is_not_held_for_ever() -> None:
+    data = b"-" * 70 + b"\n" + b"a line of a report\n" * 2000
+    assert filtered(data, True, 4096) == data

@@ -1,0 +1,97 @@
+"""How a launch ends: exit codes, last words, signals; the launcher is a stand-in (tests/cli starts real ones)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PARENT = """
+import sys
+from mpidl.launch import process
+from mpidl.launch.launcher import Launcher
+from mpidl.launch.library import parse_library
+process.find_library = lambda: parse_library("MPICH Version: 4.2", [])
+process.find_launcher = lambda library: Launcher(sys.argv[1], "mpich")
+sys.exit(process.Launch(3, ["program"]).run())
+"""
+RULE = "-" * 74
+
+
+@pytest.fixture
+def launch(tmp_path: Path):
+    """Starts a launch whose launcher is this Python program."""
+    started = []
+
+    def start(program: str) -> subprocess.Popen[str]:
+        launcher = tmp_path / "launcher"
+        launcher.write_text(f"#!{sys.executable}\nimport os, signal, sys, time\n{program}\n")
+        launcher.chmod(0o755)
+        command = [sys.executable, "-c", PARENT, str(launcher)]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def says(line: str, code: int) -> str:
+    return f"open(os.environ['MPIDL_FAILURE_FILE'], 'w').write({json.dumps({'line': line, 'exit_code': code})!r})"
+
+
+def test_output_and_exit_code_pass_through(launch) -> None:
+    process = launch("print(*sys.argv[1:]); print('a\\r b', end='', file=sys.stderr); sys.exit(4)")
+    assert process.communicate() == ("-n 3 program\n", "a\n b") and process.returncode == 4
+
+
+def test_the_failing_ranks_line_comes_last_and_the_noise_is_gone(launch) -> None:
+    noise = f"sys.stderr.write('40%{RULE}\\nMPI_ABORT was invoked\\n{RULE}\\n'); sys.exit(77)"
+    process = launch(says("mpidl: rank 1 on here: boo", 3) + "\n" + noise)
+    assert process.communicate()[1] == "40%\nmpidl: rank 1 on here: boo\n"
+    assert process.returncode == 3
+
+
+def test_a_rank_that_dies_by_a_signal_is_reported(launch) -> None:
+    process = launch("os.kill(os.getpid(), signal.SIGKILL)")
+    assert "a rank was ended by SIGKILL" in process.communicate()[1]
+    assert process.returncode == 137
+
+
+def test_last_words_cut_short_are_no_traceback(launch) -> None:
+    process = launch("open(os.environ['MPIDL_FAILURE_FILE'], 'w').write('{\"li'); sys.exit(9)")
+    assert process.communicate() == ("", "") and process.returncode == 9
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 5)])
+def test_signals_reach_the_launcher_once(launch, number: signal.Signals, code: int) -> None:
+    handler = "lambda n, f: (print('got', n, flush=True), sys.exit(5))"
+    names = "signal.SIGINT, signal.SIGTERM, signal.SIGUSR1"
+    process = launch(f"[signal.signal(n, {handler}) for n in ({names})]\nprint('up', flush=True)\ntime.sleep(60)")
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert out == f"got {int(number)}\n"
+    assert process.returncode == code
+    assert ("interrupted" in err) == (code != 5)
+
+
+def test_no_launcher_outlives_its_parent(launch) -> None:
+    process = launch("print(os.getpid(), flush=True)\ntime.sleep(60)")
+    child = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    for _ in range(100):
+        if not Path(f"/proc/{child}").exists():
+            break
+        time.sleep(0.05)
+    else:
+        os.kill(child, signal.SIGKILL)
+        pytest.fail("the launcher went on")

@@ -1,0 +1,57 @@
+"""The shell scripts: job scripts start what they say, and the set-up tells a cluster's MPI from its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = sorted([*ROOT.glob("tools/*.sh"), *ROOT.glob("jobs/*.sh"), ROOT / ".ci" / "run"])
+
+
+def bash(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": "/usr/bin:/bin"} | variables
+    return subprocess.run(["bash", *words], capture_output=True, text=True, env=environment, check=False)
+
+
+def executable(path: Path, text: str = "#!/bin/sh\n") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_every_script_is_valid_bash(script: Path) -> None:
+    assert bash("-n", str(script)).stderr == ""
+
+
+def test_the_slurm_script_runs_the_configuration_on_every_task(tmp_path: Path) -> None:
+    executable(tmp_path / "bin" / "mpidl", '#!/bin/sh\nprintf "<%s>" "$@"\necho\n')
+    script = ROOT / "jobs" / "slurm-single-node.sh"
+    path = f"{tmp_path / 'bin'}:/usr/bin:/bin"
+    command = f"cd {tmp_path} && bash {script} configs/a.yaml -s 'b=[1, 2]'"
+    done = bash("-c", command, PATH=path, SLURM_NTASKS="8", SLURM_JOB_ID="7")
+    assert done.stdout == "<env>\n<run><configs/a.yaml><-n><8><-o><runs/a-7.h5><-s><b=[1, 2]>\n"
+    assert "usage" in bash(str(script), PATH=path, SLURM_NTASKS="8").stderr
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([], ""),
+        (["cluster/bin/mpirun"], "cluster/bin/mpirun"),
+        (["cluster/bin/mpicc"], "cluster/bin/mpicc"),
+        ([".venv/bin/mpirun"], ""),
+        ([".venv/bin/mpirun", "cluster/bin/mpirun"], "cluster/bin/mpirun"),
+    ],
+)
+def test_the_set_up_sees_an_mpi_on_path_but_not_its_own(tmp_path: Path, found: list[str], expected: str) -> None:
+    folders = [executable(tmp_path / name).parent for name in found]
+    path = os.pathsep.join(map(str, folders)) or str(tmp_path)
+    # Once the script is read, bash alone is needed, so that an MPI of this machine can be kept out of sight.
+    done = bash("-c", f'source "{ROOT}/tools/setup_venv.sh"; PATH="{path}"; VENV="{tmp_path}/.venv"; foreign_mpi')
+    assert done.stdout.strip().removeprefix(f"{tmp_path}/") == expected

@@ -1,0 +1,144 @@
+"""The shape of the source: who imports whom, who may touch what, how long a file may be, what lies where."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "mpidl"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# From top to bottom; what stands on one line are neighbours that do not import each other.
+LAYERS = (
+    ("__main__",),
+    ("cli",),
+    ("launch",),
+    ("analysis",),
+    ("experiment",),
+    ("training",),
+    ("results",),
+    ("algorithms",),
+    ("comm",),
+    ("compressors",),
+    ("graphs",),
+    ("data", "models"),
+    ("state", "parameters"),
+    ("registry",),
+    ("config",),
+    ("seeding",),
+    ("errors",),
+)
+HEIGHT = {name: len(LAYERS) - place for place, names in enumerate(LAYERS) for name in names}
+
+# A library, and the only parts of the package that may import it.
+RESERVED = {"mpi4py": {"comm", "launch"}, "h5py": {"results", "data"}, "click": {"cli"}}
+
+# What a configuration does not need before the ranks start, and what takes long to import.
+HEAVY = {"torch", "h5py", "networkx", "matplotlib", "mpi4py.MPI", "scipy"}
+
+TOP_LEVEL = {
+    *("setup.py", "mpidl", "jobs", "configs", "tests", "tools", "README.md", "LICENSE", "pyproject.toml"),
+    # What running and installing leaves behind, none of it in version control.
+    *("runs", "build", "dist", "mpidl.egg-info"),
+}
+
+LONGEST = 300
+
+
+def part_of(path: Path) -> str:
+    """The first name below mpidl: a module at the top or a folder."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path, for_types: bool = True) -> Iterator[str]:
+    """The full name of every module (or name in it) that a file imports, in functions too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if not for_types:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+                node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import on line {node.lineno}"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_lower_layer_never_imports_a_higher_one(path: Path) -> None:
+    here = part_of(path)
+    if here == "__init__":
+        targets = {name for name in imported(path) if name.startswith("mpidl.")}
+        assert not targets, f"mpidl/__init__.py imports {targets}"
+        return
+    assert here in HEIGHT, f"{here} has no place in LAYERS"
+    for name in imported(path):
+        words = name.split(".")
+        there = words[1] if words[0] == "mpidl" and len(words) > 1 else None
+        if there in HEIGHT and there != here:
+            assert HEIGHT[there] < HEIGHT[here], f"{here} imports {name}, which stands above or beside it"
+
+
+@pytest.mark.parametrize("library", RESERVED)
+def test_a_reserved_library_is_imported_only_where_it_belongs(library: str) -> None:
+    users = {part_of(path) for path in FILES for name in imported(path, False) if name.split(".")[0] == library}
+    assert users <= RESERVED[library]
+
+
+def test_no_file_is_too_long() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in [*FILES, *ROOT.glob("t*/**/*.py")]}
+    assert {str(path): length for path, length in lengths.items() if length > LONGEST} == {}
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    silent = [
+        str(path) for path in FILES if path.stat().st_size and ast.get_docstring(ast.parse(path.read_text())) is None
+    ]
+    assert silent == []
+
+
+def test_nothing_lies_at_the_top_that_does_not_belong_there() -> None:
+    found = {path.name for path in ROOT.iterdir() if not path.name.startswith(".") and path.name != "__pycache__"}
+    assert found <= TOP_LEVEL
+
+
+def test_no_argument_is_checked_by_assert() -> None:
+    asserting = [
+        f"{path}:{node.lineno}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Assert)
+    ]
+    assert asserting == []
+
+
+LOOK = """
+import sys
+{action}
+print(*sorted(set(sys.modules) & {heavy!r}))
+"""
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "import mpidl.cli.main",
+        "from mpidl.launch import command, launcher, library, noise, process, surroundings",
+        "from mpidl import experiment\nexperiment.Config.model_json_schema()",
+        "from mpidl.cli.list import KINDS, registry_of\n"
+        "for kind in KINDS:\n    [registry_of(kind).settings(name).model_json_schema() for name in registry_of(kind)]",
+        f"from mpidl import experiment\nexperiment.load({str(ROOT / 'configs' / 'quickstart-dsgd.yaml')!r})",
+    ],
+    ids=["command line", "launcher", "schema", "every part", "a configuration"],
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(action: str) -> None:
+    program = LOOK.format(action=action, heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
