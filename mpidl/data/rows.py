@@ -1,0 +1,65 @@
+"""Taking rows out of whatever holds them: numpy arrays, tensors, memory maps, files."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """Rows that are made or read when asked for, such as those of a file."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """The rows of these indices, in this order."""
+        ...
+
+
+def in_memory(array: Any) -> bool:
+    """Whether the rows stand in this process's memory already."""
+    return isinstance(array, torch.Tensor) or isinstance(array, np.ndarray) and not isinstance(array, np.memmap)
+
+
+def row_bytes(array: Any) -> int:
+    """Bytes that one row takes."""
+    item = array.element_size() if isinstance(array, torch.Tensor) else np.dtype(array.dtype).itemsize
+    return item * int(np.prod(array.shape[1:], dtype=np.int64))
+
+
+def take(array: Any, indices: np.ndarray) -> torch.Tensor:
+    """A copy of the rows of these indices, in this order, in host memory."""
+    if isinstance(array, torch.Tensor):
+        return array.detach().cpu()[torch.from_numpy(indices)]
+    if isinstance(array, np.ndarray):
+        found = array[indices]
+    elif hasattr(array, "take"):
+        found = array.take(indices)
+    else:
+        # h5py's own data sets take ascending indices, each once.
+        ascending, back = np.unique(indices, return_inverse=True)
+        found = np.asarray(array[ascending])[back]
+    return tensor(found)
+
+
+def whole(array: Any) -> torch.Tensor:
+    """All rows, in place where they stand in memory already."""
+    if isinstance(array, torch.Tensor):
+        return array.detach()
+    if in_memory(array):
+        return tensor(array)
+    return take(array, np.arange(array.shape[0]))
+
+
+def tensor(array: np.ndarray) -> torch.Tensor:
+    """The array as a tensor, sharing its memory where torch can."""
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        array = array.astype(f"i{min(8, 2 * array.dtype.itemsize)}")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if not array.flags.writeable or not array.flags.c_contiguous:
+        array = array.copy()
+    return torch.from_numpy(array)

@@ -1,0 +1,124 @@
+"""The keys that every data set shares, and the way from a name to examples, shares and batches."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from mpidl.data.dataset import Dataset
+from mpidl.data.shares import Shares
+from mpidl.data.splits import SPLITS
+from mpidl.data.splits.base import Split
+from mpidl.errors import ConfigError, DataError, MpidlError
+from mpidl.registry import Part, keyword_part
+from mpidl.seeding import stream
+
+if TYPE_CHECKING:
+    import torch
+
+    from mpidl.data.batches import Batches
+
+ChosenSplit = SPLITS.field()
+
+
+class Source(Part):
+    """A data set: where it comes from and how its examples reach the agents."""
+
+    root: str = Field("$MPIDL_DATA", description="folder that holds the data sets")
+    batch: Annotated[int, Field(ge=1)] | Literal["full"] = Field(
+        32, description="examples an agent draws for a step; 'full' is all it has"
+    )
+    validation: float = Field(0.0, ge=0.0, lt=1.0, description="share of the training examples set aside, by the seed")
+    place: Literal["replicate", "own"] = Field(
+        "replicate", description="keep every example on every rank, or only those of the rank's own agents"
+    )
+    stream: bool | None = Field(
+        None, description="fetch each batch when it is needed, ahead of time; null: only where the device is too small"
+    )
+    split: ChosenSplit = Field(  # type: ignore[valid-type]
+        default_factory=lambda: SPLITS.parse("iid"),
+        description="how the training examples are divided among the agents",
+    )
+
+    def load(self) -> Dataset:
+        """Read or make the examples."""
+        raise ConfigError(f"{self.name!r} has no method 'load'", "data.name")
+
+    def deal(self, dataset: Dataset, agents: int, seed: int) -> Shares:
+        """Set the validation part aside and divide the rest among the agents."""
+        order = stream(seed, "validation").permutation(len(dataset)) if self.validation else np.arange(len(dataset))
+        aside = round(self.validation * len(dataset))
+        split: Split = self.split
+        shares = split.assign(dataset, agents, seed, np.sort(order[aside:]))
+        shares.validation = np.sort(order[:aside])
+        return shares
+
+    def batches(
+        self,
+        dataset: Dataset,
+        shares: Shares,
+        seed: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+        mine: Sequence[int] | None = None,
+    ) -> Batches:
+        """The batches of these shares on a device, as this section of the configuration wants them."""
+        from mpidl.data.batches import Batches
+
+        return Batches(
+            dataset,
+            shares,
+            self.batch,
+            seed,
+            device,
+            dtype,
+            mine=mine,
+            place=self.place,
+            streamed=self.stream,
+            crop=getattr(self, "crop", 0),
+            flip=getattr(self, "flip", False),
+        )
+
+
+class Images(Source):
+    """A data set of images."""
+
+    normalise: bool = Field(True, description="bring each channel to mean 0 and deviation 1 over the training part")
+    crop: int = Field(0, ge=0, le=64, description="shift at random by up to so many pixels, zeros moving in")
+    flip: bool = Field(False, description="mirror left and right at random")
+
+
+class PlugIn(Source):
+    """A data set made by a function of the user's."""
+
+    function: ClassVar[Callable[..., Any]]
+
+    def load(self) -> Dataset:
+        parameters = inspect.signature(self.function).parameters
+        open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        common = set(Source.model_fields)
+        keys = {key: value for key, value in self if key in parameters or open_ended and key not in common}
+        try:
+            found = self.function(**keys)
+        except MpidlError:
+            raise
+        except Exception as error:
+            # Whatever a user's function raises, the culprit is this name.
+            raise DataError(f"data {self.name!r} raised {type(error).__name__}: {error}") from error
+        if not isinstance(found, Dataset):
+            raise DataError(f"data {self.name!r} returned {type(found).__name__}, not an mpidl.data.Dataset")
+        return found
+
+
+def adapt(function: Callable[..., Any]) -> type[Part]:
+    """A data set part whose keys are the function's parameters; common keys that it names are handed to it as well."""
+    if not callable(function):
+        raise ConfigError(f"a data set must be a function or a class, not {type(function).__name__}")
+    part = keyword_part(function, PlugIn, given=tuple(Source.model_fields))
+    part.function = staticmethod(function)  # type: ignore[attr-defined]
+    part.__doc__ = function.__doc__ or PlugIn.__doc__
+    return part

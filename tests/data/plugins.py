@@ -1,0 +1,38 @@
+"""Data sets as a user would write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from mpidl.data import Dataset
+
+
+def points(count: int = 40, classes: int = 2) -> Dataset:
+    """Points on a line."""
+    x = torch.linspace(0, 1, count)[:, None]
+    y = torch.arange(count) % classes
+    return Dataset(x, y, x[:8], y[:8], owner=np.arange(count) // 10)
+
+
+def named(root: str, batch: int, **others: Any) -> Dataset:
+    """Takes common keys and any others."""
+    assert root == "somewhere" and batch == 3
+    return points(count=others["many"])
+
+
+def failing() -> Dataset:
+    raise KeyError("no such thing")
+
+
+def wrong() -> list[int]:
+    return [1, 2]
+
+
+def mismatched() -> Dataset:
+    return Dataset(np.zeros((4, 2)), np.zeros(3, int), np.zeros((4, 2)), np.zeros(4, int))
+
+
+number = 3

@@ -1,0 +1,273 @@
+"""Batches are a pure function of agent and step, the same wherever the data lie and however they are fetched."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from mpidl.data import Dataset
+from mpidl.data.batches import Batches
+from mpidl.data.shares import Shares
+from mpidl.errors import ConfigError
+from mpidl.seeding import stream
+
+SEED = 5
+
+
+class Spy:
+    """Rows that remember which of them were read, and by which threads."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows, self.shape, self.dtype = rows, rows.shape, rows.dtype
+        self.read: list[int] = []
+        self.threads: set[str] = set()
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        self.read += indices.tolist()
+        self.threads.add(threading.current_thread().name)
+        return self.rows[indices]
+
+
+def images(count: int = 103) -> Dataset:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (count, 3, 9, 7), dtype=np.uint8)
+    y = np.arange(count) % 5
+    return Dataset(x, y, x[:37], y[:37], scale=1 / 255, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+
+
+def shares(count: int = 103) -> Shares:
+    order = np.random.default_rng(1).permutation(count)
+    return Shares([np.sort(part) for part in np.split(order[:90], [40, 41, 73])], validation=np.sort(order[90:]))
+
+
+@pytest.fixture
+def made() -> Iterator[list[Batches]]:
+    found: list[Batches] = []
+    yield found
+    for batches in found:
+        batches.close()
+
+
+def test_a_pass_holds_every_example_once_in_the_order_of_its_stream() -> None:
+    data = Dataset(np.arange(103.0)[:, None], np.arange(103) % 2, np.zeros((1, 1)), np.zeros(1, int))
+    batches = Batches(data, shares(), 8, SEED, dtype=torch.float64)
+    assert batches.sizes == (40, 1, 32, 17)
+    assert [batches.steps_per_pass(agent) for agent in range(4)] == [5, 1, 4, 3]
+    for agent, share in enumerate(shares()):
+        steps = batches.steps_per_pass(agent)
+        for turn in (0, 1, 3):
+            found = [batches.batch(agent, turn * steps + step)[0][:, 0] for step in range(steps)]
+            assert [len(part) for part in found[:-1]] == [8] * (steps - 1)
+            assert len(found[-1]) == len(share) - 8 * (steps - 1)
+            order = share[stream(SEED, "shuffle", agent, turn).permutation(len(share))]
+            assert torch.equal(torch.cat(found), torch.from_numpy(order).double())
+
+
+def test_full_batches_are_all_of_an_agents_data_at_every_step() -> None:
+    data = images()
+    batches = Batches(data, shares(), "full", SEED)
+    for step in (0, 1, 9):
+        x, y = batches.batch(2, step)
+        assert x.shape == (32, 3, 9, 7) and torch.equal(y, torch.from_numpy(data.y[shares()[2]]))
+    assert batches.steps_per_pass(2) == 1
+
+
+@pytest.mark.parametrize("batch", [8, "full"])
+@pytest.mark.parametrize("keys", [{}, {"crop": 2, "flip": True}])
+def test_streamed_owned_and_replicated_batches_are_the_same_bits(
+    made: list[Batches], batch: int | str, keys: dict[str, object]
+) -> None:
+    own = {"place": "own"}
+    ways = ({}, {"streamed": True}, own, own | {"streamed": True}, own | {"mine": [1]})
+    made += [Batches(images(), shares(), batch, SEED, **keys, **way) for way in ways]
+    # Also steps asked for again, out of order, and passes taken backwards.
+    for agent, step in [(0, 0), (0, 1), (2, 0), (0, 2), (0, 9), (0, 1), (3, 2), (1, 7), (2, 1), (0, 10)]:
+        x, y = made[0].batch(agent, step)
+        for other in made[1:]:
+            assert torch.equal(other.batch(agent, step)[0], x) and torch.equal(other.batch(agent, step)[1], y)
+    for other in made[1:]:
+        for chunk in range(made[0].chunks(0)):
+            assert torch.equal(other.chunk(0, chunk)[0], made[0].chunk(0, chunk)[0])
+        for part in ("test", "validation"):
+            assert torch.equal(other.test(part, 0)[0], made[0].test(part, 0)[0])
+
+
+def test_agents_are_independent_of_each_other(made: list[Batches]) -> None:
+    # Agent 2 alone gets what it gets among others, so that any rank may run any agent.
+    together, alone = Batches(images(), shares(), 8, SEED, flip=True), Batches(images(), shares(), 8, SEED, flip=True)
+    for step in range(6):
+        for agent in range(3):
+            found = together.batch(agent, step)
+        assert torch.equal(found[0], alone.batch(2, step)[0])
+
+
+def test_only_what_the_own_agents_own_is_read() -> None:
+    data = images()
+    spy = Spy(data.x)
+    batches = Batches(Dataset(spy, data.y, data.x_test, data.y_test), shares(), 8, SEED, mine=[1, 2], place="own")
+    batches.batch(2, 3)
+    assert set(spy.read) == set(shares()[1]) | set(shares()[2]) and len(spy.read) == 33
+    # An agent that is adopted later is read when it is first asked for.
+    batches.batch(0, 0)
+    assert set(spy.read) == set(np.concatenate(shares()[:3]))
+
+
+def test_streamed_batches_are_fetched_ahead_by_another_thread(made: list[Batches]) -> None:
+    spy = Spy(images().x)
+    made.append(Batches(Dataset(spy, images().y, spy.rows, images().y), shares(), 8, SEED, streamed=True))
+    for step in range(4):
+        made[0].batch(0, step)
+    made[0].close()
+    # One more was begun before it was asked for; none was fetched twice.
+    assert len(spy.read) in (32, 40) and len(set(spy.read)) == len(spy.read)
+    assert threading.current_thread().name not in spy.threads
+
+
+def test_an_error_while_fetching_ahead_reaches_the_caller(made: list[Batches]) -> None:
+    spy = Spy(images().x)
+    made.append(Batches(Dataset(spy, images().y, spy.rows, images().y), shares(), 8, SEED, streamed=True))
+    made[0].batch(0, 0)
+    spy.take = lambda indices: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        for step in range(1, 4):
+            made[0].batch(0, step)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pixels_are_scaled_and_normalised_by_channel(dtype: torch.dtype) -> None:
+    data = images()
+    x, y = Batches(data, shares(), "full", SEED, dtype=dtype).batch(0, 0)
+    share = shares()[0]
+    mean, std = (np.array(values)[:, None, None] for values in (data.mean, data.std))
+    assert x.dtype == dtype and y.dtype == torch.int64
+    expected = torch.from_numpy((data.x[share] / 255 - mean) / std)
+    assert torch.allclose(x.double(), expected, rtol=0, atol=1e-14 if dtype == torch.float64 else 2e-6)
+
+
+def test_floats_are_normalised_without_touching_the_data_set() -> None:
+    rows = np.random.default_rng(0).standard_normal((12, 2, 3, 3)).astype(np.float32)
+    data = Dataset(rows.copy(), np.arange(12) % 2, rows.copy(), np.arange(12) % 2, mean=(1.0, 2.0), std=(2.0, 4.0))
+    batches = Batches(data, [np.arange(12)], 5, SEED)
+    for step in range(6):
+        batches.batch(0, step)
+    x, _ = batches.test("test", 0)
+    assert np.array_equal(data.x, rows) and np.array_equal(data.x_test, rows)
+    assert np.allclose(x, (rows - np.array([1, 2])[:, None, None]) / np.array([2, 4])[:, None, None], atol=1e-6)
+
+
+@pytest.mark.parametrize("crop, flip", [(2, False), (0, True), (3, True)])
+def test_shifts_and_mirrors_are_those_drawn_for_agent_and_step(crop: int, flip: bool) -> None:
+    data = images()
+    plain = Dataset(data.x, data.y, data.x_test, data.y_test)
+    batches = Batches(plain, shares(), 8, SEED, crop=crop, flip=flip)
+    still = Batches(plain, shares(), 8, SEED)
+    seen = set()
+    for step in range(12):
+        x, y = batches.batch(0, step)
+        unmoved, labels = still.batch(0, step)
+        rng = stream(SEED, "augment", 0, step)
+        shifts = rng.integers(0, 2 * crop + 1, (2, len(x)))
+        mirrored = rng.integers(0, 2, len(x)) if flip else np.zeros(len(x))
+        padded = np.pad(unmoved.numpy(), ((0, 0), (0, 0), (crop, crop), (crop, crop)))
+        for image, whole, down, right, mirror in zip(x.numpy(), padded, *shifts, mirrored, strict=True):
+            window = whole[:, down : down + 9, right : right + 7]
+            assert np.array_equal(image, window[:, :, ::-1] if mirror else window)
+            seen.add((int(down), int(right), int(mirror)))
+        assert torch.equal(y, labels)
+    for values, most in zip(zip(*seen, strict=True), (2 * crop, 2 * crop, int(flip)), strict=True):
+        assert set(values) == set(range(most + 1))
+    assert torch.equal(batches.chunk(0, 0)[0], still.chunk(0, 0)[0])
+    assert torch.equal(batches.test("test", 0)[0], still.test("test", 0)[0])
+
+
+def test_crop_of_what_is_no_image_is_refused() -> None:
+    data = Dataset(np.zeros((4, 3)), np.zeros(4, int), np.zeros((4, 3)), np.zeros(4, int))
+    with pytest.raises(ConfigError, match=r"data.crop: crop and flip need images"):
+        Batches(data, [np.arange(4)], 2, SEED, crop=1)
+
+
+def test_chunks_cover_each_part_once_and_in_order(made: list[Batches]) -> None:
+    data = images()
+    for streamed in (False, True):
+        made.append(Batches(data, shares(), 8, SEED, chunk=10, streamed=streamed))
+        batches = made[-1]
+        assert (batches.test_chunks(), batches.test_chunks("validation"), batches.chunks(2)) == (4, 2, 4)
+        labels = [
+            torch.cat([batches.test(part, at)[1] for at in range(batches.test_chunks(part))])
+            for part in ("test", "validation")
+        ]
+        assert np.array_equal(labels[0], data.y_test) and np.array_equal(labels[1], data.y[shares().validation])
+        own = torch.cat([batches.chunk(2, at)[1] for at in range(4)])
+        assert np.array_equal(own, data.y[shares()[2]])
+
+
+def test_without_a_validation_part_there_is_no_chunk_of_it() -> None:
+    assert Batches(images(), [np.arange(9)], 4, SEED).test_chunks("validation") == 0
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 1), (6, 3)])
+def test_regression_targets_are_columns(shape: tuple[int, ...]) -> None:
+    y = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
+    data = Dataset(np.zeros((6, 2)), y, np.zeros((6, 2)), y, task="regression")
+    batches = Batches(data, [np.arange(6)], "full", SEED)
+    assert torch.equal(batches.batch(0, 0)[1], torch.from_numpy(y.reshape(6, -1)).float())
+    assert data.outputs == y.reshape(6, -1).shape[1]
+
+
+def test_tokens_are_whole_numbers_however_they_are_kept() -> None:
+    for kept in (np.uint8, np.uint16, np.int32):
+        rows = np.arange(60, dtype=kept).reshape(12, 5)
+        data = Dataset(rows, rows, rows, rows, task="language")
+        x, y = Batches(data, [np.arange(12)], 4, SEED).batch(0, 0)
+        assert x.dtype == y.dtype == torch.int64 and torch.equal(x, y) and data.outputs == 60
+
+
+def test_tensors_and_big_endian_arrays_are_taken_too() -> None:
+    rows = np.arange(24.0).reshape(12, 2)
+    labels = np.arange(12) % 3
+    tensors = Dataset(
+        torch.from_numpy(rows), torch.from_numpy(labels), torch.from_numpy(rows), torch.from_numpy(labels)
+    )
+    endian = Dataset(rows.astype(">f8"), labels.astype(">i2"), rows.astype(">f8"), labels.astype(">i2"))
+    plain = Dataset(rows, labels, rows, labels)
+    found = [Batches(data, [np.arange(12)], 5, SEED).batch(0, 1) for data in (plain, tensors, endian)]
+    assert all(torch.equal(x, found[0][0]) and torch.equal(y, found[0][1]) for x, y in found)
+
+
+def test_a_step_that_cannot_be_is_refused() -> None:
+    batches = Batches(images(), shares(), 8, SEED)
+    for agent, step in ((4, 0), (-1, 0), (0, -1)):
+        with pytest.raises(ConfigError, match="there is no step"):
+            batches.batch(agent, step)
+
+
+def test_a_large_file_is_streamed_and_a_small_one_is_not(monkeypatch: pytest.MonkeyPatch, made: list[Batches]) -> None:
+    spy = Spy(images().x)
+    data = Dataset(spy, images().y, spy.rows, images().y)
+    made.append(Batches(data, shares(), 8, SEED))
+    monkeypatch.setattr("mpidl.data.batches._LOADED_ON_CPU", 1000)
+    made.append(Batches(data, shares(), 8, SEED))
+    made.append(Batches(data, shares(), 8, SEED, mine=[1], place="own"))
+    made.append(Batches(images(), shares(), 8, SEED))
+    assert [batches.streamed for batches in made] == [False, True, False, False]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("keys", [{}, {"crop": 2, "flip": True}])
+def test_batches_on_a_gpu_are_those_on_the_cpu(made: list[Batches], keys: dict[str, object]) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    made.append(Batches(images(), shares(), 8, SEED, "cpu", **keys))
+    ways = ({}, {"streamed": True}, {"place": "own"})
+    made += [Batches(images(), shares(), 8, SEED, "cuda", **keys, **way) for way in ways]
+    for step in range(20):
+        for agent in range(4):
+            x, y = made[0].batch(agent, step)
+            for other in made[1:]:
+                found = other.batch(agent, step)
+                assert found[0].is_cuda and torch.equal(found[1].cpu(), y)
+                assert torch.allclose(found[0].cpu(), x, rtol=0, atol=1e-6)

@@ -1,0 +1,258 @@
+"""Every loader gives back what the files hold: small generated files in the exact formats."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import tracemalloc
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from mpidl.data import DATA, Dataset
+from mpidl.data.rows import whole
+from mpidl.data.text import speaker_spans
+from mpidl.errors import ConfigError, DataError
+from tests.data import formats
+
+
+def load(name: str, root: Path | str = ".", **keys: object) -> Dataset:
+    return DATA.parse({"name": name, "root": str(root), **keys}).load()
+
+
+@pytest.mark.parametrize("name, folder", [("mnist", "mnist"), ("fashion-mnist", "fashion_mnist"), ("mnist", ".")])
+def test_idx_files_come_back_as_written(tmp_path: Path, name: str, folder: str) -> None:
+    arrays = formats.write_idx_set(tmp_path / folder)
+    found = load(name, tmp_path)
+    for part, file in zip((found.x, found.y, found.x_test, found.y_test), formats.IDX_NAMES, strict=True):
+        assert np.array_equal(part.reshape(arrays[file].shape), arrays[file])
+    assert (found.example_shape, found.outputs) == ((1, 28, 28), 10)
+
+
+def test_unpacked_idx_files_do_as_well(tmp_path: Path) -> None:
+    arrays = formats.write_idx_set(tmp_path)
+    packed = tmp_path / formats.IDX_NAMES[0]
+    packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.unlink()
+    assert np.array_equal(load("mnist", tmp_path).x[:, 0], arrays[formats.IDX_NAMES[0]])
+
+
+def test_cifar10_files_come_back_as_written(tmp_path: Path) -> None:
+    pixels, labels = formats.write_cifar10(tmp_path / "cifar-10-batches-py")
+    found = load("cifar10", tmp_path, checksum=False)
+    assert np.array_equal(found.x, pixels) and np.array_equal(found.y, labels)
+    assert (found.x_test.shape, found.outputs) == ((20, 3, 32, 32), 10)
+
+
+@pytest.mark.parametrize("labels, outputs", [("fine", 100), ("coarse", 20)])
+def test_cifar100_has_fine_and_coarse_labels(tmp_path: Path, labels: str, outputs: int) -> None:
+    pixels, fine = formats.write_cifar100(tmp_path / "cifar-100-python")
+    found = load("cifar100", tmp_path, checksum=False, labels=labels)
+    assert np.array_equal(found.x, pixels)
+    assert np.array_equal(found.y, fine if labels == "fine" else fine // 5)
+    assert found.outputs == outputs
+
+
+def test_the_generated_cifar_files_are_what_python_itself_reads() -> None:
+    pixels = formats.images(3, 3, 32, 32)
+    read = pickle.loads(formats.cifar_bytes(pixels, {"labels": [1, 2, 3]}), encoding="bytes")
+    assert np.array_equal(read[b"data"], pixels.reshape(3, -1)) and read[b"labels"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_cifar_files_pickled_by_python_3_are_read(tmp_path: Path, protocol: int) -> None:
+    pixels = formats.images(120, 3072)
+    for at, name in enumerate(formats.CIFAR10_NAMES):
+        part = pixels[at * 20 : at * 20 + 20]
+        (tmp_path / name).write_bytes(pickle.dumps({"data": part, "labels": [at] * 20}, protocol=protocol))
+    found = load("cifar10", tmp_path, checksum=False)
+    assert np.array_equal(found.x.reshape(-1, 3072), pixels[:100])
+
+
+def test_files_that_are_not_the_published_ones_are_refused_unless_allowed(tmp_path: Path) -> None:
+    formats.write_cifar10(tmp_path)
+    with pytest.raises(DataError, match=r"data_batch_1 is not the published file \(MD5 .*checksum: false"):
+        load("cifar10", tmp_path)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_libsvm_rows_come_back_dense(tmp_path: Path, sparse: bool) -> None:
+    rng = np.random.default_rng(0)
+    rows = np.where(rng.random((30, 12)) < 0.3, rng.standard_normal((30, 12)), 0.0)
+    rows[4] = 0.0
+    labels = np.where(np.arange(30) % 2, 1, -1)
+    (tmp_path / "t").write_text("# a comment\n\n" + formats.libsvm_text(rows[:20], labels[:20]))
+    (tmp_path / "u").write_text(formats.libsvm_text(rows[20:], labels[20:]))
+    found = load("libsvm", tmp_path, train="t", test="u", features=15, sparse=sparse)
+    assert np.array_equal(whole(found.x).numpy(), np.pad(rows[:20], ((0, 0), (0, 3))))
+    assert np.array_equal(
+        found.x.take(np.array([7, 3, 7])) if sparse else found.x[[7, 3, 7]], whole(found.x)[[7, 3, 7]]
+    )
+    assert np.array_equal(whole(found.x_test).numpy(), np.pad(rows[20:], ((0, 0), (0, 3))))
+    assert np.array_equal(found.y, np.arange(20) % 2) and found.outputs == 2
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_libsvm_without_a_test_file_holds_examples_out_once_and_for_all(tmp_path: Path, sparse: bool) -> None:
+    rows = np.arange(1.0, 41.0).reshape(20, 2)
+    (tmp_path / "t").write_text(formats.libsvm_text(rows, np.arange(20)))
+    keys = {"train": "t", "test": None, "holdout": 0.25, "task": "regression", "sparse": sparse}
+    found, again = (load("libsvm", tmp_path, **keys) for _ in range(2))
+    both = np.concatenate([whole(found.x).numpy(), whole(found.x_test).numpy()])
+    assert np.array_equal(both[np.argsort(both[:, 0])], rows) and len(found.y_test) == 5
+    assert np.array_equal(whole(found.x_test), whole(again.x_test))
+    assert np.array_equal(2 * found.y + 1, whole(found.x).numpy()[:, 0])
+
+
+def arrays_for(task: str) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    if task == "regression":
+        kinds = {"x": rng.standard_normal((30, 4)), "y": rng.standard_normal((30, 2))}
+    elif task == "language":
+        kinds = {"x": rng.integers(0, 9, (30, 5)), "y": rng.integers(0, 9, (30, 5))}
+    else:
+        kinds = {"x": formats.images(30, 3, 8, 8), "y": rng.integers(0, 3, 30)}
+    train, test = ({key: array[part] for key, array in kinds.items()} for part in (slice(20), slice(20, 30)))
+    return train | {f"{key}_test": array for key, array in test.items()} | {"owner": np.arange(20) // 5}
+
+
+@pytest.mark.parametrize("task", ["classification", "regression", "language"])
+@pytest.mark.parametrize("kind", ["npz", "compressed npz", "hdf5", "chunked hdf5"])
+def test_arrays_come_back_from_npz_and_hdf5(tmp_path: Path, kind: str, task: str) -> None:
+    arrays = arrays_for(task)
+    path = tmp_path / "set"
+    if "npz" in kind:
+        with path.open("wb") as file:
+            (np.savez if kind == "npz" else np.savez_compressed)(file, **arrays)
+    else:
+        options = {"chunks": True, "compression": "gzip"} if kind != "hdf5" else {}
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file.create_dataset(name, data=array, **options)
+    found = load("npz" if "npz" in kind else "hdf5", tmp_path, file="set", task=task)
+    for name in ("x", "y", "x_test", "y_test"):
+        assert np.array_equal(whole(getattr(found, name)).numpy(), arrays[name])
+    assert np.array_equal(found.owner, arrays["owner"]) and found.task == task
+    assert found.scale == (1 / 255 if task == "classification" else 1.0)
+
+
+def test_hdf5_rows_stay_in_the_file_and_arrive_in_the_order_asked_for(tmp_path: Path) -> None:
+    rows = np.arange(600.0).reshape(100, 6)
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file.create_dataset("x", data=rows, chunks=(7, 6), compression="gzip")
+        file.create_dataset("y", data=np.arange(100) % 3)
+        file["x_test"], file["y_test"] = rows[:9], np.arange(9) % 3
+    found = load("hdf5", tmp_path, file="f.h5")
+    wanted = np.array([99, 0, 50, 51, 52, 0, 3])
+    assert np.array_equal(found.x.take(wanted), rows[wanted]) and not isinstance(found.x, np.ndarray)
+    assert isinstance(found.x_test, np.memmap) and np.array_equal(found.x_test, rows[:9])
+    again = pickle.loads(pickle.dumps(found.x))
+    assert np.array_equal(again.take(wanted), rows[wanted])
+
+
+@pytest.mark.parametrize("chunks", [None, (1, 2**18)])
+def test_a_file_larger_than_is_loaded_is_streamed(tmp_path: Path, chunks: tuple[int, int] | None) -> None:
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        # Space is set aside on disk, and only a few rows are ever written.
+        make = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        make.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        make.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        if chunks:
+            make.set_chunk(chunks)
+        space = h5py.h5s.create_simple((5000, 2**18))
+        h5py.h5d.create(file.id, b"x", h5py.h5t.NATIVE_UINT8, space, make)
+        file["x"][4000], file["y"] = 7, np.arange(5000) % 2
+        file["x_test"], file["y_test"] = np.zeros((1, 2**18), np.uint8), [0]
+    source = DATA.parse({"name": "hdf5", "root": str(tmp_path), "file": "f.h5", "batch": 4})
+    tracemalloc.start()
+    found = source.load()
+    batches = source.batches(found, [np.array([0, 4000]), np.array([3])], 0)
+    x, _ = batches.batch(0, 5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    batches.close()
+    assert batches.streamed and peak < 20 * 2**20
+    assert sorted(x.mean(dim=1).mul(255).round().tolist()) == [0, 7]
+
+
+def test_channel_means_in_a_file_are_used(tmp_path: Path) -> None:
+    np.savez(tmp_path / "f.npz", **arrays_for("classification"), mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6])
+    assert load("npz", tmp_path, file="f.npz").mean == (0.1, 0.2, 0.3)
+    assert load("npz", tmp_path, file="f.npz", normalise=False).std is None
+
+
+def test_text_becomes_windows_owned_by_speakers(tmp_path: Path) -> None:
+    (tmp_path / "play").write_text(formats.PLAY)
+    found = load("text", tmp_path, file="play", context=10, test=0.2)
+    letters = sorted(set(formats.PLAY))
+    said = {name: "".join(formats.PLAY[a:b] for a, b in spans) for name, spans in speaker_spans(formats.PLAY).items()}
+    assert list(said) == ["First Citizen", "All", "MENENIUS"] and sum(map(len, said.values())) == len(formats.PLAY)
+    assert found.outputs == len(letters) and found.task == "language"
+    for owner, words in enumerate(said.values()):
+        windows = found.x[found.owner == owner]
+        read = "".join(letters[token] for window in windows for token in window)
+        assert words.startswith(read) and len(read) > 0.6 * len(words)
+    assert np.array_equal(found.x[:, 1:], found.y[:, :-1])
+
+
+def test_text_windows_that_overlap_never_show_the_test_part(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("".join(chr(0x100 + at) for at in range(500)))
+    found = load("text", tmp_path, file="t", context=16, stride=4)
+    # Every character stands in one place, so that tokens tell where a window is.
+    assert found.owner is None and found.y.max() <= found.x_test.min()
+    assert np.array_equal(np.diff(found.x[:, 0]), np.full(len(found.x) - 1, 4))
+
+
+def test_text_without_speakers_is_one_stream(tmp_path: Path) -> None:
+    (tmp_path / "play").write_text(formats.PLAY)
+    found = load("text", tmp_path, file="play", context=10, speakers=False)
+    letters = sorted(set(formats.PLAY))
+    assert formats.PLAY.startswith("".join(letters[token] for token in found.x.ravel())) and found.owner is None
+
+
+def test_a_speaker_with_too_little_to_say_is_counted_in_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "play").write_text(formats.PLAY + "\nBob:\nAy.\n")
+    found = load("text", tmp_path, file="play", context=10)
+    assert found.warnings == ("1 of 4 speakers say too little for one window",)
+
+
+def test_the_digits_are_those_of_the_original() -> None:
+    found = load("digits")
+    assert (found.x.shape, found.x_test.shape, found.x.dtype) == ((1437, 1, 8, 8), (360, 1, 8, 8), np.float32)
+    both = np.concatenate([found.x, found.x_test])
+    counts = np.bincount(np.concatenate([found.y, found.y_test]))
+    # Class counts as UCI lists them for the test part.
+    assert counts.tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert (both.min(), both.max()) == (0, 1) and round(float(both.mean() * 16), 3) == 4.884
+    assert np.array_equal(found.x_test, load("digits").x_test)
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "mnist", "cifar10", "cifar100"])
+def test_a_missing_data_set_is_told_where_to_go(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=r"^data.root: .* lacks the data set; put .* from https://.* into its folder"):
+        load(name, tmp_path)
+    with pytest.raises(DataError, match="is not a folder; put"):
+        load(name, tmp_path / "absent")
+    monkeypatch.delenv("MPIDL_DATA", raising=False)
+    with pytest.raises(DataError, match=r"data.root is \$MPIDL_DATA, which is not set; set it"):
+        DATA.parse(name).load()
+
+
+def test_a_set_with_one_file_missing_names_it(tmp_path: Path) -> None:
+    formats.write_idx_set(tmp_path / "mnist")
+    (tmp_path / "mnist" / formats.IDX_NAMES[1]).unlink()
+    with pytest.raises(DataError, match="lacks train-labels-idx1-ubyte.gz; put"):
+        load("mnist", tmp_path)
+
+
+@pytest.mark.parametrize("name, key", [("npz", "file"), ("hdf5", "file"), ("text", "file"), ("libsvm", "train")])
+def test_a_missing_file_names_key_and_folder(tmp_path: Path, name: str, key: str) -> None:
+    with pytest.raises(DataError, match=rf"^data.{key}: there is no file 'absent' under '{tmp_path}'"):
+        load(name, tmp_path, **{key: "absent"})
+
+
+def test_an_unknown_data_set_names_its_neighbour() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'cifar10'"):
+        DATA.parse("cifar-10")
