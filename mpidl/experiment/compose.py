@@ -19,6 +19,7 @@ from mpidl.comm.gossip import Gossip, GossipSettings
 from mpidl.comm.meters import Meters
 from mpidl.comm.reduce import Reducer
 from mpidl.comm.world import World
+from mpidl.data.batches import Batches
 from mpidl.errors import ConfigError
 from mpidl.experiment.schema import Config, build_topology
 from mpidl.graphs.base import Topology
@@ -52,9 +53,11 @@ class Run:
     topology: Topology | None
     meters: Meters
     gossip: Gossip | None
+    batches: Batches
 
     def close(self) -> None:
-        """Gives back communicators and shared memory; a collective call."""
+        """Gives back threads, communicators and shared memory; a collective call."""
+        self.batches.close()
         if self.gossip is not None:
             self.gossip.close()
         self.world.close()
@@ -85,7 +88,7 @@ def compose(config: Config, comm: MPI.Intracomm) -> Run:
 
     rows = RowModule(build(0))
     if config.train.compile:
-        _compile(rows.module)
+        _compile(rows.module, config.train.deterministic)
     state = State(world.mine, agents, rows.size, dtype, world.device)
     buffers = _buffers(config, rows, state, world)
     loss = config.loss or per_example_loss(dataset.task)
@@ -123,12 +126,13 @@ def compose(config: Config, comm: MPI.Intracomm) -> Run:
     # All ranks meet for it, so not in every round, even where an epoch is one.
     watch = DivergenceWatch(gradients, measuring, min(every, max(rounds_per_epoch, 50)))
     training = Training(world, algorithm, rounds, rounds_per_epoch, [recorder, watch])
-    return Run(config, world, training, state, topology, meters, gossip)
+    return Run(config, world, training, state, topology, meters, gossip, batches)
 
 
 def _set_arithmetic(config: Config) -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.train.tf32
-    torch.use_deterministic_algorithms(config.train.deterministic)
+    # As torch.use_deterministic_algorithms, but without its import of the compiler, which takes a second.
+    torch.set_deterministic_debug_mode("error" if config.train.deterministic else "default")
     # Filling fresh memory only shows the use of uninitialised values; it would cost a pass over every temporary.
     torch.utils.deterministic.fill_uninitialized_memory = False
     if config.train.deterministic:
@@ -136,11 +140,12 @@ def _set_arithmetic(config: Config) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def _compile(module: nn.Module) -> None:
+def _compile(module: nn.Module, deterministic: bool) -> None:
     """Compiles what the module computes, but not its hooks: evaluation has one, and with it nothing is compiled."""
     compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(compiler) is None:
         raise ConfigError(f"needs a C++ compiler, and there is no {compiler!r}; name another in CXX", "train.compile")
+    torch.use_deterministic_algorithms(deterministic)
     module.forward = torch.compile(module.forward)  # type: ignore[method-assign]
 
 
