@@ -116,7 +116,7 @@ class Duration(BaseModel):
         return round(self.amount * scale)
 
     def __str__(self) -> str:
-        return f"{self.amount:g}" if self.unit == "run" else f"{self.amount:g} {self.unit}"
+        return f"{self.amount:.15g}" if self.unit == "run" else f"{self.amount:.15g} {self.unit}"
 
 
 def _duration(value: Any) -> Duration:

@@ -6,8 +6,6 @@ way: forward reads the row, backward adds into a gradient row, and a neighbour r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
@@ -15,12 +13,17 @@ from mpidl.errors import ConfigError
 
 
 class _Buffer:
-    """Where one buffer of a module hangs, so that a view can take its place."""
+    """One buffer of a module, and everywhere it hangs, so that a view can take its place."""
 
-    def __init__(self, owner: nn.Module, name: str, path: str) -> None:
-        self.owner, self.name, self.path = owner, name, path
-        self.shape = owner._buffers[name].shape
-        self.size = owner._buffers[name].numel()
+    def __init__(self, value: Tensor, path: str) -> None:
+        self.value, self.path = value, path
+        self.shape, self.size = value.shape, value.numel()
+        self.places: list[tuple[nn.Module, str]] = []
+
+    def replace(self, value: Tensor) -> None:
+        self.value = value
+        for owner, name in self.places:
+            owner._buffers[name] = value
 
 
 class RowModule:
@@ -28,7 +31,8 @@ class RowModule:
 
     `size` counts the trainable parameters P; frozen ones stay in the module and are shared by all agents. Persistent
     buffers (BatchNorm statistics) are kept apart from parameters: floating ones in a row of `float_buffers` numbers,
-    integer ones (counters) in a row of `integer_buffers`.
+    integer ones (counters) in a row of `integer_buffers`. The other buffers are constants and stay in the module:
+    those that are not persistent (position tables), and booleans (masks).
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -45,9 +49,9 @@ class RowModule:
         self._parameters = [value for _, value in named]
         self._sizes = [value.numel() for value in self._parameters]
         self.size = sum(self._sizes)
-        buffers = list(_persistent_buffers(module))
-        self._floats = [item for item in buffers if item.owner._buffers[item.name].is_floating_point()]
-        self._integers = [item for item in buffers if not item.owner._buffers[item.name].is_floating_point()]
+        buffers = _statistics(module)
+        self._floats = [item for item in buffers if item.value.is_floating_point()]
+        self._integers = [item for item in buffers if not item.value.is_floating_point()]
         self.float_buffers = sum(item.size for item in self._floats)
         self.integer_buffers = sum(item.size for item in self._integers)
         # Addresses tell whether a row is pointed at already; the views keep its memory, so no other row can get it.
@@ -85,7 +89,7 @@ class RowModule:
         for items, row in ((self._floats, floats), (self._integers, integers)):
             if items and row is not None:
                 for item, piece in zip(items, row.split([item.size for item in items]), strict=True):
-                    item.owner._buffers[item.name] = piece.view(item.shape)
+                    item.replace(piece.view(item.shape))
 
     def views(self, row: Tensor) -> dict[str, Tensor]:
         """The tensors of a row [P] by parameter name, as in a state_dict; of a block [k, P], each with k in front."""
@@ -101,16 +105,18 @@ class RowModule:
         return found
 
 
-def _persistent_buffers(module: nn.Module) -> Iterator[_Buffer]:
-    """Buffers that a state_dict holds, each once; the others (masks, position tables) are constants."""
-    seen: set[int] = set()
+def _statistics(module: nn.Module) -> list[_Buffer]:
+    """The buffers that belong to an agent, each once, however many modules share it."""
+    found: dict[int, _Buffer] = {}
     for prefix, owner in module.named_modules():
         for name, value in owner._buffers.items():
-            if value is not None and name not in owner._non_persistent_buffers_set and id(value) not in seen:
-                seen.add(id(value))
-                yield _Buffer(owner, name, f"{prefix}.{name}" if prefix else name)
+            if value is None or value.dtype == torch.bool or name in owner._non_persistent_buffers_set:
+                continue
+            path = f"{prefix}.{name}" if prefix else name
+            found.setdefault(id(value), _Buffer(value, path)).places.append((owner, name))
+    return list(found.values())
 
 
 def _flatten(items: list[_Buffer], dtype: torch.dtype, device: torch.device) -> Tensor:
-    values = [item.owner._buffers[item.name].reshape(-1).to(dtype) for item in items]
+    values = [item.value.reshape(-1).to(dtype) for item in items]
     return torch.cat(values) if values else torch.empty(0, dtype=dtype, device=device)

@@ -11,12 +11,13 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+from abc import ABC
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import core_schema
+from pydantic_core import PydanticSerializationError, core_schema, to_jsonable_python
 
 from mpidl.config import validate
 from mpidl.errors import ConfigError, choices_sentence
@@ -55,11 +56,26 @@ class Registry:
         if ":" not in target:
             raise ConfigError(f"{self.kind} {choices_sentence(name, self._targets)}")
         found = _import_target(target, self.kind)
-        if name in self._targets or inspect.isclass(found) and (issubclass(found, Part) or hasattr(found, "Settings")):
+        if name in self._targets:
+            return found
+        if inspect.isclass(found) and (issubclass(found, Part) or hasattr(found, "Settings")):
+            self._check_class(name, found)
             return found
         if self._adapt is None:
-            raise ConfigError(f"{self.kind} {name!r} must be a class with a Settings part inside it")
+            raise ConfigError(f"{self.kind} {name!r} must be a class that inherits {self._base().__name__}")
         return self._adapt(found)
+
+    def _check_class(self, name: str, found: type) -> None:
+        """Refuses a part of another kind, and one that is not finished."""
+        if not issubclass(found, self._base()):
+            raise ConfigError(f"{self.kind} {name!r} is no {self.kind}: it does not inherit {self._base().__name__}")
+        if inspect.isabstract(found):
+            raise ConfigError(f"{self.kind} {name!r} does not define {', '.join(sorted(found.__abstractmethods__))}")
+
+    def _base(self) -> type:
+        """What all parts of this kind inherit."""
+        first = self.find(next(iter(self._targets)))
+        return [base for base in first.__mro__ if base not in (Part, BaseModel, ABC, object)][-1]
 
     def settings(self, name: str) -> type[Part]:
         """The settings class of a registered or imported part."""
@@ -109,17 +125,14 @@ def _schema_of(name: str, settings: type[Part]) -> dict[str, Any]:
 def _import_target(target: str, kind: str) -> Any:
     module_name, _, attribute = target.partition(":")
     here = str(Path.cwd())
-    added = here not in sys.path
-    if added:
+    if here not in sys.path:
+        # It stays there, because a plug-in may import its neighbours as late as when it is called.
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # A user's module may raise anything while it is imported; whatever it is, the culprit is this name.
         raise ConfigError(f"{kind} {target!r} could not be imported: {type(error).__name__}: {error}") from error
-    finally:
-        if added:
-            sys.path.remove(here)
     if not hasattr(module, attribute):
         public = [name for name in vars(module) if not name.startswith("_")]
         raise ConfigError(f"{kind} {target!r}: in module {module_name!r}, {choices_sentence(attribute, public)}")
@@ -127,18 +140,36 @@ def _import_target(target: str, kind: str) -> Any:
 
 
 def keyword_part(function: Callable[..., Any], base: type[Part], given: tuple[str, ...] = ()) -> type[Part]:
-    """A part whose keys are the parameters of a plain function; `given` names those that mpidl supplies itself."""
+    """A part whose keys are the parameters of a plain function; `given` names those that mpidl supplies itself.
+
+    A parameter that no key can express (`*args`, positional-only, `_private`, a class as default) keeps its default.
+    """
     from pydantic import create_model
 
+    label = getattr(function, "__name__", type(function).__name__)
     fields: dict[str, Any] = {}
     extra = "forbid"
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             extra = "allow"
-        elif parameter.name not in given:
-            default = ... if parameter.default is parameter.empty else parameter.default
-            fields[parameter.name] = (Any, default)
-    part = create_model(f"{function.__name__}_settings", __base__=base, **fields)
+        elif parameter.name not in given and parameter.kind is not parameter.VAR_POSITIONAL:
+            reachable = parameter.kind is not parameter.POSITIONAL_ONLY and not parameter.name.startswith("_")
+            if parameter.default is parameter.empty and not reachable:
+                raise ConfigError(f"{label}: no key can reach its parameter {parameter.name!r}; give it a default")
+            if parameter.default is parameter.empty:
+                fields[parameter.name] = (Any, ...)
+            elif reachable and _is_data(parameter.default):
+                fields[parameter.name] = (Any, parameter.default)
+    part = create_model(f"{label}_settings", __base__=base, **fields)
     part.model_config["extra"] = extra
     part.model_rebuild(force=True)
     return part
+
+
+def _is_data(value: object) -> bool:
+    """Whether a configuration file could hold it."""
+    try:
+        to_jsonable_python(value)
+    except PydanticSerializationError:
+        return False
+    return True

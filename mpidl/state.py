@@ -133,6 +133,8 @@ class State:
 
     def rebind(self, name: str, value: Tensor) -> None:
         """Say that a state now lives in other memory (the blocks of an exchange swap roles)."""
+        if name not in self.declarations:
+            raise ValueError(f"state {name!r} was never declared")
         self._values[name] = value
 
     def bytes(self) -> int:
@@ -154,12 +156,14 @@ class State:
 
     def load(self, name: str, ids: Sequence[int], values: Tensor) -> None:
         """Take from `values` [len(ids), *shape] the items that belong here; lazy ones are all taken."""
-        own = self._values[name]
+        own, declared = self._values[name], self.declarations[name]
+        if values.shape[1:] != declared.shape:
+            raise ValueError(f"state {name!r} has items of shape {declared.shape}, not {tuple(values.shape[1:])}")
         if isinstance(own, LazyItems):
             for item, value in zip(ids, values, strict=True):
                 own[item].copy_(value)
             return
-        places = {item: place for place, item in enumerate(self.declarations[name].ids)}
+        places = {item: place for place, item in enumerate(declared.ids)}
         for item, value in zip(ids, values, strict=True):
             if item in places:
                 own[places[item]].copy_(value)

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
+from mpidl.errors import ConfigError
 from mpidl.models.curvature import second_derivatives
 from mpidl.seeding import torch_seed
 from mpidl.training.gradients import Gradients
+
+
+class _LossOf(nn.Module):
+    """The loss as part of the network, so that it too sees the tensors of one agent in the network's places."""
+
+    def __init__(self, network: nn.Module, mean_loss: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network, self._mean_loss = network, mean_loss
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self._mean_loss(self.network, x, y)
 
 
 class BatchedGradients(Gradients):
@@ -24,9 +36,12 @@ class BatchedGradients(Gradients):
     def __init__(self, *arguments: object, **named: object) -> None:
         super().__init__(*arguments, **named)
         self._ready: dict[tuple[int, int, int], Tensor] = {}
+        self._whole = _LossOf(self._rows.module, self._mean_loss)
 
     def ahead(self, agents: Sequence[int], block: Tensor, step: int) -> None:
         with self._meters.time("gradient"):
+            # What was announced and never asked for belongs to rows that may have changed since.
+            self._ready.clear()
             alike = defaultdict(list)
             for place, agent in enumerate(agents):
                 x, y = self._batches.batch(agent, step)
@@ -53,24 +68,36 @@ class BatchedGradients(Gradients):
         """The gradients of these agents, kept until they are asked for."""
         rows = self._rows
         X = block[list(places)]
-        buffers: dict[str, Tensor] = {}
+        statistics: dict[str, Tensor] = {}
         local = [self._place[agent] for agent in agents]
         if self._buffers is not None:
             floats, integers = self._buffers.floats[local], self._buffers.integers[local]
-            buffers = rows.buffer_views(floats, integers)
+            # Under vmap, BatchNorm updates a copy of statistics that are not contiguous.
+            statistics = {name: view.contiguous() for name, view in rows.buffer_views(floats, integers).items()}
         torch.manual_seed(torch_seed(self._seed, "dropout", agents[0], step))
 
         def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-            return self._mean_loss(lambda x: functional_call(rows.module, (parameters, buffers), (x,)), x, y)
+            tensors = {f"network.{name}": tensor for name, tensor in (parameters | buffers).items()}
+            return functional_call(self._whole, tensors, (x, y))
 
-        with second_derivatives():
-            together = vmap(grad_and_value(loss), randomness="different")
-            found, losses = together(rows.views(X), buffers, torch.stack(xs), torch.stack(ys))
+        together = vmap(grad_and_value(loss), randomness="different")
+        try:
+            with second_derivatives():
+                found, losses = together(rows.views(X), statistics, torch.stack(xs), torch.stack(ys))
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise ConfigError(f"this network cannot be batched ({error}); say false", "train.batched") from error
         G = torch.empty_like(X)
         for name, view in rows.views(G).items():
             view.copy_(found[name])
         if self._buffers is not None:
-            self._buffers.floats[local], self._buffers.integers[local] = floats, integers
+            for name, view in rows.buffer_views(floats, integers).items():
+                view.copy_(statistics[name])
+            # As agent by agent, a further gradient of the same step leaves the statistics alone.
+            first = [place for place, agent in enumerate(agents) if step > self._last_step[self._place[agent]]]
+            into = [local[place] for place in first]
+            self._buffers.floats[into], self._buffers.integers[into] = floats[first], integers[first]
         G.div_(self._precision.loss_scale)
         for place, agent, gradient, value in zip(places, agents, G, losses / self._precision.loss_scale, strict=True):
             self._ready[agent, step, block[place].data_ptr()] = gradient

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from mpidl.errors import ConfigError
 from mpidl.models.buffers import reestimate
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class AgentBuffers:
     """The statistics of this rank's agents, a row each, and those of a model that is nobody's own.
 
     An averaged model has either the average of all agents' statistics, or statistics of its own, estimated anew on
-    every agent's training data.
+    every agent's training data and averaged by the number of examples. A chunk of one example has no variance and is
+    left out.
     """
 
     def __init__(
@@ -44,11 +46,15 @@ class AgentBuffers:
             return self._sum(self.floats, self.integers, weights)
         floats, integers = self.floats.clone(), self.integers.clone()
         rows.point(row)
+        sizes = [size if size > 1 else 0 for size in batches.sizes]
+        if not any(sizes):
+            raise ConfigError("'reestimate' needs an agent with two examples; say average", "evaluate.buffers")
         for place, agent in enumerate(self._agents):
-            rows.point_buffers(floats[place], integers[place])
-            reestimate(rows.module, (batches.chunk(agent, chunk)[0] for chunk in range(batches.chunks(agent))))
-        everything = sum(batches.sizes)
-        return self._sum(floats, integers, [size / everything for size in batches.sizes])
+            if sizes[agent]:
+                rows.point_buffers(floats[place], integers[place])
+                chunks = (batches.chunk(agent, chunk)[0] for chunk in range(batches.chunks(agent)))
+                reestimate(rows.module, (x for x in chunks if len(x) > 1))
+        return self._sum(floats, integers, [size / sum(sizes) for size in sizes])
 
     def _sum(self, floats: Tensor, integers: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
         """The weighted mean over all agents; counters are rounded to whole numbers."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mpidl.parameters import RowModule
+from mpidl.seeding import torch_seed
 
 if TYPE_CHECKING:
     from mpidl.comm.world import World
@@ -37,8 +38,9 @@ class Evaluator:
         counts_hits: bool,
         buffers: AgentBuffers | None,
         precision: Precision,
+        seed: int,
     ) -> None:
-        self._world, self._rows, self._batches, self._loss = world, rows, batches, loss
+        self._world, self._rows, self._batches, self._loss, self._seed = world, rows, batches, loss, seed
         self._counts_hits, self._buffers, self._precision = counts_hits, buffers, precision
         self.quantities = ("loss", "accuracy") if counts_hits else ("loss",)
 
@@ -79,6 +81,8 @@ class Evaluator:
         with self._evaluating(module) as outputs:
             for chunk in chunks:
                 x, y = self._batches.test(part, chunk)
+                # Some networks draw random numbers even here; which ones must not depend on the placement.
+                torch.manual_seed(torch_seed(self._seed, "evaluation", index=chunk))
                 losses = self._loss(module, x, y).double().sum().item()
                 hits = _hits(outputs[-1], y) if self._counts_hits else 0.0
                 yield chunk, (len(x), losses, hits)
@@ -92,13 +96,15 @@ class Evaluator:
             outputs[:] = [output]
 
         catching = module.register_forward_hook(keep)
-        training = module.training
+        # One by one: a network may keep some of its layers (a frozen BatchNorm) in evaluation mode for good.
+        flags = [(layer, layer.training) for layer in module.modules()]
         module.eval()
         try:
             with torch.no_grad(), self._precision.context(self._world.device):
                 yield outputs
         finally:
-            module.train(training)
+            for layer, training in flags:
+                layer.training = training
             catching.remove()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mpidl.errors import ConfigError, MpidlError
 from mpidl.parameters import RowModule
 from mpidl.seeding import torch_seed
 
@@ -45,9 +46,9 @@ class Gradients:
         self._device = torch.device(batches.device)
         self._precision, self._arithmetic = precision, precision.context(self._device)
         # Seeding costs as much as a small layer, so it is left out once the first evaluation has drawn nothing. But a
-        # module that is neither torch's nor mpidl's may start to draw at any time.
+        # module or a loss that is neither torch's nor mpidl's may start to draw at any time.
         foreign = any(not type(part).__module__.startswith(("torch.", "mpidl.")) for part in rows.module.modules())
-        self._stochastic: bool | None = True if foreign else None
+        self._stochastic: bool | None = True if foreign or ":" in loss.name else None
         self._last_step = [-1] * len(agents)
         self.losses = Losses(len(agents), self._device)
 
@@ -78,8 +79,17 @@ class Gradients:
 
     def _mean_loss(self, module: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
         """The mean loss of the batch, times the loss scale."""
-        with self._arithmetic:
-            loss = self._loss.mean(module, x, y)
+        try:
+            with self._arithmetic:
+                loss = self._loss.mean(module, x, y)
+        except ValueError as error:
+            if len(x) > 1 or isinstance(error, MpidlError):
+                raise
+            raise ConfigError(
+                f"an agent's last batch holds a single example, which this network cannot train on ({error}); "
+                "choose another batch size",
+                "data.batch",
+            ) from error
         return loss if self._precision.loss_scale == 1 else loss * self._precision.loss_scale
 
     def _count(self, place: int, step: int, loss: Tensor) -> None:

@@ -1,0 +1,195 @@
+"""`mpidl bench`: how fast neighbours exchange rows on the ranks at hand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mpidl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mpidl.comm.benchmark import Measurement
+    from mpidl.graphs.base import Topology
+
+TRANSPORTS = ("auto", "shared", "messages")
+_WIDTH = 120
+
+
+@click.command()
+@click.option("-n", "--ranks", type=click.IntRange(min=1), metavar="RANKS", help="How many ranks; default: one a core.")
+@click.option(
+    "-g",
+    "--graphs",
+    default="ring,complete",
+    show_default=True,
+    metavar="NAMES",
+    help="As `mpidl list graphs` has them.",
+)
+@click.option(
+    "-p", "--parameters", default="1,1e5,1e6,25e6", show_default=True, metavar="NUMBERS", help="Lengths of a row."
+)
+@click.option(
+    "-t",
+    "--transport",
+    "transports",
+    type=click.Choice(TRANSPORTS),
+    multiple=True,
+    default=("auto", "messages"),
+    show_default=True,
+    help="Ways to measure; can be given more than once.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0),
+    default=3.0,
+    show_default=True,
+    help="For each length.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.h5", help="Also write an HDF5 file.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+def bench(
+    ranks: int | None,
+    graphs: str,
+    parameters: str,
+    transports: Sequence[str],
+    seconds: float,
+    output: Path | None,
+    overwrite: bool,
+) -> int:
+    """Time of a round of gossip with one agent a rank and float32 rows, of MPI's allreduce, and of copying a row.
+
+    Times are the median and the quartiles of the slowest rank. The last column says how many copies of a row, made on
+    all ranks at once, would have taken as long: mixing d neighbours' rows moves (d + 3)/3 times the memory of one. At
+    one parameter, times are latencies. Starts its ranks itself, or is one of them under mpirun and srun.
+    """
+    from mpidl.launch.surroundings import is_rank
+
+    if is_rank():
+        _measure(graphs, parameters, transports, seconds, output)
+        return 0
+
+    from mpidl.launch.process import Launch
+    from mpidl.launch.surroundings import cores
+
+    ranks = ranks or cores()
+    _prepare(graphs, parameters, ranks)
+    if output is not None:
+        from mpidl.results.run_file import check_output
+
+        check_output(output, overwrite)
+    words = [sys.executable, "-m", "mpidl", "bench", "-g", graphs, "-p", parameters, "--seconds", str(seconds)]
+    words += [word for transport in transports for word in ("-t", transport)]
+    words += [] if output is None else ["-o", str(output)]
+    return Launch(ranks, words).run()
+
+
+def _prepare(graphs: str, parameters: str, ranks: int) -> tuple[dict[str, Topology], list[int]]:
+    """The graphs by name, and the lengths, of a command line that is right."""
+    from mpidl.graphs import GRAPHS
+
+    names = [name.strip() for name in graphs.split(",")]
+    try:
+        topologies = {name: GRAPHS.parse(name).build(ranks, seed=0) for name in names}
+    except ConfigError as error:
+        raise ConfigError(error.message, "--graphs") from error
+    return topologies, _lengths(parameters)
+
+
+def _lengths(text: str) -> list[int]:
+    """The numbers of `1,1e5,25e6`."""
+    try:
+        lengths = [float(word) for word in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is not a list of lengths such as 1,1e5,25e6", "--parameters") from error
+    wrong = [length for length in lengths if not (length >= 1 and length.is_integer())]
+    if wrong:
+        raise ConfigError(f"{wrong[0]:g} is not a length; give whole numbers from 1 on", "--parameters")
+    return [int(length) for length in lengths]
+
+
+def _measure(graphs: str, parameters: str, transports: Sequence[str], seconds: float, output: Path | None) -> None:
+    """What each rank does; rank 0 prints and writes."""
+    from mpidl.comm import failures
+
+    with failures.guard():
+        from rich.console import Console
+
+        from mpidl.comm import startup
+        from mpidl.comm.benchmark import measure
+
+        comm = startup.start("auto", 1)
+        topologies, lengths = _prepare(graphs, parameters, comm.size)
+        found = list(measure(comm, topologies, lengths, transports, seconds))
+        hosts = comm.gather(_host())
+        if comm.rank == 0:
+            # A rank's output is a terminal to some launchers, but not the one that will show it.
+            Console(force_terminal=False, width=_WIDTH, highlight=False).print(_table(found))
+            if output is not None:
+                _write(output, found, hosts)
+
+
+def _host() -> str:
+    import platform
+
+    return platform.node()
+
+
+def _table(found: Sequence[Measurement]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    from mpidl.cli.numbers import amount, number
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for title, side in (("parameters", "right"), ("", "left"), ("graph", "left"), ("transport", "left")):
+        table.add_column(title, justify=side)
+    for title in ("median ms", "quartiles", "to a rank", "copies", "rounds"):
+        table.add_column(title, justify="right")
+    before = None
+    for one in found:
+        if before not in (None, one.parameters):
+            table.add_section()
+        before = one.parameters
+        table.add_row(
+            number(one.parameters),
+            one.what,
+            one.graph,
+            one.transport,
+            f"{1e3 * one.median:.3f}",
+            f"{1e3 * one.low:.3f}–{1e3 * one.high:.3f}",
+            f"{amount(one.bandwidth)}/s",
+            f"{one.copies:.2f}",
+            number(one.rounds),
+        )
+    return table
+
+
+def _write(output: Path, found: Sequence[Measurement], hosts: Sequence[str]) -> None:
+    from dataclasses import asdict
+
+    from mpidl.comm.startup import library
+    from mpidl.results import measurements, provenance
+    from mpidl.results.metrics import Quantity
+
+    quantities = {
+        "what": Quantity("", "mix: a round of gossip; allreduce; copy: of one row on every rank at once"),
+        "graph": Quantity("", "for mix, who exchanges with whom"),
+        "transport": Quantity("", "as gossip.transport has it"),
+        "ranks": Quantity("1", "with one agent each"),
+        "parameters": Quantity("1", "float32 numbers in a row"),
+        "rounds": Quantity("1", "measured"),
+        "low": Quantity("s", "first quartile of the slowest rank's time"),
+        "median": Quantity("s", "median of the slowest rank's time"),
+        "high": Quantity("s", "third quartile of the slowest rank's time"),
+        "bytes": Quantity("bytes", "that reach a rank in a round"),
+        "copies": Quantity("1", "the median by that of copy for the same length"),
+    }
+    rows = [asdict(one) for one in found]
+    columns = {name: [row[name] for row in rows] for name in quantities}
+    measurements.write(output, "bench", columns, quantities, provenance.gather(hosts=hosts, mpi_library=library()))

@@ -1,0 +1,145 @@
+"""How long exchanges take on the ranks at hand: mixing over graphs, allreduce, and the copy of a row beside them."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from mpi4py import MPI
+
+from mpidl.comm.gossip import Gossip, GossipSettings
+from mpidl.comm.meters import Meters
+from mpidl.comm.wire import buffer
+from mpidl.comm.world import World
+from mpidl.graphs.base import Topology
+
+LEAST_ROUNDS = 5
+_WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Quartiles of the slowest rank's seconds.
+
+    `what` is `mix`, `allreduce` or `copy`; `bytes` are of rows that reach a rank: one from each neighbour of the agent
+    that has most, the sum, or the copy.
+    """
+
+    what: str
+    graph: str
+    transport: str
+    ranks: int
+    parameters: int
+    rounds: int
+    low: float
+    median: float
+    high: float
+    bytes: int
+    copies: float
+    """The median by that of copying a row of this length on all ranks at once: what memory allows sets the scale."""
+
+    @property
+    def bandwidth(self) -> float:
+        """Bytes per second that reach a rank."""
+        return self.bytes / self.median
+
+
+def slowest(comm: MPI.Intracomm, plays: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
+    """Seconds of the slowest rank from a barrier on, for each play again and again until the time is over.
+
+    Their order is drawn anew each time, since a play finds the caches as the one before has left them.
+    """
+    for _ in range(_WARM_UP):
+        for play in plays.values():
+            play()
+    times: dict[str, list[float]] = {name: [] for name in plays}
+    order = random.Random(0)
+    end = time.perf_counter() + seconds
+    while comm.bcast(time.perf_counter() < end or len(next(iter(times.values()))) < LEAST_ROUNDS):
+        for name in order.sample(list(plays), len(plays)):
+            comm.Barrier()
+            begin = time.perf_counter()
+            plays[name]()
+            times[name].append(comm.allreduce(time.perf_counter() - begin, MPI.MAX))
+    return times
+
+
+def measure(
+    comm: MPI.Intracomm,
+    graphs: Mapping[str, Topology],
+    sizes: Sequence[int],
+    transports: Sequence[str],
+    seconds: float,
+    device: str = "auto",
+) -> Iterator[Measurement]:
+    """Float32 rows, one agent a rank; `seconds` for each size. All ranks get the same measurements."""
+    world = World(comm, comm.size, device)
+    for parameters in sizes:
+        source = torch.ones(parameters, device=world.device)
+        target = torch.empty_like(source)
+        plays: dict[tuple[str, str, str], Callable[[], object]] = {
+            ("copy", "", ""): lambda source=source, target=target: target.copy_(source)
+        }
+        if world.device.type == "cpu":
+            plays["allreduce", "", "MPI"] = lambda source=source, target=target: world.comm.Allreduce(
+                [buffer(source)[0], MPI.FLOAT], [buffer(target)[0], MPI.FLOAT]
+            )
+        gossips = []
+        for name, topology in graphs.items():
+            for transport in transports:
+                settings = GossipSettings(transport=transport)
+                gossip = Gossip(world, topology, settings, parameters, torch.float32, Meters())
+                gossips.append(gossip)
+                plays["mix", name, transport] = _mixing(gossip)
+        plays = {key: _settled(play, world.device) for key, play in plays.items()}
+        found = slowest(world.comm, {"\0".join(key): play for key, play in plays.items()}, seconds)
+        copy = statistics.median(found["copy\0\0"])
+        for key, times in found.items():
+            what, name, transport = key.split("\0")
+            rows = max(map(len, graphs[name].at(0).neighbours)) if what == "mix" else 1
+            low, median, high = statistics.quantiles(times, n=4)
+            yield Measurement(
+                what=what,
+                graph=name,
+                transport=transport,
+                ranks=comm.size,
+                parameters=parameters,
+                rounds=len(times),
+                low=low,
+                median=median,
+                high=high,
+                bytes=rows * source.nbytes,
+                copies=median / copy,
+            )
+        plays.clear()
+        for gossip in gossips:
+            gossip.close()
+    world.close()
+
+
+def _mixing(gossip: Gossip) -> Callable[[], object]:
+    """Rounds of an exchange, one at each call."""
+    exchange = gossip.exchange("parameters")
+    block, t = exchange.blocks[0], 0
+
+    def mix() -> None:
+        nonlocal block, t
+        block, t = exchange.mix(block, t), t + 1
+
+    return mix
+
+
+def _settled(play: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """The same, and on a GPU until it is done."""
+    if device.type == "cpu":
+        return play
+
+    def settled() -> None:
+        play()
+        torch.cuda.synchronize(device)
+
+    return settled

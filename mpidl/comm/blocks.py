@@ -1,0 +1,57 @@
+"""Where the two blocks of an exchange lie: in memory that the ranks of a node share, or in this rank's own."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import torch
+
+from mpidl.comm.shared import SharedBlocks
+from mpidl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mpidl.comm.gossip import Gossip
+
+log = logging.getLogger("mpidl.comm")
+
+
+class Blocks:
+    """This rank's two blocks `[k, P]`, `own`; and those of the ranks in `sharing`, where there are such."""
+
+    def __init__(self, own: tuple[Tensor, Tensor], shared: SharedBlocks | None, sharing: frozenset[int]) -> None:
+        self.own, self.sharing, self._shared = own, sharing, shared
+
+    def of(self, rank: int) -> tuple[Tensor, Tensor]:
+        """The blocks of a rank in `sharing`."""
+        if self._shared is None:
+            raise ValueError(f"the memory of rank {rank} is not shared")
+        return self._shared.of(rank)
+
+    def close(self) -> None:
+        if self._shared is not None:
+            self._shared.close()
+
+
+def allocate(gossip: Gossip) -> Blocks:
+    """Blocks of zeros, as `gossip.transport` has it; made by all ranks together.
+
+    Where sharing fails, all ranks of that node take messages instead, and one of them says why; unless sharing was
+    asked for, which makes it an error.
+    """
+    world, transport = gossip.world, gossip.settings.transport
+    if transport == "shared" and world.device.type != "cpu":
+        raise ConfigError(f"'shared' is for rows in main memory, not on {world.device}", "gossip.transport")
+    if transport != "messages" and world.device.type == "cpu" and world.size > 1:
+        shared = SharedBlocks(gossip.comm, world.node_ranks, len(world.mine), gossip.parameters, gossip.dtype)
+        if not shared.failure:
+            return Blocks(shared.of(world.rank), shared, frozenset(world.node_ranks) - {world.rank})
+        if transport == "shared":
+            raise ConfigError(f"'shared' is not possible on {world.host}: {shared.failure}", "gossip.transport")
+        if world.rank == world.node_ranks[0]:
+            log.warning("%s: rows go as messages, not through shared memory: %s", world.host, shared.failure)
+    shape = (len(world.mine), gossip.parameters)
+    own = tuple(torch.zeros(shape, dtype=gossip.dtype, device=world.device) for _ in range(2))
+    return Blocks((own[0], own[1]), None, frozenset())

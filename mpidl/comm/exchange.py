@@ -1,0 +1,222 @@
+"""The exchange of whole rows between neighbours: two blocks a rank, of which one is read while the other is written.
+
+In its turn a rank publishes one block (letters to its neighbours say so, rows follow where memory is not shared), and
+fills the other from its own rows and theirs. Neighbours may have read that other block in the turn before; a letter
+from each of them says that they are through. So neighbours wait for each other, and nobody for anybody else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mpidl.comm.agreement import agree, graph_digest
+from mpidl.comm.blocks import allocate
+from mpidl.comm.chunks import Row, Sum, split
+from mpidl.comm.headers import Header
+from mpidl.comm.progress import Helper, Steps, drive
+from mpidl.comm.routes import Route, Routes
+from mpidl.comm.wire import short_name
+from mpidl.errors import CommunicationError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mpidl.comm.gossip import Gossip
+    from mpidl.comm.plan import Plan
+    from mpidl.comm.streams import Arrival
+
+
+Term = tuple[Row, float, "Arrival | None", "Arrival | None"]
+"""A neighbour's row and weight; if the row arrives, what to wait for at its first use and to release after its last."""
+Work = list[tuple[Row, Row, float, list[Term]]]
+"""For each agent of this rank: where its mixed row goes, its own row and weight, and its neighbours."""
+
+
+class RowExchange:
+    """Z + γ(WZ − Z) for one named quantity; see `mpidl.comm.schemes.base.Exchange` for how it is used."""
+
+    def __init__(self, gossip: Gossip, name: str, number: int, gamma: float) -> None:
+        self.name, self._number, self._gossip = name, number, gossip
+        self._world, self._meters, self._plans = gossip.world, gossip.meters, gossip.plans
+        self._wire = gossip.settings.wire_dtype(gossip.dtype)
+        self._wire_name = short_name(self._wire)
+        self._row_bytes = gossip.parameters * self._wire.itemsize
+        self._agree()
+        self._memory = allocate(gossip)
+        self.blocks: tuple[Tensor, Tensor] = self._memory.own
+        self._all_shared = len(self._memory.sharing) + 1 == self._world.size
+        self._chunk = min(gossip.sizes.chunk, gossip.parameters)
+        self._sum = Sum(gamma, gossip.dtype, self._wire, self._chunk, self._world.device)
+        rows = [dict(zip(self._world.mine, block, strict=True)) for block in self.blocks]
+        self._rows = [{agent: split(row, self._chunk) for agent, row in side.items()} for side in rows]
+        self._comm = gossip.comm.Dup()
+        self._routes = Routes(gossip, self._comm, rows, self._memory.sharing, self._chunk)
+        self._in_memory: dict[tuple[int, int], Row] = {}
+        self._works: dict[tuple[object, ...], Work] = {}
+        # Rows inside letters are copied to a GPU anew each time.
+        self._keep_works = self._plans.recurring and self._world.device.type == "cpu"
+        self._helper = Helper() if gossip.settings.overlap and not self._all_shared else None
+        self._turn = 0
+        self._next: int | None = None
+        self._steps: Steps | None = None
+
+    @property
+    def transport(self) -> str:
+        """How rows reach this rank's neighbours: shared memory, messages, or both, by where they run."""
+        if self._all_shared:
+            return "shared memory" if self._memory.sharing else "none, one rank"
+        return "shared memory and messages" if self._memory.sharing else "messages"
+
+    @property
+    def memory(self) -> int:
+        """Bytes that this exchange has allocated for rows and parts of rows; see `mpidl.comm.footprint`."""
+        return sum(block.nbytes for block in self.blocks) + self._routes.memory + self._sum.scratch
+
+    def mix(self, Z: Tensor, t: int) -> Tensor:
+        self.start(Z, t)
+        return self.finish()
+
+    def start(self, Z: Tensor, t: int) -> None:
+        side = self._side(Z)
+        plan = self._plans.at(t)
+        header = Header(
+            exchange=self._number,
+            turn=self._turn,
+            round=t,
+            parameters=self._gossip.parameters,
+            dtype=self._wire_name,
+            graph=plan.mixing.digest,
+            block=side,
+        )
+        with self._meters.time("packing"):
+            route = self._routes.next(plan, side)
+            route.start(header)
+        self._count(plan, route)
+        self._turn, self._next = self._turn + 1, 1 - side
+        self._steps = self._complete(plan, route, header)
+        if self._helper:
+            self._helper.give(self._steps)
+
+    def finish(self) -> Tensor:
+        if self._steps is None or self._next is None:
+            raise ValueError(f"exchange {self.name!r}: finish() without start()")
+        steps, self._steps = self._steps, None
+        if self._helper is None:
+            drive(steps, self._meters)
+        else:
+            with self._meters.time("waiting"):
+                awaited = self._helper.take_back()
+            drive(steps, self._meters, awaited)
+        return self.blocks[self._next]
+
+    def _side(self, Z: Tensor) -> int:
+        """Which block is to be mixed, if it is one that may be."""
+        side = next((i for i, block in enumerate(self.blocks) if Z.data_ptr() == block.data_ptr()), None)
+        if side is None:
+            raise ValueError(f"exchange {self.name!r}: what is mixed must be one of the two blocks of the exchange")
+        if self._steps is not None:
+            raise ValueError(f"exchange {self.name!r}: start() before the turn before was finished")
+        if self._next not in (side, None):
+            raise ValueError(f"exchange {self.name!r}: neighbours may still read this block; mix the one returned last")
+        return side
+
+    def _complete(self, plan: Plan, route: Route, header: Header) -> Steps:
+        """What is to be done up to the end of the turn, and what is to be awaited for it."""
+        letters, departures = route.letters, route.departures
+        try:
+            yield letters.arrived
+        except CommunicationError as error:
+            raise letters.explain(error, header, self.name) from error
+        published = letters.check(header, self.name)
+        key = (letters, self._next, *published.values())
+        work = self._works.get(key)
+        if work is None:
+            work = self._work(plan, route, published)
+            if self._keep_works:
+                self._works[key] = work
+        begin, add = self._sum.begin, self._sum.add
+        for c in range(-(-self._gossip.parameters // self._chunk)):
+            departures.advance(c)
+            for out, own, self_weight, terms in work:
+                target = out[c]
+                begin(target, own[c], self_weight)
+                for row, weight, arriving, leaving in terms:
+                    if arriving is not None:
+                        yield arriving.awaited(c)
+                        arriving.arrive(c)
+                    add(target, row[c], weight)
+                    if leaving is not None:
+                        leaving.release(c)
+        if (sent := departures.awaited()) is not None:
+            yield sent
+        yield letters.sent
+
+    def _work(self, plan: Plan, route: Route, published: dict[int, int]) -> Work:
+        """A neighbour's row is read wherever it is: here, in another rank's memory, in a letter, or as it arrives."""
+        here = self._rows[1 - self._next]
+        rows = {**here, **{agent: arrival.row for agent, arrival in route.arrivals.items()}}
+        for letter in route.letters.incoming:
+            for place, agent in enumerate(letter.agents):
+                rows[agent] = split(letter.payload[place].to(self._world.device), self._chunk)
+        for link in plan.receives:
+            if link.rank in self._memory.sharing:
+                for agent in link.agents:
+                    rows[agent] = self._remote(link.rank, agent, published[link.rank])
+        mixing, mine = plan.mixing, self._world.mine
+        uses = [(i, j) for i in mine for j in mixing.neighbours[i] if j in route.arrivals]
+        first = {j: i for i, j in reversed(uses)}
+        last = {j: i for i, j in uses}
+        return [
+            (
+                self._rows[self._next][i],
+                here[i],
+                mixing.self_weights[i],
+                [
+                    (
+                        rows[j],
+                        weight,
+                        route.arrivals[j] if first.get(j) == i else None,
+                        route.arrivals[j] if last.get(j) == i else None,
+                    )
+                    for j, weight in zip(mixing.neighbours[i], mixing.weights[i], strict=True)
+                ],
+            )
+            for i in mine
+        ]
+
+    def _remote(self, rank: int, agent: int, block: int) -> Row:
+        """A row of another rank of this node, in its own memory."""
+        if (agent, block) not in self._in_memory:
+            place = self._world.placement.of_rank(rank).index(agent)
+            self._in_memory[agent, block] = split(self._memory.of(rank)[block][place], self._chunk)
+        return self._in_memory[agent, block]
+
+    def _count(self, plan: Plan, route: Route) -> None:
+        self._meters.bytes_sent += plan.messages * self._row_bytes
+        self._meters.bytes_shared += route.rows_read * self._row_bytes
+        self._meters.handed_to_mpi(route.bytes, route.messages)
+
+    def _agree(self) -> None:
+        gossip = self._gossip
+        beliefs = {
+            "exchange": f"{self.name!r} (number {self._number})",
+            "device": self._world.device.type,
+            "agents": str(self._world.agents),
+            "parameters": str(gossip.parameters),
+            "dtype": short_name(gossip.dtype),
+            "settings": str(gossip.settings),
+            "sizes": str(gossip.sizes),
+            "graph": graph_digest(gossip.topology),
+        }
+        agree(gossip.comm, beliefs, self._world.hosts)
+
+    def close(self) -> None:
+        """Releases requests and memory; no turn may be under way."""
+        if self._helper:
+            self._helper.close()
+        self._routes.free()
+        self._comm.Free()
+        self._in_memory.clear()
+        self._works.clear()
+        self._rows.clear()
+        self._memory.close()

@@ -1,0 +1,98 @@
+"""Groups of MPI messages: persistent requests where the same messages come back, plain ones where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mpi4py import MPI
+
+from mpidl.comm.wire import buffer
+from mpidl.errors import CommunicationError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A communicator, and whether requests on it are kept because the same messages recur."""
+
+    comm: MPI.Intracomm
+    keep: bool
+
+    def batch(self) -> Batch:
+        return Batch(self)
+
+
+class Batch:
+    """Messages that are started and awaited together. Between two ranks, those of one tag arrive in order."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._requests: list[MPI.Request] = []
+        self._posts: list[tuple[Callable[..., MPI.Request], list[Any], int, int]] = []
+        self._tensors: list[Tensor] = []
+        self.bytes = 0
+
+    @classmethod
+    def joined(cls, batches: Sequence[Batch]) -> Batch:
+        """One to wait for all of these, which have been started."""
+        joined = cls(batches[0]._lane)
+        joined._requests = [request for batch in batches for request in batch._requests]
+        return joined
+
+    @property
+    def messages(self) -> int:
+        return len(self._tensors)
+
+    def send(self, tensor: Tensor, rank: int, tag: int) -> None:
+        """Adds a message from this memory to that rank."""
+        comm = self._lane.comm
+        self._add(comm.Send_init if self._lane.keep else comm.Isend, tensor, rank, tag)
+
+    def receive(self, tensor: Tensor, rank: int, tag: int) -> None:
+        """Adds a message from that rank into this memory; a shorter one fits too."""
+        comm = self._lane.comm
+        self._add(comm.Recv_init if self._lane.keep else comm.Irecv, tensor, rank, tag)
+
+    def _add(self, post: Callable[..., MPI.Request], tensor: Tensor, rank: int, tag: int) -> None:
+        # MPI knows only the address, so the tensor is kept here.
+        self._tensors.append(tensor)
+        self.bytes += tensor.nbytes
+        if self._lane.keep:
+            self._requests.append(post(buffer(tensor), rank, tag))
+        else:
+            self._posts.append((post, buffer(tensor), rank, tag))
+
+    def start(self) -> None:
+        if self._lane.keep:
+            MPI.Prequest.Startall(self._requests)
+        else:
+            self._requests = [post(memory, rank, tag) for post, memory, rank, tag in self._posts]
+
+    def wait(self) -> None:
+        """Until all have arrived or left; at once where none was started."""
+        try:
+            MPI.Request.Waitall(self._requests)
+        except MPI.Exception as error:
+            raise _explained(error) from error
+
+    def done(self) -> bool:
+        """Whether all have arrived or left, without waiting; asking lets MPI move them on."""
+        try:
+            return MPI.Request.Testall(self._requests)
+        except MPI.Exception as error:
+            raise _explained(error) from error
+
+    def free(self) -> None:
+        """Gives persistent requests back; none may be under way."""
+        if self._lane.keep:
+            for request in self._requests:
+                request.Free()
+        self._requests = []
+
+
+def _explained(error: MPI.Exception) -> CommunicationError:
+    return CommunicationError(f"a message between two ranks failed: {error.Get_error_string()}")

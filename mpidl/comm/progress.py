@@ -1,0 +1,85 @@
+"""Carrying an exchange through: a list of waits and work in between, driven by the caller or by a thread meanwhile.
+
+MPI moves most messages only while a process is inside one of its calls. So that they move while a gradient is
+computed, a thread looks after them until the caller comes to wait itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from mpi4py import MPI
+
+from mpidl.errors import CommunicationError, ConfigError
+
+if TYPE_CHECKING:
+    from mpidl.comm.messages import Batch
+    from mpidl.comm.meters import Meters
+
+Steps = Iterator["Batch"]
+"""Yields what must have arrived before it goes on; an error of that wait is thrown into it, to be explained."""
+
+PAUSE = 200e-6
+"""Seconds between two looks where nothing has come: short beside a large message, long beside a look."""
+
+
+def drive(steps: Steps, meters: Meters, awaited: Batch | None = None) -> None:
+    """Goes on to the end, waiting where it must, at first for what is `awaited` already."""
+    while True:
+        if awaited is not None:
+            with meters.time("waiting"):
+                try:
+                    awaited.wait()
+                except CommunicationError as error:
+                    steps.throw(error)
+        with meters.time("mixing"):
+            awaited = next(steps, None)
+        if awaited is None:
+            return
+
+
+class Helper:
+    """A thread that drives steps by looking now and then; `take_back` ends that, and raises what went wrong in it."""
+
+    def __init__(self) -> None:
+        if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
+            raise ConfigError(
+                "true needs an MPI that several threads may call at a time (MPI_THREAD_MULTIPLE), which this one "
+                "was not started as; leave overlap out",
+                "gossip.overlap",
+            )
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="mpidl-gossip")
+        self._wanted_back = threading.Event()
+        self._pending: Future[Batch | None] | None = None
+
+    def give(self, steps: Steps) -> None:
+        self._wanted_back.clear()
+        self._pending = self._pool.submit(self._look_after, steps)
+
+    def take_back(self) -> Batch | None:
+        """What the steps are waiting for, or None where they are through."""
+        self._wanted_back.set()
+        pending, self._pending = self._pending, None
+        return pending.result() if pending else None
+
+    def _look_after(self, steps: Steps) -> Batch | None:
+        for batch in steps:
+            # A caller that died does not come back for it.
+            while not self._wanted_back.is_set() and threading.main_thread().is_alive():
+                try:
+                    if batch.done():
+                        break
+                except CommunicationError as error:
+                    steps.throw(error)
+                time.sleep(PAUSE)
+            else:
+                return batch
+        return None
+
+    def close(self) -> None:
+        self._wanted_back.set()
+        self._pool.shutdown()

@@ -1,0 +1,139 @@
+"""What one rank starts and awaits in a round: the plan, bound to memory and to MPI requests.
+
+Routes of static and periodic graphs are kept with their persistent requests; those of random graphs live for a round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mpidl.comm.letters import Letters
+from mpidl.comm.messages import Lane
+from mpidl.comm.places import Places
+from mpidl.comm.plan import Link, Plan
+from mpidl.comm.probe import reaches
+from mpidl.comm.streams import Arrival, Departures, make_arrivals
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+    from torch import Tensor
+
+    from mpidl.comm.gossip import Gossip
+    from mpidl.comm.headers import Header
+
+
+@dataclass(frozen=True)
+class Route:
+    letters: Letters
+    arrivals: Mapping[int, Arrival]
+    """By agent, the large rows that arrive."""
+    departures: Departures
+    rows: Mapping[int, Tensor]
+    """The rows sent, by agent."""
+    bytes: int
+    """Bytes of rows handed to MPI in a round; headers, 64 bytes a letter, are not counted."""
+    messages: int
+    rows_read: int
+    """How many rows are read in other ranks' memory."""
+
+    def start(self, header: Header) -> None:
+        """Makes ready to receive, and sends."""
+        for arrival in self.arrivals.values():
+            arrival.start()
+        self.letters.start(header, self.rows)
+        self.departures.start()
+
+
+class Routes:
+    """The routes of one exchange, one round after another."""
+
+    def __init__(
+        self,
+        gossip: Gossip,
+        comm: MPI.Intracomm,
+        blocks: Sequence[Mapping[int, Tensor]],
+        sharing: frozenset[int],
+        chunk: int,
+    ) -> None:
+        """`blocks`: both of them as rows by agent. `sharing`: ranks whose memory this one reads, and they its."""
+        world, sizes = gossip.world, gossip.sizes
+        self._blocks, self._sharing, self._ahead = blocks, sharing, sizes.ahead
+        self._parameters, self._wire = gossip.parameters, gossip.settings.wire_dtype(gossip.dtype)
+        self._inside = self._parameters * self._wire.itemsize <= sizes.inside
+        self._lane = Lane(comm, gossip.plans.recurring)
+        self._rings = [sizes.near if rank in world.node_ranks else sizes.far for rank in range(world.size)]
+        direct = self._inside or reaches(comm, world.device)
+        self._landing = Places(chunk, self._wire, world.device, direct, twins=True)
+        self._leaving = Places(chunk, self._wire, world.device, direct)
+        self._before: Plan | None = None
+        self._routes: dict[tuple[Plan, Plan | None, int], Route] = {}
+        self._letters: dict[tuple[Plan, frozenset[int], frozenset[int]], Letters] = {}
+        self._arrivals: dict[Plan, dict[int, Arrival]] = {}
+        self._departures: dict[tuple[Plan, int], Departures] = {}
+
+    def next(self, plan: Plan, side: int) -> Route:
+        """The route of the next round, in which block `side` is sent."""
+        before, self._before = self._before, plan
+        if not self._lane.keep:
+            self.free()
+        route = self._routes.get((plan, before, side))
+        if route is None:
+            route = self._routes[plan, before, side] = self._make(plan, before, side)
+        return route
+
+    def _make(self, plan: Plan, before: Plan | None, side: int) -> Route:
+        lane, rows, sharing = self._lane, self._blocks[side], self._sharing
+        # Whose memory this rank read before, or who read its: they may write there again when they hear of it.
+        thanks_to = (sharing & before.sources) - plan.targets if before else frozenset()
+        thanks_by = (sharing & before.targets) - plan.sources if before else frozenset()
+        which = (plan, thanks_to, thanks_by)
+        if which not in self._letters:
+            self._letters[which] = self._make_letters(*which)
+        if plan not in self._arrivals:
+            links = self._streamed(plan.receives)
+            self._arrivals[plan] = make_arrivals(lane, links, self._parameters, self._landing, self._rings)
+        if (plan, side) not in self._departures:
+            links = self._streamed(plan.sends)
+            self._departures[plan, side] = Departures(lane, links, rows, self._leaving, self._ahead)
+        letters, departures = self._letters[which], self._departures[plan, side]
+        return Route(
+            letters=letters,
+            arrivals=self._arrivals[plan],
+            departures=departures,
+            rows=rows,
+            bytes=letters.payload_bytes + departures.bytes,
+            messages=len(letters.outgoing) + departures.messages,
+            rows_read=sum(len(link.agents) for link in plan.receives if link.rank in sharing),
+        )
+
+    def _streamed(self, links: Sequence[Link]) -> list[Link]:
+        return [] if self._inside else [link for link in links if link.rank not in self._sharing]
+
+    def _make_letters(self, plan: Plan, thanks_to: frozenset[int], thanks_by: frozenset[int]) -> Letters:
+        """Between those that read each other now, and those that have nothing to tell but that they are through."""
+        outgoing, incoming = (
+            [(link, self._inside and link.rank not in self._sharing) for link in links]
+            + [(Link(rank, ()), False) for rank in sorted(thanks)]
+            for links, thanks in ((plan.sends, thanks_to), (plan.receives, thanks_by))
+        )
+        return Letters(self._lane, outgoing, incoming, self._parameters, self._wire)
+
+    @property
+    def memory(self) -> int:
+        """Bytes for rows on their way: letters, and chunks."""
+        return sum(letters.memory for letters in self._letters.values()) + self._landing.memory + self._leaving.memory
+
+    def free(self) -> None:
+        for letters in self._letters.values():
+            letters.free()
+        for arrivals in self._arrivals.values():
+            for arrival in arrivals.values():
+                arrival.free()
+        for departures in self._departures.values():
+            departures.free()
+        self._routes.clear()
+        self._letters.clear()
+        self._arrivals.clear()
+        self._departures.clear()

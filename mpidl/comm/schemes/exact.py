@@ -1,0 +1,29 @@
+"""Exact gossip: the rows themselves travel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from mpidl.comm.schemes.base import Scheme
+
+if TYPE_CHECKING:
+    from mpidl.comm.exchange import RowExchange
+    from mpidl.comm.gossip import Gossip
+
+
+class Exact(Scheme):
+    """Z + γ(WZ − Z), uncompressed.
+
+    On a wire narrower than the rows it is Z + γ(Wc − c), where c are the rounded rows, own and local ones included:
+    the mean over agents is kept, and the numbers do not depend on which neighbours share a rank.
+    """
+
+    name: str = "exact"
+    gamma: float = Field(1.0, gt=0, le=1, description="consensus step γ")
+
+    def exchange(self, gossip: Gossip, name: str, number: int) -> RowExchange:
+        from mpidl.comm.exchange import RowExchange
+
+        return RowExchange(gossip, name, number, self.gamma)

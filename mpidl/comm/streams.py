@@ -1,0 +1,132 @@
+"""Large rows by messages: chunk after chunk straight from the rows, so that one is summed while the next arrives.
+
+Where MPI cannot have a chunk as it is, because it must be rounded first or lies on a GPU that MPI does not reach, it
+goes by way of a ring of places (`mpidl.comm.places`), chunk by chunk as well.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mpidl.comm.chunks import split
+from mpidl.comm.messages import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from mpidl.comm.chunks import Row
+    from mpidl.comm.messages import Lane
+    from mpidl.comm.places import Copies, Place, Places
+    from mpidl.comm.plan import Link
+
+ROW_TAG = 1
+"""The tag of the first row between two ranks; the next row has the next one, so that rows need not take turns."""
+
+
+class Arrival:
+    """One row that arrives in a round, chunk after chunk through a ring of places."""
+
+    def __init__(self, lane: Lane, rank: int, tag: int, parameters: int, places: Places, ring: Sequence[Place]) -> None:
+        starts = range(0, parameters, places.elements)
+        self._chunks, self._ring, self._settle = len(starts), len(ring), places.settle
+        self._messages = [lane.batch() for _ in ring]
+        for message, place in zip(self._messages, ring, strict=True):
+            message.receive(place.outside, rank, tag)
+        self._copies = [places.copies([(place.outside, place.inside)]) for place in ring]
+        self.row: Row = [ring[c % self._ring].inside[: parameters - start] for c, start in enumerate(starts)]
+        """The chunks where they are read; each holds what it should from `arrive` to `release`."""
+
+    def start(self) -> None:
+        for message in self._messages:
+            message.start()
+
+    def awaited(self, c: int) -> Batch:
+        """What to wait for before `arrive`."""
+        return self._messages[c % self._ring]
+
+    def arrive(self, c: int) -> None:
+        """Chunk c is here, and can be read after this."""
+        self._copies[c % self._ring].start()
+
+    def release(self, c: int) -> None:
+        """Chunk c has been read: its place is free for another."""
+        if c + self._ring < self._chunks:
+            self._copies[c % self._ring].wait()
+            self._settle()
+            self._messages[c % self._ring].start()
+
+    def free(self) -> None:
+        for message in self._messages:
+            message.free()
+
+
+def make_arrivals(
+    lane: Lane, links: Sequence[Link], parameters: int, places: Places, rings: Sequence[int]
+) -> dict[int, Arrival]:
+    """By agent, the rows that arrive over these links; `rings` has the length of the ring for each rank."""
+    arrivals: dict[int, Arrival] = {}
+    taken = 0
+    for link in links:
+        ring = min(rings[link.rank], -(-parameters // places.elements))
+        for position, agent in enumerate(link.agents):
+            mine = places.take(taken, taken + ring)
+            arrivals[agent] = Arrival(lane, link.rank, ROW_TAG + position, parameters, places, mine)
+            taken += ring
+    return arrivals
+
+
+class Departures:
+    """The rows that leave in a round, all together chunk by chunk."""
+
+    def __init__(
+        self, lane: Lane, links: Sequence[Link], rows: Mapping[int, Tensor], places: Places, ahead: int
+    ) -> None:
+        agents = sorted({agent for link in links for agent in link.agents})
+        chunks: dict[int, Row] = {agent: split(rows[agent], places.elements) for agent in agents}
+        self._chunks = max(map(len, chunks.values()), default=0)
+        self._ahead, self._settle = min(ahead, self._chunks), places.settle
+        self._copies: list[Copies] = []
+        if not places.direct or any(rows[agent].dtype != places.dtype for agent in agents):
+            leaving: dict[int, Row] = {}
+            for number, (agent, row) in enumerate(chunks.items()):
+                ring = places.take(number * self._ahead, (number + 1) * self._ahead)
+                leaving[agent] = [ring[c % self._ahead].outside[: len(chunk)] for c, chunk in enumerate(row)]
+            for c in range(self._chunks):
+                self._copies.append(places.copies([(chunks[agent][c], leaving[agent][c]) for agent in agents]))
+            chunks = leaving
+        self._batches = [lane.batch() for _ in range(self._chunks)]
+        for c, batch in enumerate(self._batches):
+            for link in links:
+                for position, agent in enumerate(link.agents):
+                    batch.send(chunks[agent][c], link.rank, ROW_TAG + position)
+        self.bytes = sum(batch.bytes for batch in self._batches)
+        self.messages = sum(batch.messages for batch in self._batches)
+
+    def start(self) -> None:
+        self._settle()
+        for c in range(self._ahead):
+            self._send(c)
+
+    def advance(self, c: int) -> None:
+        """This rank is at chunk c of its sum, and its neighbours not far from there."""
+        if c + self._ahead < self._chunks:
+            self._send(c + self._ahead)
+
+    def _send(self, c: int) -> None:
+        if self._copies:
+            if c >= self._ahead:
+                # Its receivers make room for it before they wait for anything that this rank sends later.
+                self._batches[c - self._ahead].wait()
+            self._copies[c].start()
+            self._copies[c].wait()
+        self._batches[c].start()
+
+    def awaited(self) -> Batch | None:
+        """What to wait for before the rows may be written again."""
+        return Batch.joined(self._batches) if self._batches else None
+
+    def free(self) -> None:
+        for batch in self._batches:
+            batch.free()

@@ -1,0 +1,50 @@
+"""`mpidl bench`: a table and a file of what was asked for, and one sentence for what cannot be measured."""
+
+from __future__ import annotations
+
+import h5py
+import pytest
+from click.testing import CliRunner
+
+from mpidl.cli.bench import bench
+from mpidl.errors import ConfigError
+from tests.cli.test_run import mpidl
+
+
+def test_a_table_and_a_file_hold_every_length_graph_and_transport(tmp_path):
+    output = tmp_path / "bench.h5"
+    words = ["-n", "2", "-g", "ring,directed-ring", "-p", "1,2e5", "--seconds", "0", "-o", str(output)]
+    done = mpidl("bench", *words)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines() if line.strip()]
+    measured = [tuple(line[:4]) for line in lines if line[1:2] == ["mix"]]
+    graphs, transports = ("ring", "directed-ring"), ("auto", "messages")
+    assert measured == [(p, "mix", g, t) for p in ("1", "200,000") for g in graphs for t in transports]
+    with h5py.File(output) as file:
+        columns = {name: dataset[()] for name, dataset in file["bench"].items()}
+        assert file["bench/median"].attrs["units"] == "s"
+        assert "versions" in file.attrs["provenance"]
+    assert columns["what"].tolist() == 2 * [b"copy", b"allreduce", *4 * [b"mix"]]
+    assert columns["ranks"].tolist() == 12 * [2]
+    assert columns["bytes"].tolist() == 6 * [4] + 6 * [800_000]
+    assert (columns["low"] <= columns["median"]).all()
+    assert (columns["low"] > 0).all()
+    refused = mpidl("bench", *words)
+    assert refused.returncode == 2
+    assert "exists" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-g", "rong"], "--graphs: graph 'rong' is not known; did you mean 'ring'"),
+        (["-g", "petersen", "-n", "2"], "--graphs: .*10"),
+        (["-p", "1,many"], "--parameters: '1,many' is not a list of lengths"),
+        (["-p", "0"], "--parameters: 0 is not a length"),
+        (["-p", "2.5"], "--parameters: 2.5 is not a length"),
+        (["-p", "nan"], "--parameters: nan is not a length"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_ranks_start(words, told):
+    with pytest.raises(ConfigError, match=told):
+        CliRunner().invoke(bench, words, catch_exceptions=False, standalone_mode=False)

@@ -1,0 +1,99 @@
+"""Ranks that do not mean the same: an error that names both sides, before or at the first wrong message."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mpidl.comm.gossip import Gossip, GossipSettings
+from mpidl.comm.headers import SIZE, Header
+from mpidl.comm.meters import Meters
+from mpidl.errors import CommunicationError
+from mpidl.graphs.base import Drawn, Mixing
+from tests.comm.mixing import LARGE, SMALL, random_matrix, ring_matrix, static, world_of
+from tests.ranks import on_ranks
+
+
+def start(comm, topology=None, parameters=100, dtype=torch.float32, agents=6, sizes=SMALL, **settings):
+    topology = topology or static(ring_matrix(agents))
+    gossip = Gossip(world_of(comm, agents), topology, GossipSettings(**settings), parameters, dtype, Meters(), sizes)
+    return gossip.exchange("parameters")
+
+
+DIFFERENCES = {
+    "parameters": ({"parameters": 101}, "parameters 100 on the one, parameters 101 on the other"),
+    "dtype": ({"dtype": torch.float64}, "dtype float32 on the one, dtype float64 on"),
+    "graph": ({"topology": static(random_matrix(6, 0.5, 1))}, "graph [0-9a-f]{16} on the one, graph [0-9a-f]{16} on"),
+    "wire": ({"wire": "float16"}, "wire=None.* on the one, .*wire='float16'"),
+    "gamma": ({"scheme": {"name": "exact", "gamma": 0.5}}, "gamma=1.0.* on the one, .*gamma=0.5"),
+}
+
+
+@pytest.mark.parametrize("what", sorted(DIFFERENCES))
+@on_ranks(3)
+def test_a_different_setting_on_one_rank_is_an_error_on_all(comm, what):
+    changed, told = DIFFERENCES[what]
+    with pytest.raises(CommunicationError, match=f"rank 0 on .* and rank 2 on .* disagree.*{told}"):
+        start(comm, **(changed if comm.rank == 2 else {}))
+
+
+@pytest.mark.parametrize("transport", ["messages", "shared"])
+@pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=["inside letters", "in chunks"])
+@on_ranks(2)
+def test_another_round_is_never_mixed(comm, transport, sizes):
+    exchange = start(comm, transport=transport, sizes=sizes)
+    Z = exchange.mix(exchange.blocks[0], 0)
+    here, there = (5, 6) if comm.rank == 0 else (6, 5)
+    with pytest.raises(CommunicationError, match=f"rank {1 - comm.rank} and rank {comm.rank} disagree: round {there}"):
+        exchange.mix(Z, here)
+
+
+@on_ranks(2)
+def test_a_random_graph_that_ranks_draw_differently_is_found_at_its_first_round(comm):
+    def at(t: int) -> Mixing:
+        # The same neighbours with other weights: nothing but the digest can tell.
+        matrix = ring_matrix(6)
+        return Mixing.from_dense(matrix if t == 0 or comm.rank == 0 else 0.5 * (matrix + np.eye(6)))
+
+    exchange = start(comm, topology=Drawn(6, at, False))
+    Z = exchange.mix(exchange.blocks[0], 0)
+    with pytest.raises(CommunicationError, match="disagree: graph [0-9a-f]{16} there, graph [0-9a-f]{16} here"):
+        exchange.mix(Z, 1)
+
+
+@on_ranks(2)
+def test_a_letter_with_more_rows_than_there_is_room_for_is_explained(comm):
+    def at(t: int) -> Mixing:
+        few = np.eye(6)
+        few[0, 3] = few[3, 0] = few[0, 0] = few[3, 3] = 0.5
+        return Mixing.from_dense(few if comm.rank == 0 and t == 1 else np.full((6, 6), 1 / 6))
+
+    exchange = start(comm, topology=Drawn(6, at, False), transport="messages")
+    Z = exchange.mix(exchange.blocks[0], 0)
+    with pytest.raises(CommunicationError, match=f"rank {1 - comm.rank} and rank {comm.rank} disagree: rows"):
+        exchange.mix(Z, 1)
+
+
+HEADER = Header(exchange=1, turn=2, round=3, parameters=4, dtype="bfloat16", graph=b"12345678", block=1)
+
+
+def test_a_header_tells_what_it_was_given():
+    packed = HEADER.pack(sender=7, rows=9)
+    assert len(packed) == SIZE
+    assert HEADER.check(packed, sender=7, rows=9, receiver=0, name="x") == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (b"GET / HTTP" + bytes(60), "no message of mpidl's .it begins with b'GET '"),
+        (HEADER.pack(7, 9)[:4] + b"\xff" + HEADER.pack(7, 9)[5:], "versions 255 and 1"),
+        (HEADER.pack(6, 9), "sender 6 there, sender 7 here"),
+        (HEADER.pack(7, 8), "rows 8 there, rows 9 here"),
+        (bytes(SIZE), "no message of mpidl's"),
+    ],
+)
+def test_what_is_wrong_with_a_header_is_named(changed, told):
+    with pytest.raises(CommunicationError, match=f"exchange 'x': rank 7 and rank 0 disagree: .*{told}"):
+        HEADER.check(changed[:SIZE], sender=7, rows=9, receiver=0, name="x")

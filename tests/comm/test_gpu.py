@@ -1,0 +1,60 @@
+"""Rows on GPUs: the CPU's numbers, whichever way MPI takes. What it costs is `mpidl bench`'s to say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mpidl.comm import routes
+from mpidl.comm.gossip import Gossip, GossipSettings
+from mpidl.comm.meters import Meters
+from mpidl.comm.probe import reaches
+from mpidl.comm.sizes import ON_GPU, Sizes
+from mpidl.comm.world import World
+from tests.comm.mixing import ring_matrix, rows, static
+from tests.ranks import on_ranks
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
+]
+AGENTS = 4
+
+
+def mixed_on(comm, device: str, parameters: int, sizes: Sizes | None, wire: str | None) -> torch.Tensor:
+    world = World(comm, AGENTS, device)
+    settings = GossipSettings(transport="messages", wire=wire)
+    gossip = Gossip(world, static(ring_matrix(AGENTS)), settings, parameters, torch.float32, Meters(), sizes)
+    exchange = gossip.exchange("parameters")
+    Z = exchange.blocks[0]
+    Z.copy_(rows(AGENTS, parameters, torch.float32)[list(world.mine)])
+    for t in range(5):
+        Z = exchange.mix(Z, t)
+    result = Z.cpu()
+    gossip.close()
+    world.close()
+    return result
+
+
+@pytest.mark.parametrize("wire", [None, "bfloat16"])
+@pytest.mark.parametrize("staged", [False, True], ids=["as probed", "staged"])
+@pytest.mark.parametrize("parameters", [100, 3_000_001])
+@on_ranks(1, 2, 4)
+def test_rows_on_gpus_mix_as_on_cpus(comm, wire, staged, parameters):
+    device = f"cuda:{comm.rank % torch.cuda.device_count()}"
+    expected = mixed_on(comm, "cpu", parameters, ON_GPU, wire)
+    try:
+        if staged:
+            routes.reaches = lambda *_: False
+        found = mixed_on(comm, device, parameters, None, wire)
+    finally:
+        routes.reaches = reaches
+    assert torch.allclose(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.full
+@on_ranks(2)
+def test_25_million_parameters_travel_between_gpus(comm):
+    device = f"cuda:{comm.rank % torch.cuda.device_count()}"
+    found = mixed_on(comm, device, 25_000_000, None, None)
+    assert torch.allclose(found, mixed_on(comm, "cpu", 25_000_000, None, None), rtol=0, atol=1e-6)

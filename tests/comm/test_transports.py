@@ -1,0 +1,162 @@
+"""How rows travel: shared memory, messages, both; what is chosen, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mpidl.comm import places, routes, shared
+from mpidl.comm.gossip import Gossip, GossipSettings
+from mpidl.comm.meters import Meters
+from mpidl.errors import CommunicationError, ConfigError
+from tests.comm.mixing import LARGE, SMALL, dense, mixed, ring_matrix, rows, static, topologies, world_of
+from tests.ranks import on_ranks
+
+FILES = "mpidl-*"
+
+
+class Heard(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+def exchange_of(comm, transport: str = "auto", node_ranks: tuple[int, ...] | None = None):
+    world = world_of(comm, comm.size)
+    world.node_ranks = node_ranks or world.node_ranks
+    topology = static(ring_matrix(comm.size))
+    gossip = Gossip(world, topology, GossipSettings(transport=transport), 50, torch.float32, Meters())
+    return gossip, gossip.exchange("parameters")
+
+
+@on_ranks(1, 2, 4)
+def test_ranks_of_one_node_share_memory_unless_told_otherwise(comm):
+    one = "none, one rank"
+    for transport, chosen in (("auto", "shared memory"), ("shared", "shared memory"), ("messages", "messages")):
+        gossip, exchange = exchange_of(comm, transport)
+        assert exchange.transport == (chosen if comm.size > 1 else one)
+        gossip.close()
+
+
+@pytest.mark.parametrize("kind", ["irregular", "directed", "periodic", "drawn"])
+@on_ranks(3, 4)
+def test_two_nodes_of_shared_memory_with_messages_between_give_the_same_bits(comm, kind):
+    nodes = [(0, 1), (2, 3)][: (comm.size + 1) // 2] if comm.size == 4 else [(0, 2), (1,)]
+    agents = 7
+    topology, start = topologies(agents)[kind], rows(agents, 300)
+    expected = mixed(world_of(comm, agents), topology, start, 6, transport="messages")
+    for sizes in (SMALL, LARGE):
+        world = world_of(comm, agents)
+        world.node_ranks = next(ranks for ranks in nodes if comm.rank in ranks)
+        assert torch.equal(mixed(world, topology, start, 6, sizes=sizes), expected)
+
+
+@on_ranks(4)
+def test_names_are_gone_from_the_file_system_once_memory_is_mapped(comm):
+    before = set(shared.FOLDER.glob(FILES))
+    comm.Barrier()
+    gossip, exchange = exchange_of(comm, "shared")
+    comm.Barrier()
+    assert set(shared.FOLDER.glob(FILES)) <= before
+    comm.Barrier()
+    gossip.close()
+
+
+@on_ranks(3)
+def test_without_room_on_one_rank_all_of_its_node_send_messages_and_one_says_why(comm):
+    heard = Heard()
+    logging.getLogger("mpidl.comm").addHandler(heard)
+    real = os.posix_fallocate
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    try:
+        if comm.rank == 1:
+            os.posix_fallocate = full
+        gossip, exchange = exchange_of(comm)
+        assert exchange.transport == "messages"
+        said = comm.allgather(heard.texts)
+        assert [len(texts) for texts in said] == [1, 0, 0]
+        assert "rank 1: /dev/shm has no room" in said[0][0]
+        gossip.close()
+        with pytest.raises(ConfigError, match=r"gossip.transport: 'shared' is not possible on .*: rank 1: /dev/shm"):
+            exchange_of(comm, "shared")
+        # Nodes decide for themselves: rank 1 alone on its node leaves ranks 0 and 2 their memory.
+        gossip, exchange = exchange_of(comm, "auto", (1,) if comm.rank == 1 else (0, 2))
+        assert exchange.transport == ("messages" if comm.rank == 1 else "shared memory and messages")
+        gossip.close()
+    finally:
+        os.posix_fallocate = real
+        logging.getLogger("mpidl.comm").removeHandler(heard)
+
+
+@on_ranks(2)
+def test_memory_that_cannot_be_made_or_mapped_is_named(comm):
+    folder, shared.FOLDER = shared.FOLDER, Path("/nowhere") if comm.rank == 1 else shared.FOLDER
+    try:
+        with pytest.raises(ConfigError, match="rank 1: /nowhere cannot be used: No such file"):
+            exchange_of(comm, "shared")
+    finally:
+        shared.FOLDER = folder
+
+
+@pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=["inside letters", "in chunks"])
+@on_ranks(2, 4)
+def test_messages_move_while_the_caller_computes(comm, sizes):
+    agents = 5
+    topology, start = topologies(agents)["irregular"], rows(agents, 1000)
+    found = mixed(world_of(comm, agents), topology, start, 20, sizes=sizes, transport="messages", overlap=True)
+    assert torch.allclose(found, dense(topology, start, 20), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("wire", [None, "bfloat16"])
+@on_ranks(2, 3)
+def test_staging_through_host_memory_gives_the_same_bits(comm, wire):
+    """What a GPU does that MPI does not reach, with host memory for the GPU's: every chunk by way of a place."""
+    topology, start = topologies(5)["irregular"], rows(5, 1000, torch.float32)
+    direct = mixed(world_of(comm, 5), topology, start, 5, sizes=LARGE, transport="messages", wire=wire)
+    reaches, host = routes.reaches, places.HOST
+    try:
+        routes.reaches, places.HOST = lambda *_: False, {}
+        staged = mixed(world_of(comm, 5), topology, start, 5, sizes=LARGE, transport="messages", wire=wire)
+    finally:
+        routes.reaches, places.HOST = reaches, host
+    assert torch.equal(staged, direct)
+
+
+@on_ranks(2)
+def test_overlap_completes_without_the_caller(comm):
+    topology, start = static(ring_matrix(2)), rows(2, 100_000)
+    settings = GossipSettings(transport="messages", overlap=True)
+    gossip = Gossip(world_of(comm, 2), topology, settings, 100_000, torch.float64, Meters(), LARGE)
+    exchange = gossip.exchange("parameters")
+    Z = exchange.blocks[0].copy_(start[[comm.rank]])
+    expected = dense(topology, start, 1)[[comm.rank]]
+    exchange.start(Z, 0)
+    end = time.monotonic() + 30
+    # Nobody calls MPI here until the other block is complete.
+    while not torch.allclose(exchange.blocks[1], expected) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert torch.allclose(exchange.blocks[1], expected)
+    assert exchange.finish() is exchange.blocks[1]
+    gossip.close()
+
+
+@on_ranks(2)
+def test_an_error_while_the_caller_computes_reaches_it(comm):
+    settings = GossipSettings(transport="messages", overlap=True)
+    gossip = Gossip(world_of(comm, 2), static(ring_matrix(2)), settings, 10, torch.float64, Meters())
+    exchange = gossip.exchange("parameters")
+    exchange.start(exchange.blocks[0], comm.rank)
+    with pytest.raises(CommunicationError, match=f"round {1 - comm.rank} there, round {comm.rank} here"):
+        exchange.finish()

@@ -1,0 +1,91 @@
+"""What a user plugs in: data, networks that draw random numbers or keep statistics, losses, an algorithm."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mpidl.algorithms.decentralized.base import Decentralized
+from mpidl.data import Dataset
+from mpidl.seeding import stream
+
+FEATURES, CLASSES = 5, 4
+
+
+def even(agents: int = 5, tests: int = 40) -> Dataset:
+    """Classification; agent i owns 6 + 2i examples, so that no batch of 4 holds a single one."""
+    rng = stream(7, "test even")
+    owner = np.repeat(np.arange(agents), 6 + 2 * np.arange(agents))
+    x = rng.normal(size=(len(owner), FEATURES)) + 0.5 * owner[:, None]
+    labels = rng.normal(size=(FEATURES, CLASSES))
+    x_test = rng.normal(size=(tests, FEATURES)) + 1
+    return Dataset(x, (x @ labels).argmax(1), x_test, (x_test @ labels).argmax(1), owner=owner, classes=CLASSES)
+
+
+def spiked(agents: int = 5) -> Dataset:
+    """Regression in which the square of one target, the last of agent 3's twelve, is beyond every number."""
+    rng = stream(8, "test spiked")
+    owner = np.repeat(np.arange(agents), 12)
+    x, y = rng.normal(size=(len(owner), FEATURES)), rng.normal(size=(len(owner), 1))
+    y[47] = 1e200
+    return Dataset(x, y, x[:5], y[:5], owner=owner, task="regression")
+
+
+def tanh_network(example_shape: tuple[int, ...], outputs: int, width: int = 6) -> nn.Module:
+    """The built-in mlp with one hidden layer of tanh."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(example_shape[0], width), nn.Tanh(), nn.Linear(width, outputs))
+
+
+def dropping(example_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(example_shape[0], 6), nn.Tanh(), nn.Dropout(0.5), nn.Linear(6, outputs))
+
+
+def normed(example_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(example_shape[0], 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, outputs))
+
+
+class Noise(nn.Module):
+    """Draws random numbers, in evaluation too, but not in every forward pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rand_like(x) if x[0, 0] > 0 else x
+
+
+def noisy(example_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(example_shape[0], 6), Noise(), nn.Linear(6, outputs))
+
+
+def frozen_norm(example_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """Its BatchNorm is in evaluation mode for good, as in fine-tuning."""
+    module = normed(example_shape, outputs)
+    module[1].eval()
+    return module
+
+
+def cross_entropy(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return functional.cross_entropy(module(x), y, reduction="none")
+
+
+def decaying(module: nn.Module, x: Tensor, y: Tensor, decay: float = 0.1) -> Tensor:
+    """Looks at the network's parameters."""
+    return cross_entropy(module, x, y) + decay * sum(value.square().sum() for value in module.parameters())
+
+
+def jittered(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Draws random numbers for some batches, not for others."""
+    return cross_entropy(module, x + 0.1 * torch.rand_like(x) if x[0, 0] > 0 else x, y)
+
+
+def branching(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Asks for a value, which cannot be done for many agents at once."""
+    losses = cross_entropy(module, x, y)
+    return losses if losses.sum() > 0 else 2 * losses
+
+
+class Functional(Decentralized):
+    """Decentralized SGD, as its paper writes it."""
+
+    def round(self, X: Tensor) -> Tensor:
+        return self.mix(X - self.lr * self.gradient(X))
