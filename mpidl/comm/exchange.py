@@ -44,6 +44,7 @@ class RowExchange:
         self._agree()
         self._memory = allocate(gossip)
         self.blocks: tuple[Tensor, Tensor] = self._memory.own
+        self._addresses = [block.data_ptr() for block in self.blocks]
         self._all_shared = len(self._memory.sharing) + 1 == self._world.size
         self._chunk = min(gossip.sizes.chunk, gossip.parameters)
         self._sum = Sum(gamma, gossip.dtype, self._wire, self._chunk, self._world.device)
@@ -111,11 +112,12 @@ class RowExchange:
 
     def _side(self, Z: Tensor) -> int:
         """Which block is to be mixed, if it is one that may be."""
-        side = next((i for i, block in enumerate(self.blocks) if Z.data_ptr() == block.data_ptr()), None)
-        if side is None:
+        address = Z.data_ptr()
+        if address not in self._addresses:
             raise ValueError(f"exchange {self.name!r}: what is mixed must be one of the two blocks of the exchange")
         if self._steps is not None:
             raise ValueError(f"exchange {self.name!r}: start() before the turn before was finished")
+        side = self._addresses.index(address)
         if self._next not in (side, None):
             raise ValueError(f"exchange {self.name!r}: neighbours may still read this block; mix the one returned last")
         return side
@@ -147,9 +149,7 @@ class RowExchange:
                     add(target, row[c], weight)
                     if leaving is not None:
                         leaving.release(c)
-        if (sent := departures.awaited()) is not None:
-            yield sent
-        yield letters.sent
+        yield route.leaving
 
     def _work(self, plan: Plan, route: Route, published: dict[int, int]) -> Work:
         """A neighbour's row is read wherever it is: here, in another rank's memory, in a letter, or as it arrives."""

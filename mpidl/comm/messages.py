@@ -31,17 +31,10 @@ class Batch:
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
-        self._requests: list[MPI.Request] = []
+        self.requests: list[MPI.Request] = []
         self._posts: list[tuple[Callable[..., MPI.Request], list[Any], int, int]] = []
         self._tensors: list[Tensor] = []
         self.bytes = 0
-
-    @classmethod
-    def joined(cls, batches: Sequence[Batch]) -> Batch:
-        """One to wait for all of these, which have been started."""
-        joined = cls(batches[0]._lane)
-        joined._requests = [request for batch in batches for request in batch._requests]
-        return joined
 
     @property
     def messages(self) -> int:
@@ -62,36 +55,60 @@ class Batch:
         self._tensors.append(tensor)
         self.bytes += tensor.nbytes
         if self._lane.keep:
-            self._requests.append(post(buffer(tensor), rank, tag))
+            self.requests.append(post(buffer(tensor), rank, tag))
         else:
             self._posts.append((post, buffer(tensor), rank, tag))
 
     def start(self) -> None:
         if self._lane.keep:
-            MPI.Prequest.Startall(self._requests)
+            MPI.Prequest.Startall(self.requests)
         else:
-            self._requests = [post(memory, rank, tag) for post, memory, rank, tag in self._posts]
+            self.requests = [post(memory, rank, tag) for post, memory, rank, tag in self._posts]
 
     def wait(self) -> None:
         """Until all have arrived or left; at once where none was started."""
-        try:
-            MPI.Request.Waitall(self._requests)
-        except MPI.Exception as error:
-            raise _explained(error) from error
+        _wait_for(self.requests)
 
     def done(self) -> bool:
         """Whether all have arrived or left, without waiting; asking lets MPI move them on."""
-        try:
-            return MPI.Request.Testall(self._requests)
-        except MPI.Exception as error:
-            raise _explained(error) from error
+        return _have_gone(self.requests)
 
     def free(self) -> None:
         """Gives persistent requests back; none may be under way."""
         if self._lane.keep:
-            for request in self._requests:
+            for request in self.requests:
                 request.Free()
-        self._requests = []
+        self.requests = []
+
+
+class Batches:
+    """What `Batch` waits for, of several at once that have been started."""
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self._batches = batches
+
+    def wait(self) -> None:
+        _wait_for(self._requests())
+
+    def done(self) -> bool:
+        return _have_gone(self._requests())
+
+    def _requests(self) -> list[MPI.Request]:
+        return [request for batch in self._batches for request in batch.requests]
+
+
+def _wait_for(requests: list[MPI.Request]) -> None:
+    try:
+        MPI.Request.Waitall(requests)
+    except MPI.Exception as error:
+        raise _explained(error) from error
+
+
+def _have_gone(requests: list[MPI.Request]) -> bool:
+    try:
+        return MPI.Request.Testall(requests)
+    except MPI.Exception as error:
+        raise _explained(error) from error
 
 
 def _explained(error: MPI.Exception) -> CommunicationError:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from mpi4py import MPI
@@ -17,27 +18,32 @@ from mpi4py import MPI
 from mpidl.errors import CommunicationError, ConfigError
 
 if TYPE_CHECKING:
-    from mpidl.comm.messages import Batch
+    from mpidl.comm.messages import Batch, Batches
     from mpidl.comm.meters import Meters
 
-Steps = Iterator["Batch"]
+Steps = Iterator["Batch | Batches"]
 """Yields what must have arrived before it goes on; an error of that wait is thrown into it, to be explained."""
 
 PAUSE = 200e-6
 """Seconds between two looks where nothing has come: short beside a large message, long beside a look."""
 
 
-def drive(steps: Steps, meters: Meters, awaited: Batch | None = None) -> None:
+def drive(steps: Steps, meters: Meters, awaited: Batch | Batches | None = None) -> None:
     """Goes on to the end, waiting where it must, at first for what is `awaited` already."""
+    seconds, begin = meters.seconds, perf_counter()
     while True:
         if awaited is not None:
-            with meters.time("waiting"):
-                try:
-                    awaited.wait()
-                except CommunicationError as error:
-                    steps.throw(error)
-        with meters.time("mixing"):
-            awaited = next(steps, None)
+            try:
+                awaited.wait()
+            except CommunicationError as error:
+                steps.throw(error)
+            end = perf_counter()
+            seconds["waiting"] += end - begin
+            begin = end
+        awaited = next(steps, None)
+        end = perf_counter()
+        seconds["mixing"] += end - begin
+        begin = end
         if awaited is None:
             return
 
@@ -54,19 +60,19 @@ class Helper:
             )
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="mpidl-gossip")
         self._wanted_back = threading.Event()
-        self._pending: Future[Batch | None] | None = None
+        self._pending: Future[Batch | Batches | None] | None = None
 
     def give(self, steps: Steps) -> None:
         self._wanted_back.clear()
         self._pending = self._pool.submit(self._look_after, steps)
 
-    def take_back(self) -> Batch | None:
+    def take_back(self) -> Batch | Batches | None:
         """What the steps are waiting for, or None where they are through."""
         self._wanted_back.set()
         pending, self._pending = self._pending, None
         return pending.result() if pending else None
 
-    def _look_after(self, steps: Steps) -> Batch | None:
+    def _look_after(self, steps: Steps) -> Batch | Batches | None:
         for batch in steps:
             # A caller that died does not come back for it.
             while not self._wanted_back.is_set() and threading.main_thread().is_alive():

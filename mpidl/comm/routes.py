@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mpidl.comm.letters import Letters
-from mpidl.comm.messages import Lane
+from mpidl.comm.messages import Batches, Lane
 from mpidl.comm.places import Places
 from mpidl.comm.plan import Link, Plan
 from mpidl.comm.probe import reaches
@@ -32,6 +32,8 @@ class Route:
     departures: Departures
     rows: Mapping[int, Tensor]
     """The rows sent, by agent."""
+    leaving: Batches
+    """What to wait for before the rows may be written again."""
     bytes: int
     """Bytes of rows handed to MPI in a round; headers, 64 bytes a letter, are not counted."""
     messages: int
@@ -103,6 +105,7 @@ class Routes:
             arrivals=self._arrivals[plan],
             departures=departures,
             rows=rows,
+            leaving=Batches([*departures.batches, letters.sent]),
             bytes=letters.payload_bytes + departures.bytes,
             messages=len(letters.outgoing) + departures.messages,
             rows_read=sum(len(link.agents) for link in plan.receives if link.rank in sharing),

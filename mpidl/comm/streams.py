@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mpidl.comm.chunks import split
-from mpidl.comm.messages import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mpidl.comm.chunks import Row
-    from mpidl.comm.messages import Lane
+    from mpidl.comm.messages import Batch, Lane
     from mpidl.comm.places import Copies, Place, Places
     from mpidl.comm.plan import Link
 
@@ -96,13 +95,14 @@ class Departures:
             for c in range(self._chunks):
                 self._copies.append(places.copies([(chunks[agent][c], leaving[agent][c]) for agent in agents]))
             chunks = leaving
-        self._batches = [lane.batch() for _ in range(self._chunks)]
-        for c, batch in enumerate(self._batches):
+        self.batches = [lane.batch() for _ in range(self._chunks)]
+        """What to wait for before the rows may be written again, chunk by chunk."""
+        for c, batch in enumerate(self.batches):
             for link in links:
                 for position, agent in enumerate(link.agents):
                     batch.send(chunks[agent][c], link.rank, ROW_TAG + position)
-        self.bytes = sum(batch.bytes for batch in self._batches)
-        self.messages = sum(batch.messages for batch in self._batches)
+        self.bytes = sum(batch.bytes for batch in self.batches)
+        self.messages = sum(batch.messages for batch in self.batches)
 
     def start(self) -> None:
         self._settle()
@@ -118,15 +118,11 @@ class Departures:
         if self._copies:
             if c >= self._ahead:
                 # Its receivers make room for it before they wait for anything that this rank sends later.
-                self._batches[c - self._ahead].wait()
+                self.batches[c - self._ahead].wait()
             self._copies[c].start()
             self._copies[c].wait()
-        self._batches[c].start()
-
-    def awaited(self) -> Batch | None:
-        """What to wait for before the rows may be written again."""
-        return Batch.joined(self._batches) if self._batches else None
+        self.batches[c].start()
 
     def free(self) -> None:
-        for batch in self._batches:
+        for batch in self.batches:
             batch.free()

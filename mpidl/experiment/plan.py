@@ -8,7 +8,11 @@ import torch
 
 from mpidl.algorithms.base import Surroundings
 from mpidl.algorithms.decentralized.base import Decentralized
+from mpidl.comm.footprint import exchange_bytes
+from mpidl.comm.gossip import GossipSettings
 from mpidl.comm.placement import Placement
+from mpidl.comm.plan import make_plan
+from mpidl.comm.sizes import Sizes
 from mpidl.experiment.schema import Config, build_topology
 from mpidl.parameters import RowModule
 from mpidl.state import State
@@ -17,13 +21,14 @@ from mpidl.training.precision import Precision
 
 @dataclass(frozen=True)
 class Plan:
-    """Needs of a run: `row_bytes` for one model, `state_bytes` for all rows of the fullest rank, bytes of a round."""
+    """Bytes that a run needs: one model; all rows of the fullest rank; rows on their way to it by messages; a round."""
 
     ranks: int
     agents: int
     parameters: int
     row_bytes: int
     state_bytes: int
+    transit_bytes: int
     round_bytes: float
 
     def text(self) -> str:
@@ -33,6 +38,7 @@ class Plan:
                 f"agents on ranks     {self.agents} on {self.ranks}",
                 f"parameters          {self.parameters:,}",
                 f"rows on a rank      {_size(self.state_bytes)}, plus activations and data",
+                f"rows in transit     {_size(self.transit_bytes)} on a rank, none within a node by shared memory",
                 f"sent in a round     {_size(self.round_bytes)} by all agents together",
             ]
         )
@@ -75,15 +81,20 @@ def plan(config: Config, ranks: int) -> Plan:
         ),
     )
     row_bytes = rows.size * dtype.itemsize
-    wire_bytes, edges = row_bytes, 0.0
+    wire_bytes, edges, transit = row_bytes, 0.0, 0
     if issubclass(config.method, Decentralized):
+        gossip = config.gossip or GossipSettings()
+        wire = gossip.wire_dtype(dtype).itemsize
         topology = build_topology(config, agents)
-        phases = topology.rounds(limit=100)
-        edges = sum(topology.at(t).messages for t in phases) / len(phases)
-        if config.gossip is not None and config.gossip.wire is not None:
-            wire_bytes = rows.size * getattr(torch, config.gossip.wire).itemsize
+        mixings = [topology.at(t) for t in topology.rounds(limit=100)]
+        edges = sum(mixing.messages for mixing in mixings) / len(mixings)
+        wire_bytes = rows.size * wire
+        plans = [make_plan(mixing, placement, 0) for mixing in mixings]
+        own = len(placement.of_rank(0))
+        blocks = 2 * own * row_bytes
+        transit = exchange_bytes(plans, own, rows.size, dtype.itemsize, wire, Sizes()) - blocks
     sent = config.method.rows_sent(agents, edges) * wire_bytes
-    return Plan(ranks, agents, rows.size, row_bytes, state.bytes(), sent)
+    return Plan(ranks, agents, rows.size, row_bytes, state.bytes(), transit, sent)
 
 
 def _size(count: float) -> str:

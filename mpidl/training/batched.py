@@ -35,7 +35,8 @@ class BatchedGradients(Gradients):
 
     def __init__(self, *arguments: object, **named: object) -> None:
         super().__init__(*arguments, **named)
-        self._ready: dict[tuple[int, int, int], Tensor] = {}
+        self._ready: dict[tuple[int, int, int], list[Tensor]] = {}
+        """By agent, step and address of the row, the pieces of its gradient row, not yet divided by the loss scale."""
         self._whole = _LossOf(self._rows.module, self._mean_loss)
 
     def ahead(self, agents: Sequence[int], block: Tensor, step: int) -> None:
@@ -54,7 +55,9 @@ class BatchedGradients(Gradients):
         if ready is None:
             super().__call__(agent, row, step, out)
         else:
-            out.copy_(ready)
+            torch.cat(ready, out=out)
+            if self._precision.loss_scale != 1:
+                out.div_(self._precision.loss_scale)
 
     def _evaluate(
         self,
@@ -67,7 +70,7 @@ class BatchedGradients(Gradients):
     ) -> None:
         """The gradients of these agents, kept until they are asked for."""
         rows = self._rows
-        X = block[list(places)]
+        X = block if len(places) == len(block) else block[list(places)]
         statistics: dict[str, Tensor] = {}
         local = [self._place[agent] for agent in agents]
         if self._buffers is not None:
@@ -88,9 +91,6 @@ class BatchedGradients(Gradients):
             raise
         except RuntimeError as error:
             raise ConfigError(f"this network cannot be batched ({error}); say false", "train.batched") from error
-        G = torch.empty_like(X)
-        for name, view in rows.views(G).items():
-            view.copy_(found[name])
         if self._buffers is not None:
             for name, view in rows.buffer_views(floats, integers).items():
                 view.copy_(statistics[name])
@@ -98,7 +98,7 @@ class BatchedGradients(Gradients):
             first = [place for place, agent in enumerate(agents) if step > self._last_step[self._place[agent]]]
             into = [local[place] for place in first]
             self._buffers.floats[into], self._buffers.integers[into] = floats[first], integers[first]
-        G.div_(self._precision.loss_scale)
-        for place, agent, gradient, value in zip(places, agents, G, losses / self._precision.loss_scale, strict=True):
-            self._ready[agent, step, block[place].data_ptr()] = gradient
-            self._count(self._place[agent], step, value)
+        pieces = [found[name].flatten(1) for name in rows.names]
+        for at, (place, agent) in enumerate(zip(places, agents, strict=True)):
+            self._ready[agent, step, block[place].data_ptr()] = [piece[at] for piece in pieces]
+            self._count(self._place[agent], step, losses[at] / self._precision.loss_scale)

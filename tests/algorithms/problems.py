@@ -125,7 +125,7 @@ def run(config: Config, comm: Any, before: Callable[[Any], None] | None = None) 
 def gather_rows(composed: Any, comm: Any) -> np.ndarray:
     """Parameters of every agent in their order, or the server's as one row."""
     algorithm = composed.training.algorithm
-    block = algorithm.model(algorithm.models[-1]).numpy()
+    block = algorithm.model(algorithm.models[-1]).cpu().numpy()
     if block.ndim == 1:
         return block[None].copy()
     rows = {}
