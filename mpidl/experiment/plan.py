@@ -90,9 +90,12 @@ def plan(config: Config, ranks: int) -> Plan:
         edges = sum(mixing.messages for mixing in mixings) / len(mixings)
         wire_bytes = rows.size * wire
         plans = [make_plan(mixing, placement, 0) for mixing in mixings]
+        # Requests and letters of graphs that come back are kept, those of a graph drawn anew live for a round.
+        kept = [plans] if topology.period else [[plan] for plan in plans]
         own = len(placement.of_rank(0))
         blocks = 2 * own * row_bytes
-        transit = exchange_bytes(plans, own, rows.size, dtype.itemsize, wire, Sizes()) - blocks
+        needs = (exchange_bytes(together, own, rows.size, dtype.itemsize, wire, Sizes()) for together in kept)
+        transit = max(needs) - blocks
     sent = config.method.rows_sent(agents, edges) * wire_bytes
     return Plan(ranks, agents, rows.size, row_bytes, state.bytes(), transit, sent)
 
