@@ -94,14 +94,14 @@ class RowModule:
     def views(self, row: Tensor) -> dict[str, Tensor]:
         """The tensors of a row [P] by parameter name, as in a state_dict; of a block [k, P], each with k in front."""
         pieces = zip(self.names, row.split(self._sizes, dim=-1), self.shapes, strict=True)
-        return {name: piece.view(*row.shape[:-1], *shape) for name, piece, shape in pieces}
+        return {name: piece.view((*row.shape[:-1], *shape)) for name, piece, shape in pieces}
 
     def buffer_views(self, floats: Tensor, integers: Tensor) -> dict[str, Tensor]:
         """The same for rows or blocks of buffers."""
         found = {}
         for items, row in ((self._floats, floats), (self._integers, integers)):
             for item, piece in zip(items, row.split([item.size for item in items], dim=-1), strict=True):
-                found[item.path] = piece.view(*row.shape[:-1], *item.shape)
+                found[item.path] = piece.view((*row.shape[:-1], *item.shape))
         return found
 
 

@@ -87,7 +87,7 @@ class BatchedGradients(Gradients):
         try:
             with second_derivatives():
                 found, losses = together(rows.views(X), statistics, torch.stack(xs), torch.stack(ys))
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:
             raise ConfigError(f"this network cannot be batched ({error}); say false", "train.batched") from error
@@ -98,7 +98,7 @@ class BatchedGradients(Gradients):
             first = [place for place, agent in enumerate(agents) if step > self._last_step[self._place[agent]]]
             into = [local[place] for place in first]
             self._buffers.floats[into], self._buffers.integers[into] = floats[first], integers[first]
-        pieces = [found[name].flatten(1) for name in rows.names]
+        pieces = [found[name].reshape(len(agents), -1) for name in rows.names]
         for at, (place, agent) in enumerate(zip(places, agents, strict=True)):
             self._ready[agent, step, block[place].data_ptr()] = [piece[at] for piece in pieces]
             self._count(self._place[agent], step, losses[at] / self._precision.loss_scale)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mpidl.errors import ConfigError
 from mpidl.parameters import RowModule
 from mpidl.seeding import torch_seed
 
@@ -84,6 +85,8 @@ class Evaluator:
                 # Some networks draw random numbers even here; which ones must not depend on the placement.
                 torch.manual_seed(torch_seed(self._seed, "evaluation", index=chunk))
                 losses = self._loss(module, x, y).double().sum().item()
+                if self._counts_hits and not outputs:
+                    raise ConfigError("it never calls the network as a whole, whose hits are to be counted", "loss")
                 hits = _hits(outputs[-1], y) if self._counts_hits else 0.0
                 yield chunk, (len(x), losses, hits)
 

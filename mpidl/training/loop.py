@@ -37,7 +37,7 @@ class Hook:
         """After a record of measurements was made; it is complete on rank 0 and partial elsewhere."""
 
     def finish(self, training: Training, status: str) -> None:
-        """At the end: "finished", "diverged", "interrupted" or "failed". Must not communicate: other ranks may be gone."""
+        """At the end ("finished", "diverged", …). Must not communicate: after a failure other ranks may be gone."""
 
 
 @dataclass

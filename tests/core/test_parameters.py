@@ -100,6 +100,7 @@ def test_frozen_parameters_are_not_in_the_row_and_serve_all_agents():
 
 def test_views_name_the_pieces_of_a_row_and_of_a_block():
     module = network()
+    module.register_parameter("temperature", nn.Parameter(torch.tensor(0.5, dtype=torch.float64)))
     rows = RowModule(module)
     row, block = rows.flatten(), torch.randn(5, rows.size, dtype=torch.float64)
     for name, value in module.state_dict().items():
@@ -108,6 +109,9 @@ def test_views_name_the_pieces_of_a_row_and_of_a_block():
         assert torch.equal(rows.views(block)[name][3], rows.views(block[3])[name])
     rows.views(block)["2.bias"][:] = 9
     assert (block[:, -2:] == 9).all()
+    rows.point(row)
+    row[0] = 3
+    assert module.temperature.item() == 3
 
 
 class Statistics(nn.Module):
@@ -139,6 +143,7 @@ def test_each_agent_has_its_own_statistics():
     views = rows.buffer_views(floats, integers)
     assert torch.allclose(views["first.running_mean"][1], 0.19 * x.mean(0))
     assert views["second.num_batches_tracked"].tolist() == [0, 2]
+    assert rows.buffer_views(floats[1], integers[1])["first.num_batches_tracked"].item() == 2
     rows.point_buffers(floats[0], integers[0])
     module(x)
     assert integers.tolist() == [[1, 1], [2, 2]]

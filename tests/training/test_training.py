@@ -142,6 +142,12 @@ def test_a_network_that_cannot_be_batched_is_refused_in_one_sentence(comm):
         run(configuration(loss=PLUG_INS + "branching", train={"batched": True}), comm)
 
 
+@on_ranks(1)
+def test_a_loss_that_hides_the_outputs_from_the_accuracy_is_refused(comm):
+    with pytest.raises(ConfigError, match="loss: it never calls the network as a whole"):
+        run(configuration(model=PLUG_INS + "tanh_network", loss=PLUG_INS + "bypassing"), comm)
+
+
 def compiled_equals_plain(comm: Any) -> None:
     sections = {"model": PLUG_INS + "normed"}
     plain, compiled = (run(configuration(**sections, train={"compile": on}), comm) for on in (False, True))
