@@ -32,7 +32,7 @@ setup(
         "torch>=2.4",
         "numpy>=1.26",
         "h5py>=3.10",
-        "click>=8.1",
+        "click>=8.2",
         "pydantic>=2.7",
         "PyYAML>=6",
         "rich>=13",

@@ -9,13 +9,20 @@ import inspect
 import os
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, PlainSerializer, ValidationError, WithJsonSchema
-from pydantic_core import ErrorDetails
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    ValidationError,
+    WithJsonSchema,
+    model_serializer,
+)
+from pydantic_core import ErrorDetails, core_schema
 
 from mpidl.errors import ConfigError, choices_sentence
 
@@ -23,6 +30,8 @@ from mpidl.errors import ConfigError, choices_sentence
 class _Loader(yaml.SafeLoader):
     """YAML in which `1e-3` is a number (YAML 1.1 wants `1.0e-3`) and a key given twice is an error."""
 
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -32,7 +41,8 @@ _Loader.add_implicit_resolver(
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    # A key that `<<: *base` brings may be given again: that is what merging is for.
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value if key.tag != _MERGE]
     for key in keys:
         if keys.count(key) > 1:
             raise ConfigError(f"the key is given twice (line {node.start_mark.line + 1} and below)", str(key))
@@ -102,6 +112,28 @@ def expand(value: Any) -> Any:
     return value
 
 
+def _be_strict(schema: Any) -> None:
+    if isinstance(schema, dict):
+        if schema.get("type") in ("int", "float", "bool", "str"):
+            schema["strict"] = True
+        for below in schema.values():
+            _be_strict(below)
+    elif isinstance(schema, list):
+        for below in schema:
+            _be_strict(below)
+
+
+class Strict(BaseModel):
+    """Numbers are numbers, words are words and truth is truth; only a whole number may stand where any number may."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        schema = handler(source)
+        # pydantic's own strict mode would refuse lists for tuples and mappings for sections as well.
+        _be_strict(handler.resolve_ref_schema(schema))
+        return schema
+
+
 class Duration(BaseModel):
     """A stretch of training: so many rounds, so many epochs, or a fraction of the run."""
 
@@ -114,6 +146,11 @@ class Duration(BaseModel):
         """The number of rounds, to the nearest one."""
         scale = {"rounds": 1, "epochs": rounds_per_epoch, "run": total_rounds}[self.unit]
         return round(self.amount * scale)
+
+    @model_serializer
+    def written(self) -> float | str:
+        """As a configuration has it."""
+        return self.amount if self.unit == "run" else str(self)
 
     def __str__(self) -> str:
         return f"{self.amount:.15g}" if self.unit == "run" else f"{self.amount:.15g} {self.unit}"
@@ -141,7 +178,6 @@ def _duration(value: Any) -> Duration:
 Rounds = Annotated[
     Duration,
     BeforeValidator(_duration),
-    PlainSerializer(lambda duration: duration.amount if duration.unit == "run" else str(duration)),
     WithJsonSchema({"type": ["integer", "number", "string"], "description": "rounds, 'N epochs', or a fraction"}),
 ]
 
@@ -153,12 +189,13 @@ def validate(schema: type[Model], settings: Mapping[str, Any]) -> Model:
     try:
         return schema.model_validate(settings)
     except ValidationError as error:
-        # A missing key is often the shadow of a misspelt one, so it is named last.
-        raise _explain(min(error.errors(), key=lambda item: item["type"] == "missing"), schema) from error
+        raise _explain(error.errors(), schema) from error
 
 
-def _explain(details: ErrorDetails, schema: type[BaseModel]) -> ConfigError:
-    steps = [str(step) for step in details["loc"]]
+def _explain(errors: Sequence[ErrorDetails], schema: type[BaseModel]) -> ConfigError:
+    # A missing key is often the shadow of a misspelt one, so it is named last.
+    details = min(errors, key=lambda item: item["type"] == "missing")
+    steps = _path(schema, details)
     cause = details.get("ctx", {}).get("error")
     if isinstance(cause, ConfigError):
         return ConfigError(cause.message, ".".join(filter(None, [*steps, cause.key])))
@@ -168,14 +205,42 @@ def _explain(details: ErrorDetails, schema: type[BaseModel]) -> ConfigError:
     if details["type"] == "missing":
         message = "is missing"
     elif details["type"] != "value_error":
-        message = f"{details['input']!r} is not allowed: {message[0].lower()}{message[1:]}"
+        # Where a key takes one thing or another, pydantic has an error for each.
+        wishes = dict.fromkeys(_wish(one) for one in errors if _path(schema, one) == steps)
+        message = f"{details['input']!r} is not allowed: input should be {' or '.join(wishes)}"
     return ConfigError(message, ".".join(steps))
+
+
+def _wish(details: ErrorDetails) -> str:
+    """What would have been right, as the end of 'input should be'."""
+    if details["type"] in ("tuple_type", "list_type"):
+        single = isinstance(details["input"], bool | int | float | str)
+        return f"a list, such as [{details['input']}]" if single else "a list"
+    message = details["msg"]
+    return message.removeprefix("Input should be ") if message.startswith("Input should be ") else f"right: {message}"
+
+
+def _path(schema: type[BaseModel], details: ErrorDetails) -> list[str]:
+    """The keys that lead to an error; pydantic puts the names of a union's choices between them."""
+    steps: list[str] = []
+    place: type[BaseModel] | None = schema
+    for step in details["loc"]:
+        if isinstance(step, int):
+            steps.append(str(step))
+        elif place is not None:
+            steps.append(step)
+            place = section_of(place.model_fields[step].annotation) if step in place.model_fields else None
+    return steps
 
 
 def _keys_at(schema: type[BaseModel], steps: list[str]) -> list[str]:
     """The keys that the section at this path knows."""
     for step in steps:
-        annotation = schema.model_fields[step].annotation
-        options = [annotation, *typing.get_args(annotation)]
-        schema = next(option for option in options if inspect.isclass(option) and issubclass(option, BaseModel))
+        schema = section_of(schema.model_fields[step].annotation) or schema
     return list(schema.model_fields)
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a key of this type holds, if it holds one."""
+    options = [annotation, *typing.get_args(annotation)]
+    return next((option for option in options if inspect.isclass(option) and issubclass(option, BaseModel)), None)

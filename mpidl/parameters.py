@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from mpidl.errors import ConfigError
 
@@ -40,6 +41,11 @@ class RowModule:
         named = [(name, value) for name, value in module.named_parameters() if value.requires_grad]
         if not named:
             raise ConfigError("the model has no parameter to train", "model")
+        for name, value in module.state_dict(keep_vars=True).items():
+            if is_lazy(value):
+                raise ConfigError(
+                    f"its {name!r} gets a shape at the first call only; use layers that are given their sizes", "model"
+                )
         dtypes = {value.dtype for _, value in named}
         if len(dtypes) > 1:
             raise ConfigError(f"all trained parameters must share one dtype, not {sorted(map(str, dtypes))}", "model")

@@ -19,11 +19,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticSerializationError, core_schema, to_jsonable_python
 
-from mpidl.config import validate
+from mpidl.config import Strict, validate
 from mpidl.errors import ConfigError, choices_sentence
 
 
-class Part(BaseModel):
+class Part(Strict):
     """Settings of one component: typed, complete, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -71,11 +71,14 @@ class Registry:
             raise ConfigError(f"{self.kind} {name!r} is no {self.kind}: it does not inherit {self._base().__name__}")
         if inspect.isabstract(found):
             raise ConfigError(f"{self.kind} {name!r} does not define {', '.join(sorted(found.__abstractmethods__))}")
+        settings = found if issubclass(found, Part) else found.Settings
+        if not (inspect.isclass(settings) and issubclass(settings, Part)):
+            raise ConfigError(f"{self.kind} {name!r}: its Settings must inherit mpidl.registry.Part")
 
     def _base(self) -> type:
         """What all parts of this kind inherit."""
         first = self.find(next(iter(self._targets)))
-        return [base for base in first.__mro__ if base not in (Part, BaseModel, ABC, object)][-1]
+        return [base for base in first.__mro__ if base not in (Part, Strict, BaseModel, ABC, object)][-1]
 
     def settings(self, name: str) -> type[Part]:
         """The settings class of a registered or imported part."""
@@ -110,7 +113,15 @@ class Registry:
 
             @classmethod
             def __get_pydantic_json_schema__(cls, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-                return {"anyOf": [_schema_of(name, registry.settings(name)) for name in registry]}
+                imported = {"type": "string", "pattern": ":"}
+                return {
+                    "anyOf": [
+                        {"enum": sorted(registry)},
+                        imported,
+                        *(_schema_of(name, registry.settings(name)) for name in registry),
+                        {"type": "object", "properties": {"name": imported}, "required": ["name"]},
+                    ]
+                }
 
         return Chosen
 
@@ -154,6 +165,8 @@ def keyword_part(function: Callable[..., Any], base: type[Part], given: tuple[st
             extra = "allow"
         elif parameter.name not in given and parameter.kind is not parameter.VAR_POSITIONAL:
             reachable = parameter.kind is not parameter.POSITIONAL_ONLY and not parameter.name.startswith("_")
+            if reachable and parameter.name not in base.model_fields and _is_taken(parameter.name, base):
+                raise ConfigError(f"{label}: its parameter {parameter.name!r} has a name that mpidl uses; rename it")
             if parameter.default is parameter.empty and not reachable:
                 raise ConfigError(f"{label}: no key can reach its parameter {parameter.name!r}; give it a default")
             if parameter.default is parameter.empty:
@@ -164,6 +177,11 @@ def keyword_part(function: Callable[..., Any], base: type[Part], given: tuple[st
     part.model_config["extra"] = extra
     part.model_rebuild(force=True)
     return part
+
+
+def _is_taken(name: str, base: type[Part]) -> bool:
+    """Whether a key of this name would hide something that settings have, or that pydantic keeps for itself."""
+    return hasattr(base, name) or name.startswith(("model_dump", "model_validate"))
 
 
 def _is_data(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Tests under real MPI: one launch runs all cases of a test file.
+"""Tests under real MPI: one launch runs all cases of a folder.
 
 A test that wants ranks says how many, and takes their communicator:
 
@@ -10,8 +10,11 @@ A test that wants ranks says how many, and takes their communicator:
 
 It runs on every rank of `comm`; it passes if it passes on all of them. It may be parametrised (with values that can be
 pickled), and may take `tmp_path`, one folder for all ranks of the case; it can take no other fixture. The launch costs
-seconds, so all selected cases of a file share one, each with a communicator of its own. A case that leaves a rank stuck
-ends the launch, and another one runs the rest.
+seconds, so all selected cases of a folder share one, each with a communicator of its own. A case that leaves a rank
+stuck ends the launch, and another one runs the rest.
+
+What ranks have imported differs, once some have run cases without the others. So no hypothesis here: what it draws
+depends on the modules that a process has loaded, and the ranks would draw different examples.
 
 pytest's side is in conftest.py; `python -m tests.ranks FOLDER`, started by mpirun, is the other, and writes a line of
 JSON for every case and rank.

@@ -6,7 +6,11 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.mpirun import ROOT
+
+pytestmark = pytest.mark.mpi
 
 
 def pytest_run(*options: str) -> str:

@@ -1,6 +1,6 @@
 """Whole training rounds of mpidl, DistributedDataParallel and Decent-DP, measured in one run on one machine.
 
-    python tools/bench_training.py [--quick] [--ranks 2,4] [--turns 4] [--rounds 8] [--only "mpidl ring, DDP"]
+    python tools/bench_training.py [--quick] [--ranks 2,4] [--turns 3] [--rounds 10] [--only "mpidl ring, DDP"]
 
 All train the same network on the same data with float32, SGD with momentum and one thread a rank: mpidl dsgd under
 mpirun, the others on gloo over the loopback interface. Each is a launch of its own, which waits for its turns without
@@ -9,9 +9,11 @@ the order of the turns is drawn anew each time. A round ends when its slowest ra
 
 Printed are the median and quartiles of the rounds, and the ratios of medians to the gradient alone (on as many ranks at
 once, with a barrier), to mpidl on a ring, and to mpidl on a one-peer exponential graph, these two through shared memory
-where possible. `gradient and step` is a round without any exchange. Decent-DP's ring averages with one neighbour a
-round, left and right in turn; it and DistributedDataParallel (DDP) communicate during the backward pass. The long form
-takes about ten minutes on two cores, the quick one two.
+where possible. `gradient and step` is a round without any exchange. mpidl computes, steps, then mixes; `meanwhile` is
+its order adapt-while-communicate, in which a rank may be a gradient behind its neighbours before they wait for it.
+DistributedDataParallel (DDP) reduces gradients during the backward pass; Decent-DP mixes with what was sent a round
+earlier, so its ranks may be a round apart, and its ring averages with one neighbour a round, left and right in turn.
+The long form takes about ten minutes on two cores, the quick one two.
 
 Decent-DP comes from PyPI and goes into .venv-peers, which sees the packages of the environment that runs this program.
 Where that fails, or a contestant does, its line says why.
@@ -41,7 +43,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench_training_rank import BATCH, CONTESTANTS, MODELS  # noqa: E402
+from bench_training_rank import BATCH, CLASSES, CONTESTANTS, MODELS, SHAPE  # noqa: E402
 
 RANK_PROGRAM = str(Path(__file__).with_name("bench_training_rank.py"))
 REFERENCES = ("gradient alone", "mpidl ring", "mpidl one-peer")
@@ -52,13 +54,13 @@ PATIENCE = 300.0
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="2 ranks, 2 turns of 5 rounds, unless told otherwise")
+    parser.add_argument("--quick", action="store_true", help="2 ranks, 2 turns of 4 rounds, unless told otherwise")
     parser.add_argument("--ranks")
     parser.add_argument("--turns", type=int, help="of each contestant")
     parser.add_argument("--rounds", type=int, help="in a turn, after warming up")
     parser.add_argument("--only", default="", help="comma-separated contestants, beside those that ratios refer to")
     arguments = parser.parse_args()
-    ranks, turns, rounds = ("2", 2, 5) if arguments.quick else ("2,4", 4, 8)
+    ranks, turns, rounds = ("2", 2, 4) if arguments.quick else ("2,4", 3, 10)
     arguments.ranks = [int(n) for n in (arguments.ranks or ranks).split(",")]
     arguments.turns, arguments.rounds = arguments.turns or turns, arguments.rounds or rounds
     names = [name.strip() for name in arguments.only.split(",") if name.strip()] or list(CONTESTANTS)
@@ -73,9 +75,9 @@ class Failed(Exception):
     """Why a contestant is out."""
 
 
-def last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+def last_line(text: str, otherwise: str = "it said nothing") -> str:
+    lines = [line.strip() for line in text.splitlines() if any(map(str.isalnum, line))]
+    return lines[-1] if lines else otherwise
 
 
 def peers_python() -> str:
@@ -142,7 +144,8 @@ class Launch:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,
+                # Not a session: Linux divides cores between sessions first, and mpirun's ranks would share one part.
+                process_group=0,
             )
         self._processes.append(process)
 
@@ -157,7 +160,8 @@ class Launch:
                 raise Failed(f"did not start within {PATIENCE:.0f} seconds")
 
     def _last_words(self) -> str:
-        return last_line((self._folder / "output").read_text(errors="replace"))
+        otherwise = "a rank ended without a word"
+        return last_line((self._folder / "output").read_text(errors="replace"), otherwise)
 
     def turn(self, model: str, rounds: int) -> list[float]:
         """Seconds of each round."""
@@ -187,16 +191,18 @@ class Launch:
         """Ranks end when their connection does, unless they hang."""
         for link in self._links:
             link.close()
-        for process in self._processes:
-            for number, patience in ((0, 20.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, None)):
-                with contextlib.suppress(subprocess.TimeoutExpired):
+        for number in (0, signal.SIGTERM, signal.SIGKILL):
+            end = time.monotonic() + 10
+            for process in self._processes:
+                if process.poll() is None:
                     os.killpg(process.pid, number)
-                    process.wait(patience)
-                    break
+            for process in self._processes:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.1, end - time.monotonic()))
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def measure(ranks: int, arguments: argparse.Namespace, peers: str | Failed) -> None:
+def measure(ranks: int, arguments: argparse.Namespace, peers: str | Failed, sizes: dict[str, int]) -> None:
     reasons: dict[str, str] = {}
     launches = {name: Launch(name, ranks) for name in arguments.names}
     order = random.Random(0)
@@ -217,15 +223,15 @@ def measure(ranks: int, arguments: argparse.Namespace, peers: str | Failed) -> N
                             seconds[name] += launches[name].turn(model, arguments.rounds)
                         except Failed as error:
                             reasons[name] = str(error)
-            report(model, ranks, seconds, reasons)
+            report(f"{model}, {sizes[model]:,} parameters, batch {BATCH}, {ranks} ranks", seconds, reasons)
     finally:
         for launch in launches.values():
             launch.stop()
 
 
-def report(model: str, ranks: int, seconds: dict[str, list[float]], reasons: dict[str, str]) -> None:
+def report(title: str, seconds: dict[str, list[float]], reasons: dict[str, str]) -> None:
     medians = {name: statistics.median(times) for name, times in seconds.items() if len(times) > 1}
-    print(f"\n{model}, {size_of(model):,} parameters, batch {BATCH}, {ranks} ranks on {os.cpu_count()} cores")
+    print(f"\n{title} on {os.cpu_count()} cores")
     print(f"{'':25}{'median ms':>10}{'quartiles':>19}{'/gradient':>11}{'/ring':>8}{'/one-peer':>11}  rounds")
     for name, times in seconds.items():
         if name in reasons:
@@ -239,8 +245,7 @@ def report(model: str, ranks: int, seconds: dict[str, list[float]], reasons: dic
 
 
 def size_of(model: str) -> int:
-    from bench_training_rank import CLASSES, SHAPE
-
+    """The number of its parameters."""
     from mpidl.models import MODELS as registry
 
     module = registry.parse(MODELS[model]).build(SHAPE, CLASSES)
@@ -249,14 +254,17 @@ def size_of(model: str) -> int:
 
 def main() -> None:
     arguments = options()
+    # So that launches are ended and folders removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     peers: str | Failed = Failed("not asked for")
     if any(CONTESTANTS[name][0] == "decent" for name in arguments.names):
         try:
             peers = peers_python()
         except Failed as error:
             peers = error
+    sizes = {model: size_of(model) for model in MODELS}
     for ranks in arguments.ranks:
-        measure(ranks, arguments, peers)
+        measure(ranks, arguments, peers, sizes)
 
 
 if __name__ == "__main__":

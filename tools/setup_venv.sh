@@ -111,10 +111,10 @@ setup_mpich() {
     stamp="$MPICH_VENV/.installed-$(cat "$VENV/pyvenv.cfg" "$ROOT/tools/constraints.txt" | cksum | cut -d' ' -f1)"
     if [ ! -e "$stamp" ]; then
         say "installing MPICH into .venv-mpich"
-        "$VENV/bin/python" -m venv --clear --without-pip "$MPICH_VENV"
+        "$VENV/bin/python" -m venv --clear "$MPICH_VENV"
         # Packages built here would be built for the MPI on PATH.
-        "$VENV/bin/python" -m pip --python "$MPICH_VENV/bin/python" install --quiet --only-binary mpich,mpi4py \
-            -c "$ROOT/tools/constraints.txt" mpich mpi4py || fail "pip could not install mpich; its message is above"
+        "$MPICH_VENV/bin/python" -m pip install --quiet --only-binary mpich,mpi4py -c "$ROOT/tools/constraints.txt" \
+            mpich mpi4py || fail "pip could not install mpich; its message is above"
         packages='import sysconfig; print(sysconfig.get_path("purelib"))'
         printf '%s\n' "$("$VENV/bin/python" -c "$packages")" "$ROOT" \
             >"$("$MPICH_VENV/bin/python" -c "$packages")/packages-of-mpidl.pth"

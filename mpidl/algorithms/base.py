@@ -96,7 +96,7 @@ class Algorithm(ABC):
         self.agents, self.owners, self.sizes = given.agents, given.owners, given.sizes
         self.total = len(given.owners)
         self.t = 0
-        self.lr = settings.lr
+        self.lr = settings.lr * given.factor(0)
         self.gradient_norms: dict[int, float] | None = None
         """The norm of each local agent's first gradient of a round, where the loop has put a mapping here."""
         self._oracle, self._factor, self._count_bytes = given.oracle, given.factor, given.count_bytes

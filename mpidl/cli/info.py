@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import click
@@ -13,8 +13,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mpidl.cli.list import KINDS, registry_of
-from mpidl.config import Duration
+from mpidl.config import Duration, section_of
 from mpidl.errors import ConfigError, choices_sentence
+from mpidl.registry import Registry
 
 _BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
 _LENGTHS = {"minItems": "at least {} items", "maxItems": "at most {} items"}
@@ -27,16 +28,47 @@ _TYPES = {"integer": "whole number", "number": "number", "string": "text", "bool
 @click.argument("name")
 def info(name: str) -> None:
     """What NAME is (an algorithm, graph, model, …): its whole description and a table of its settings."""
+    sections = _sections()
     registries = {kind: registry_of(kind) for kind in KINDS}
-    found = [kind for kind, registry in registries.items() if name in registry]
-    if not found:
-        raise ConfigError(choices_sentence(name, {known for registry in registries.values() for known in registry}))
-    for place, kind in enumerate(found):
+    found = [registry for registry in registries.values() if name in registry]
+    if ":" in name:
+        found = [_kind_of(name, registries.values())]
+    if not found and name not in sections:
+        known = {known for registry in registries.values() for known in registry}
+        raise ConfigError(choices_sentence(name, known | set(sections)))
+    described = [(registry.kind, registry.find(name), registry.settings(name)) for registry in found]
+    if name in sections:
+        described.append(("section", sections[name], sections[name]))
+    for place, (kind, what, settings) in enumerate(described):
         if place:
             click.echo()
-        click.secho(f"{registries[kind].kind} {name}", bold=True)
-        click.echo(f"\n{inspect.getdoc(registries[kind].find(name))}\n")
-        _print_table([("key", "type", "range", "default", "meaning"), *settings_rows(registries[kind].settings(name))])
+        click.secho(f"{kind} {name}", bold=True)
+        click.echo(f"\n{inspect.getdoc(what)}\n")
+        _print_table([("key", "type", "range", "default", "meaning"), *settings_rows(settings)])
+
+
+def _sections() -> dict[str, type[BaseModel]]:
+    """The sections of a configuration that name no part, such as `train`."""
+    from mpidl.experiment import Config
+
+    found = {key: section_of(field.annotation) for key, field in Config.model_fields.items()}
+    return {key: section for key, section in found.items() if section is not None}
+
+
+def _kind_of(name: str, registries: Iterable[Registry]) -> Registry:
+    """The registry for which `module:attribute` is a part; a plain function does not say of which kind it is."""
+    refusals = []
+    for registry in registries:
+        try:
+            found = registry.find(name)
+        except ConfigError as error:
+            refusals.append(error)
+            continue
+        if inspect.isclass(found) and found.__module__ == name.partition(":")[0]:
+            return registry
+    if len(refusals) == len(KINDS):
+        raise refusals[0]
+    raise ConfigError(f"{name!r} does not say of which kind it is; mpidl info knows classes that inherit one")
 
 
 def settings_rows(settings: Any) -> Iterator[tuple[str, str, str, str, str]]:

@@ -15,7 +15,13 @@ from mpidl.errors import ConfigError
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("-n", "--ranks", type=click.IntRange(min=1), metavar="RANKS", help="How many ranks; default: one a core.")
+@click.option(
+    "-n",
+    "--ranks",
+    type=click.IntRange(min=1),
+    metavar="RANKS",
+    help="How many ranks; default: one a GPU, or one a core.",
+)
 @click.option(
     "-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a key, as in algorithm.lr=0.1."
 )
@@ -59,16 +65,26 @@ def run(
     loaded = experiment.load(config, overrides)
     path = experiment.output_path(loaded, output)
     if ranks is None:
-        ranks = cores() if loaded.agents == "auto" else min(loaded.agents, cores())
+        places = (loaded.train.device != "cpu" and _gpus()) or cores()
+        ranks = places if loaded.agents == "auto" else min(loaded.agents, places)
     experiment.check(loaded, ranks, path, overwrite)
-    launch = Launch(ranks, _program(config, overrides, path, overwrite, debug))
-    if dry_run:
-        from mpidl.experiment.plan import plan
 
-        click.echo(shlex.join(launch.command()))
-        click.echo(plan(loaded, ranks).text())
+    from mpidl.experiment.plan import plan, prepare
+
+    if dry_run:
+        needs = plan(loaded, ranks).text()
+        click.echo(shlex.join(Launch(ranks, _program(config, overrides, path, overwrite, debug)).command()))
+        click.echo(needs)
         return 0
-    return launch.run()
+    prepare(loaded, ranks)
+    return Launch(ranks, _program(config, overrides, path, overwrite, debug), path).run()
+
+
+def _gpus() -> int:
+    """GPUs of this machine, counted without starting CUDA, which could not be used in a process forked from here."""
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _run_rank(

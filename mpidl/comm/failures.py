@@ -55,12 +55,12 @@ class Failure:
 def guard(comm: MPI.Intracomm | None = None) -> Iterator[None]:
     """Around all that a rank does, even before MPI starts: an error inside ends all ranks, with one line for all.
 
-    `comm`: the ranks that run together, if they are not all there are. SystemExit passes through: it is for endings
-    that all ranks have agreed upon.
+    `comm`: the ranks that run together, if they are not all there are. SystemExit is an error like any other: a rank
+    that left alone, because a user's code calls sys.exit, would leave the others waiting for it.
     """
     try:
         yield
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         _end(error, comm)
 
 
@@ -71,6 +71,8 @@ def describe(error: BaseException) -> tuple[str, int]:
         return text, error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", 130
+    if isinstance(error, SystemExit):
+        return f"something that was called ends the process: sys.exit({text}) ({DEBUG}=1 shows where)", 1
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if type(error).__module__.startswith("mpi4py"):
         return f"MPI failed: {what}", 5

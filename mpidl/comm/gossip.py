@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from mpidl.comm.schemes import SCHEMES
 from mpidl.comm.schemes.base import Exchange, Scheme
 from mpidl.comm.schemes.exact import Exact
 from mpidl.comm.sizes import ON_CPU, ON_GPU, Sizes
+from mpidl.config import Strict
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,7 @@ Wire = Literal["float32", "bfloat16", "float16"]
 Transport = Literal["auto", "messages", "shared"]
 
 
-class GossipSettings(BaseModel):
+class GossipSettings(Strict):
     """The section `gossip:` of a configuration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -24,7 +24,8 @@ class Placement:
         """Agents in order over the ranks, in shares that differ by at most one, the larger ones first."""
         if agents < ranks:
             raise ConfigError(
-                f"{agents} agents cannot fill {ranks} ranks, each of which runs at least one; start {agents} or fewer",
+                f"{agents} agent{'s' * (agents != 1)} cannot fill {ranks} ranks, each of which runs at least one; "
+                f"start {agents}{' or fewer' * (agents > 1)}",
                 "agents",
             )
         share, larger = divmod(agents, ranks)

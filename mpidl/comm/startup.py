@@ -44,6 +44,7 @@ def start(device: str = "auto", threads: int | str = 1) -> MPI.Intracomm:
     comm = MPI.COMM_WORLD
     launcher_environment.refuse_solo(place, comm.size, library())
     _refuse_device(comm, problem)
+    _refuse_mixture(comm, chosen.type)
     _cross_check(comm, place, chosen)
     return comm
 
@@ -56,6 +57,17 @@ def _refuse_device(comm: MPI.Intracomm, problem: str) -> None:
         text, host = found[0]
         where = "" if len(found) == comm.size else f"on {host}, "
         raise ConfigError(f"{where}{text}", "train.device")
+
+
+def _refuse_mixture(comm: MPI.Intracomm, kind: str) -> None:
+    """Raises the same error on all ranks where some have a GPU and others have not."""
+    hosts = dict(comm.allgather((kind, socket.gethostname())))
+    if len(hosts) > 1:
+        raise ConfigError(
+            f"'auto' finds a GPU on {hosts['cuda']} and none on {hosts['cpu']}; "
+            "say cpu, or start the ranks where each has a GPU",
+            "train.device",
+        )
 
 
 def _cross_check(comm: MPI.Intracomm, place: launcher_environment.Place, chosen: torch.device) -> None:

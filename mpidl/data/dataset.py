@@ -43,6 +43,8 @@ class Dataset:
                 raise DataError(f"the {part} part has x of shape {tuple(x.shape)}, but y of shape {tuple(y.shape)}")
         if self.x.shape[0] == 0:
             raise DataError("the training part has no example")
+        if self.x_test.shape[0] == 0:
+            raise DataError("the test part has no example; hold some of the data out for it")
         if tuple(self.x.shape[1:]) != tuple(self.x_test.shape[1:]):
             raise DataError(
                 f"training examples have shape {tuple(self.x.shape[1:])}, test examples {tuple(self.x_test.shape[1:])}"

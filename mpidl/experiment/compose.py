@@ -93,7 +93,8 @@ def compose(config: Config, comm: MPI.Intracomm) -> Run:
     buffers = _buffers(config, rows, state, world)
     loss = config.loss or per_example_loss(dataset.task)
     oracle_class = BatchedGradients if config.train.batched else Gradients
-    gradients = oracle_class(rows, batches, loss, world.mine, buffers, config.seed, meters, precision)
+    model = config.model.name
+    gradients = oracle_class(rows, batches, loss, world.mine, buffers, config.seed, meters, precision, model)
     reduction = Reducer(world, rows.size, dtype, config.train.deterministic, meters)
     measuring = Reducer(world, rows.size, dtype, config.train.deterministic)
 
@@ -119,7 +120,8 @@ def compose(config: Config, comm: MPI.Intracomm) -> Run:
     )
 
     every = max(1, config.evaluate.every.rounds(rounds_per_epoch, rounds))
-    evaluator = Evaluator(world, rows, batches, loss, dataset.task != "regression", buffers, precision, config.seed)
+    counts_hits = dataset.task != "regression"
+    evaluator = Evaluator(world, rows, batches, loss, counts_hits, buffers, precision, config.seed, model)
     parts = ["test", "validation"] if len(shares.validation) else ["test"]
     models = config.evaluate.models or algorithm.models
     recorder = Recorder(every, models, parts, evaluator, gradients, measuring, meters, _epochs(config, shares.sizes))

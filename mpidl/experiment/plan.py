@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from mpidl.algorithms.base import Surroundings
 from mpidl.algorithms.decentralized.base import Decentralized
@@ -13,7 +14,9 @@ from mpidl.comm.gossip import GossipSettings
 from mpidl.comm.placement import Placement
 from mpidl.comm.plan import make_plan
 from mpidl.comm.sizes import Sizes
+from mpidl.errors import MpidlError
 from mpidl.experiment.schema import Config, build_topology
+from mpidl.models.initial import initial_module
 from mpidl.parameters import RowModule
 from mpidl.state import State
 from mpidl.training.precision import Precision
@@ -53,14 +56,33 @@ class _NoExchange:
         self.blocks = (torch.empty(shape, dtype=state.dtype, device=state.device), state.scratch(*shape))
 
 
+def prepare(config: Config, ranks: int) -> RowModule:
+    """The network, once data, split, model and initial weights are seen to be there and to fit each other."""
+    agents = ranks if config.agents == "auto" else config.agents
+    dataset = config.data.load()
+    config.model.check_task(dataset.task)
+    config.data.deal(dataset, agents, config.seed)
+    dtype = Precision.named(config.train.precision).rows
+
+    def build() -> nn.Module:
+        return initial_module(config.model, dataset.example_shape, dataset.outputs, config.seed, dtype=dtype)
+
+    if config.model.initial_file is None:
+        try:
+            with torch.device("meta"):
+                return RowModule(build())
+        except (RuntimeError, MpidlError):
+            # A module that looks at its numbers cannot be built without memory; if it is wrong, it will be so again.
+            pass
+    return RowModule(build())
+
+
 def plan(config: Config, ranks: int) -> Plan:
     """The needs of this configuration on so many ranks."""
     agents = ranks if config.agents == "auto" else config.agents
     placement = Placement.contiguous(agents, ranks)
-    dataset = config.data.load()
     dtype = Precision.named(config.train.precision).rows
-    with torch.device("meta"):
-        rows = RowModule(config.model.build(dataset.example_shape, dataset.outputs).to(dtype=dtype))
+    rows = prepare(config, ranks)
     state = State(placement.of_rank(0), agents, rows.size, dtype, "meta")
     state.buffers("float buffers", rows.float_buffers, dtype)
     state.buffers("integer buffers", rows.integer_buffers, torch.int64)
@@ -76,7 +98,7 @@ def plan(config: Config, ranks: int) -> Plan:
             reduction=None,
             measuring=None,
             factor=lambda t: 1.0,
-            initial=rows.flatten().expand(len(placement.of_rank(0)), -1),
+            initial=rows.flatten().to("meta").expand(len(placement.of_rank(0)), -1),
             count_bytes=None,
         ),
     )

@@ -28,15 +28,23 @@ def train(config: Config, comm: MPI.Intracomm, output: Path, overwrite: bool = F
     """Compose and train; rank 0 speaks and writes."""
     run = compose(config, comm)
     hooks, run_file = run.training.hooks, None
+    run.training.rehearse()
+    # All ranks have rehearsed before there is a file, so that a wrong model leaves none.
+    comm.Barrier()
     if comm.rank == 0:
         print(run.world.table(), file=sys.stderr, flush=True)
         run_file = create_run_file(run, output, overwrite)
         hooks.append(make_progress())
-    # All ranks wait for the file, so that none has trained when it cannot be made.
+    # And all wait for it, so that none has trained when it cannot be made.
     comm.Barrier()
-    hooks.append(FileWriter(run_file, run.meters))
+    writer = FileWriter(run_file, run.meters)
+    hooks.append(writer)
     run.training.run()
     run.close()
+    problem = comm.bcast(writer.problem)
+    if problem is not None:
+        # On all ranks, so that none waits for another; every round is done by now.
+        raise problem
     if comm.rank == 0:
         print(f"results in {output}", file=sys.stderr, flush=True)
 

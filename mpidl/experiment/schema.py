@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from mpidl import config as reading
 from mpidl.algorithms import ALGORITHMS
@@ -27,7 +27,7 @@ from mpidl.training import SCHEDULES
 from mpidl.training.schedule import Constant
 
 
-class Section(BaseModel):
+class Section(reading.Strict):
     """A section of the configuration: typed, complete, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -77,11 +77,18 @@ class EvaluateSettings(Section):
         "average", description="BatchNorm statistics of averaged models: the agents' average, or from training data"
     )
 
+    @field_validator("every")
+    @classmethod
+    def _some_time(cls, value: Duration) -> Duration:
+        if not value.amount:
+            raise ConfigError("0 is no distance between two evaluations; give 1 for every round")
+        return value
+
 
 class Config(Section):
     """A run."""
 
-    name: str = Field("run", min_length=1, pattern=r"^[^/\\]+$", description="of the run, and of its file")
+    name: str = Field("run", min_length=1, description="of the run, and of its file; no / and no \\")
     seed: int = Field(0, ge=0, description="of every random stream")
     agents: PositiveInt | Literal["auto"] = Field("auto", description="learners; auto: one a rank")
     model: MODELS.field() = Field(description="the network")
@@ -94,6 +101,13 @@ class Config(Section):
     train: TrainSettings
     evaluate: EvaluateSettings = EvaluateSettings()
 
+    @field_validator("name")
+    @classmethod
+    def _can_name_a_file(cls, value: str) -> str:
+        if "/" in value or "\\" in value:
+            raise ConfigError(f"{value!r} is not allowed: a file is called after it, so it can have no / and no \\")
+        return value
+
     @model_validator(mode="after")
     def _fits_the_algorithm(self) -> Self:
         method = self.method
@@ -103,7 +117,10 @@ class Config(Section):
         else:
             for key in ("graph", "gossip"):
                 if getattr(self, key) is not None:
-                    raise ConfigError(f"{self.algorithm.name} reduces over all agents and has no {key}; remove it", key)
+                    raise ConfigError(
+                        f"{self.algorithm.name} reduces over all agents and has no {key}; remove it, or set {key}=null",
+                        key,
+                    )
             if self.model.init == "per-agent":
                 raise ConfigError(f"{self.algorithm.name} has one model, no agent starts apart", "model.init")
         for name in self.evaluate.models or ():

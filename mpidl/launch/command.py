@@ -18,7 +18,16 @@ from mpidl.comm.failures import DEBUG, FAILURE_FILE
 from mpidl.launch.launcher import Launcher
 from mpidl.launch.library import Library
 
-PASSED_ON = ("MPIDL_LAUNCHED", "MPIDL_TERMINAL", FAILURE_FILE, DEBUG, "OMP_NUM_THREADS")
+PASSED_ON = (
+    "MPIDL_LAUNCHED",
+    "MPIDL_TERMINAL",
+    FAILURE_FILE,
+    DEBUG,
+    "OMP_NUM_THREADS",
+    "MPIDL_DATA",
+    "PYTHONPATH",
+    "CUBLAS_WORKSPACE_CONFIG",
+)
 
 
 def launch_command(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import select
 import shutil
@@ -14,20 +15,25 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mpidl.comm import failures
+from mpidl.errors import MpidlError
 from mpidl.launch.command import launch_command, rank_environment
 from mpidl.launch.launcher import Launcher, find_launcher
 from mpidl.launch.library import Library, find_library
 from mpidl.launch.noise import Filter
 from mpidl.launch.surroundings import cores, scheduler
 
+log = logging.getLogger("mpidl")
+
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 # Long enough for the launcher to finish a block that it has begun, too short to be seen in a progress bar.
 _HOLD_SECONDS = 0.2
+_LOCK_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1
 # A progress bar hides the cursor, and a rank that was killed did not bring it back.
 _SHOW_CURSOR = b"\x1b[?25h"
@@ -36,11 +42,12 @@ _SHOW_CURSOR = b"\x1b[?25h"
 class Launch:
     """A program to be run on so many ranks; finding the MPI and its launcher happens here, starting them in `run`."""
 
-    def __init__(self, ranks: int, program: Sequence[str]) -> None:
+    def __init__(self, ranks: int, program: Sequence[str], run_file: Path | None = None) -> None:
         self.library: Library = find_library()
         self.launcher: Launcher = find_launcher(self.library)
         self.ranks = ranks
         self.program = tuple(program)
+        self.run_file = run_file
 
     def command(self, environment: dict[str, str] | None = None) -> list[str]:
         """The command as it will be run, to be shown or copied."""
@@ -62,12 +69,41 @@ class Launch:
             failure_file = folder / "failure.json"
             terminal = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
             environment = rank_environment(failure_file=failure_file, terminal=terminal)
-            return _wait(self.command(environment), environment, failure_file)
+            return _wait(self.command(environment), environment, failure_file, self.run_file)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait(command: Sequence[str], environment: dict[str, str], failure_file: Path) -> int:
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """What changes when the file at this path is replaced by another; None where there is none."""
+    if path is None or not path.is_file():
+        return None
+    found = path.stat()
+    return found.st_ino, found.st_ctime_ns
+
+
+def _close_run_file(path: Path, code: int) -> None:
+    """Has a run file that its writer could not finish, since it was ended, say how the run ended."""
+    from mpidl import results
+    from mpidl.results.run_file import RunFile
+
+    # The launcher may return while the rank that writes is still being ended.
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            if results.open(path).status == "running":
+                RunFile.open(path).finish("interrupted" if code in _INTERRUPTED.values() else "failed")
+            return
+        except MpidlError as error:
+            if time.monotonic() > deadline:
+                # The run's own failure is what the user has to know; this is less.
+                log.warning("the status of %s was left as it is: %s", path, error)
+                return
+            time.sleep(_HOLD_SECONDS)
+
+
+def _wait(command: Sequence[str], environment: dict[str, str], failure_file: Path, run_file: Path | None) -> int:
+    before = _identity(run_file)
     sys.stdout.flush()
     sys.stderr.flush()
     process = subprocess.Popen(
@@ -84,6 +120,8 @@ def _wait(command: Sequence[str], environment: dict[str, str], failure_file: Pat
         _pump(process, output)
         status = process.wait()
     line, code = _verdict(status, received, failure_file)
+    if code != 0 and run_file is not None and _identity(run_file) not in (None, before):
+        _close_run_file(run_file, code)
     if code != 0 and "MPIDL_TERMINAL" in environment:
         _write_stderr(_SHOW_CURSOR)
     if line:
@@ -139,11 +177,14 @@ def _write_stderr(data: bytes) -> None:
 def _verdict(status: int, received: Sequence[int], failure_file: Path) -> tuple[str, int]:
     """The last line, if there is one to be said, and the exit code."""
     failure = failures.read(failure_file)
-    if failure is not None:
+    if failure is not None and failure[1] != _INTERRUPTED[signal.SIGINT]:
         return failure
+    # MPICH leaves the ranks time to say that they were interrupted, Open MPI does not; it is told in the same words.
     for number in received:
         if number in _INTERRUPTED and status != 0:
             return "mpidl: interrupted", _INTERRUPTED[signal.Signals(number)]
+    if failure is not None:
+        return failure
     code = 128 - status if status < 0 else status
     if code > 128 and code - 128 in set(signal.Signals):
         name = signal.Signals(code - 128).name

@@ -31,6 +31,17 @@ def open_file(path: Path, mode: str) -> h5py.File:
     return h5py.File(path, mode, libver=LIBVER, locking=False, rdcc_nbytes=0)
 
 
+def is_run_file(path: Path) -> bool:
+    """Whether it is an HDF5 file that says which schema of run files it has."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return "schema_version" in file.attrs
+    except (OSError, RuntimeError):
+        return False
+
+
 def fill(
     file: h5py.File,
     config: Mapping[str, Any],

@@ -37,7 +37,9 @@ METRICS = {
         "1", "mean over agents of the mini-batch loss, averaged over the rounds since the record before"
     ),
     "consensus_distance": Quantity("1", "mean over agents of the squared distance to their average: Tr Xi"),
-    "gradient_norm": Quantity("1", "norm of the average over agents of their last mini-batch gradients"),
+    "gradient_norm": Quantity(
+        "1", "mean over agents of the norm of their first gradient of the round, before clipping"
+    ),
     "gradient_variance": Quantity("1", "weighted mean of the squared distance of agents' gradients to their average"),
     "bytes_sent": Quantity("bytes", "packed bytes of the messages sent so far, by the algorithm's formula"),
     "lr": Quantity("1", "learning rate of the schedule"),

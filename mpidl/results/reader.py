@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -146,6 +147,7 @@ class Run:
 def open(path: str | Path) -> Run:
     """Opens a run file of this or an older mpidl; anything else is answered in one sentence (ResultsError)."""
     path = Path(path)
+    _refuse_other_than_file(path)
     # Asked before the status is read: a writer that ends in between is seen as one that has finished.
     written = lock.is_held(path)
     with _open(path) as file:
@@ -158,6 +160,8 @@ def open(path: str | Path) -> Run:
                 f"{_text(file.attrs.get('mpidl_version', 'a newer one'))}"
             )
         records = int(file["metrics"].attrs["records"])
+        agents, provenance = int(file.attrs["agents"]), _mapping(file["provenance"])
+        _check(file, records, agents, provenance)
         quantities = {
             name: (_text(dataset.attrs.get("units", "")), _text(dataset.attrs.get("description", "")))
             for table in ("timing", "metrics")
@@ -166,10 +170,10 @@ def open(path: str | Path) -> Run:
         return Run(
             path=path,
             abandoned=not written and _text(file.attrs["status"]) == "running",
-            agents=int(file.attrs["agents"]),
+            agents=agents,
             records=records,
             config_text=_text(file["config"][()]),
-            provenance=_mapping(file["provenance"]),
+            provenance=provenance,
             graph=_mapping(file["graph"]) if "graph" in file else None,
             metrics=Columns(path, "metrics", records, _scales_first(file["metrics"])),
             timing=Columns(path, "timing", records, tuple(file["timing"])),
@@ -179,11 +183,39 @@ def open(path: str | Path) -> Run:
         )
 
 
+def _refuse_other_than_file(path: Path) -> None:
+    try:
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "not there"
+            raise ResultsError(f"{str(path)!r} is {what}; give a run file (*.h5)")
+    except OSError as error:
+        if isinstance(error, ResultsError):
+            raise
+        raise ResultsError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+
+
+def _check(file: h5py.File, records: int, agents: int, provenance: Mapping[str, Any]) -> None:
+    """Refuses, as a damaged file, what readers could stumble over later."""
+    if records < 0 or agents < 1:
+        raise ValueError(f"it tells of {records} records of {agents} agents")
+    missing = [scale for scale in SCALES if records and scale not in file["metrics"]]
+    if missing:
+        raise ValueError(f"/metrics/{missing[0]} is missing")
+    for table, most in (("metrics", (1, 2)), ("timing", (2,))):
+        for name, column in file[table].items():
+            allowed = (1,) if table == "metrics" and name in SCALES else most
+            if column.ndim not in allowed or column.dtype.kind not in "fiu":
+                raise ValueError(f"/{table}/{name} is no column of numbers")
+    hosts = provenance.get("hosts", [])
+    if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
+        raise ValueError("its hosts are no list of names")
+    datetime.fromisoformat(_text(file.attrs["updated"]))
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[h5py.File]:
     """The file, with everything that HDF5 may say about a file that is none of ours put into one sentence."""
-    if not path.is_file():
-        raise ResultsError(f"{str(path)!r} is {'a folder' if path.is_dir() else 'not there'}; give a run file (*.h5)")
+    _refuse_other_than_file(path)
     import h5py
 
     try:

@@ -15,13 +15,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpidl.errors import ConfigError, ResultsError, SaveError
-from mpidl.results.layout import TABLES, connect, fill, open_file, set_text, sync, system_words
+from mpidl.results.layout import TABLES, connect, fill, is_run_file, open_file, set_text, sync, system_words
 from mpidl.results.lock import WriterLock
 from mpidl.results.metrics import meter, metric
 from mpidl.results.provenance import utc_now
@@ -43,12 +44,20 @@ _QUANTITIES = {"metrics": metric, "timing": meter}
 def check_output(path: str | Path, overwrite: bool = False) -> None:
     """Refuses an output that exists, or that cannot be written; leaves nothing behind."""
     path = Path(path)
-    if path.is_dir():
-        raise ConfigError(f"the output {str(path)!r} is a folder; name a file with -o")
-    if path.exists() and not overwrite:
-        raise ConfigError(f"the output {str(path)!r} exists; choose another with -o, or --overwrite to replace it")
-    folder = next(folder for folder in path.absolute().parents if folder.exists())
     try:
+        if path.is_dir():
+            raise ConfigError(f"the output {str(path)!r} is a folder; name a file with -o")
+        if path.exists() and not overwrite:
+            raise ConfigError(f"the output {str(path)!r} exists; choose another with -o, or --overwrite to replace it")
+        if path.exists() and not is_run_file(path):
+            raise ConfigError(
+                f"the output {str(path)!r} is no run file of mpidl, and --overwrite replaces no other; "
+                "choose another with -o, or remove it"
+            )
+        folder = next(folder for folder in path.absolute().parents if folder.exists())
+        # As long as the names of its lock and of its copy: a name can be too long for the system.
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + ".part").lstat()
         # Only a try tells: permissions do not know of quotas, read-only mounts and root on a network file system.
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:

@@ -20,9 +20,10 @@ SCHEMA = """\
 /                       attributes: schema_version, mpidl_version, name, agents,
                         status (running, finished, diverged, interrupted, failed),
                         created, updated, finished (UTC; finished is empty until the end)
-/config                 the resolved configuration as YAML text; `mpidl run` takes it again
+/config                 the configuration with all defaults, as YAML text; saved as a file, it can be run again
 /provenance             attributes: git_commit, git_dirty, argv, hosts, gpus, job_id, mpi, …; versions/ of packages
-/graph                  absent where there is none; attributes name, …; edges [E, 2] (from, to), weights [E]
+/graph                  absent where there is none; of round 0: edges [E, 2] (from, to), weights [E],
+                        self_weights [agents]; attributes name, period (0: drawn anew each round)
 /metrics                attribute records: how many records are committed; rows beyond it do not count
 /metrics/<name>         [record] or [record, agent], float64, NaN where not measured; attributes units, description
 /metrics/round          int64, and epoch, seconds, bytes, float64: dimension scales of every metric

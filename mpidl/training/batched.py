@@ -91,6 +91,8 @@ class BatchedGradients(Gradients):
             raise
         except RuntimeError as error:
             raise ConfigError(f"this network cannot be batched ({error}); say false", "train.batched") from error
+        except Exception as error:
+            raise self._failed(error) from error
         if self._buffers is not None:
             for name, view in rows.buffer_views(floats, integers).items():
                 view.copy_(statistics[name])

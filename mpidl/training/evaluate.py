@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mpidl.errors import ConfigError
 from mpidl.parameters import RowModule
 from mpidl.seeding import torch_seed
+from mpidl.training.blame import network_failed
 
 if TYPE_CHECKING:
     from mpidl.comm.world import World
@@ -40,9 +41,12 @@ class Evaluator:
         buffers: AgentBuffers | None,
         precision: Precision,
         seed: int,
+        model: str = "",
     ) -> None:
+        """`model` is the network's name, for messages."""
         self._world, self._rows, self._batches, self._loss, self._seed = world, rows, batches, loss, seed
         self._counts_hits, self._buffers, self._precision = counts_hits, buffers, precision
+        self._model = model or type(rows.module).__name__
         self.quantities = ("loss", "accuracy") if counts_hits else ("loss",)
 
     def shared(self, row: Tensor, part: str) -> dict[str, float]:
@@ -66,6 +70,11 @@ class Evaluator:
             found.append(self._means(np.array([sums for _, sums in chunks])))
         return {quantity: np.array([means[quantity] for means in found]) for quantity in self.quantities}
 
+    def rehearse(self, part: str) -> None:
+        """Measures one chunk, so that a network or a loss that fails does so before a run begins."""
+        buffers = (self._buffers.floats[0], self._buffers.integers[0]) if self._buffers else (None, None)
+        list(self._measure(self._rows.flatten(), *buffers, part, range(1)))
+
     def _means(self, measured: np.ndarray) -> dict[str, float]:
         """From chunks' (examples, sum of losses, sum of hits) the means over examples, added in the chunks' order."""
         examples, losses, hits = (sum(column) for column in measured.T.tolist())
@@ -84,7 +93,10 @@ class Evaluator:
                 x, y = self._batches.test(part, chunk)
                 # Some networks draw random numbers even here; which ones must not depend on the placement.
                 torch.manual_seed(torch_seed(self._seed, "evaluation", index=chunk))
-                losses = self._loss(module, x, y).double().sum().item()
+                try:
+                    losses = self._loss(module, x, y).double().sum().item()
+                except Exception as error:
+                    raise network_failed(error, module, self._model, self._loss.name) from error
                 if self._counts_hits and not outputs:
                     raise ConfigError("it never calls the network as a whole, whose hits are to be counted", "loss")
                 hits = _hits(outputs[-1], y) if self._counts_hits else 0.0

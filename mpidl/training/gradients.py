@@ -13,6 +13,7 @@ from torch import Tensor
 from mpidl.errors import ConfigError, MpidlError
 from mpidl.parameters import RowModule
 from mpidl.seeding import torch_seed
+from mpidl.training.blame import network_failed
 
 if TYPE_CHECKING:
     from mpidl.comm.meters import Meters
@@ -39,8 +40,11 @@ class Gradients:
         seed: int,
         meters: Meters,
         precision: Precision,
+        model: str = "",
     ) -> None:
+        """`model` is the network's name, for messages."""
         self._rows, self._batches, self._loss, self._seed, self._meters = rows, batches, loss, seed, meters
+        self._model = model or type(rows.module).__name__
         self._place = {agent: place for place, agent in enumerate(agents)}
         self._buffers = buffers
         self._device = torch.device(batches.device)
@@ -67,8 +71,11 @@ class Gradients:
             if self._stochastic is not False:
                 torch.manual_seed(torch_seed(self._seed, "dropout", agent, step))
                 before = self._random_state()
-            loss = self._mean_loss(self._rows.module, x, y)
-            loss.backward()
+            try:
+                loss = self._mean_loss(self._rows.module, x, y)
+                loss.backward()
+            except Exception as error:
+                raise self._failed(error) from error
             if self._stochastic is None:
                 self._stochastic = not torch.equal(before, self._random_state())
             value = loss.detach()
@@ -76,6 +83,20 @@ class Gradients:
                 out.div_(self._precision.loss_scale)
                 value = value / self._precision.loss_scale
             self._count(place, step, value)
+
+    def rehearse(self) -> None:
+        """One gradient of which nothing remains, so that a network or a loss that fails does so before a run begins."""
+        agent, row = next(iter(self._place)), self._rows.flatten()
+        # As a second gradient of its step it counts neither in losses nor in statistics.
+        self._last_step = [0] * len(self._place)
+        try:
+            self.ahead([agent], row[None], 0)
+            self(agent, row, 0, torch.empty_like(row))
+        finally:
+            self._last_step = [-1] * len(self._place)
+
+    def _failed(self, error: Exception) -> Exception:
+        return network_failed(error, self._rows.module, self._model, self._loss.name)
 
     def _mean_loss(self, module: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
         """The mean loss of the batch, times the loss scale."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mpidl.errors import DivergenceError
+from mpidl.training.blame import failed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +24,9 @@ Record = dict[str, "float | np.ndarray"]
 
 class Hook:
     """What can be hooked into the loop. Hooks run in their order, on every rank, and may communicate."""
+
+    def rehearse(self) -> None:
+        """Before anything is written: fails where the run would, and leaves no trace. Must not communicate."""
 
     def start(self, training: Training) -> None:
         """Before the first round."""
@@ -55,9 +59,9 @@ class Training:
     def run(self) -> None:
         """All rounds that are left."""
         self.started = time.perf_counter()
-        for hook in self.hooks:
-            hook.start(self)
         try:
+            for hook in self.hooks:
+                hook.start(self)
             while self.done < self.rounds:
                 self.step()
         except BaseException as error:
@@ -65,11 +69,21 @@ class Training:
             raise
         self._finish("finished")
 
+    def rehearse(self) -> None:
+        """What can fail at the first use, on this rank alone."""
+        for hook in self.hooks:
+            hook.rehearse()
+
     def step(self) -> None:
         """One round, with all that is hooked to it."""
         for hook in self.hooks:
             hook.before_round(self, self.done)
-        self.algorithm.run_round(self.done)
+        try:
+            self.algorithm.run_round(self.done)
+        except Exception as error:
+            if ":" not in self.algorithm.settings.name:
+                raise
+            raise failed(error, "algorithm", self.algorithm.settings.name) from error
         self.done += 1
         for hook in self.hooks:
             hook.after_round(self, self.done)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mpidl.errors import SaveError
 from mpidl.training.loop import Hook, Record, Training
 
 if TYPE_CHECKING:
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from mpidl.results.run_file import RunFile
     from mpidl.training.evaluate import Evaluator
     from mpidl.training.gradients import Gradients
+
+log = logging.getLogger("mpidl")
 
 COUNTERS = ("bytes_sent", "bytes_mpi", "bytes_shared", "messages")
 FLUSH_SECONDS = 1.0
@@ -40,7 +45,12 @@ class Recorder(Hook):
         epoch_of: Callable[[int], float],
     ) -> None:
         self._every, self._models, self._parts, self._epoch_of = every, models, parts, epoch_of
-        self._evaluator, self._losses, self._reduction, self._meters = evaluator, gradients.losses, reduction, meters
+        self._evaluator, self._gradients, self._losses = evaluator, gradients, gradients.losses
+        self._reduction, self._meters = reduction, meters
+
+    def rehearse(self) -> None:
+        self._gradients.rehearse()
+        self._evaluator.rehearse(self._parts[0])
 
     def start(self, training: Training) -> None:
         if not training.done:
@@ -87,12 +97,17 @@ class Recorder(Hook):
 
 
 class FileWriter(Hook):
-    """Writes every record into the run file, together with each rank's timing; flushed at most once a second."""
+    """Writes every record into the run file, together with each rank's timing; flushed at most once a second.
+
+    What cannot be saved does not stop the training: a person is told, and the next flush tries again. `problem` is
+    what has not been saved in the end.
+    """
 
     def __init__(self, run_file: RunFile | None, meters: Meters) -> None:
         """`run_file` is rank 0's; the other ranks hand in their timing and write nothing."""
         self._run_file, self._meters = run_file, meters
-        self._flushed = -np.inf
+        self._flushed, self._warned = -np.inf, False
+        self.problem: SaveError | None = None
 
     def recorded(self, training: Training, record: Record) -> None:
         mine = self._meters.seconds | {name: getattr(self._meters, name) for name in COUNTERS}
@@ -101,14 +116,20 @@ class FileWriter(Hook):
             self._run_file.append(record)
             self._run_file.append_timing({name: np.array([rank[name] for rank in ranks]) for name in mine})
             if time.perf_counter() - self._flushed > FLUSH_SECONDS:
-                self._flush()
+                self._save(self._run_file.flush)
+                self._flushed = time.perf_counter()
 
     def finish(self, training: Training, status: str) -> None:
         if self._run_file is not None:
-            self._flush()
-            self._run_file.finish(status)
+            self._save(partial(self._run_file.finish, status))
 
-    def _flush(self) -> None:
-        with self._meters.time("io"):
-            self._run_file.flush()
-        self._flushed = time.perf_counter()
+    def _save(self, write: Callable[[], None]) -> None:
+        self.problem = None
+        try:
+            with self._meters.time("io"):
+                write()
+        except SaveError as error:
+            self.problem = error
+            if not self._warned:
+                log.warning("%s; training goes on, and it is tried again", error)
+            self._warned = True

@@ -29,16 +29,21 @@ class DivergenceWatch(Hook):
             return
         algorithm = training.algorithm
         block = algorithm.model(algorithm.models[-1])
-        rows = block if block.ndim == 2 else block.expand(len(algorithm.agents), -1)
+        # A model that all ranks hold is looked at once.
+        rows = block if block.ndim == 2 else block[None]
         lost = np.array([np.inf if torch.isfinite(row).all() else done for row in rows], dtype=float)
+        lost = np.broadcast_to(lost, len(algorithm.agents))
         local = np.stack([self._losses.first_bad() + 1, lost], axis=1)
         agents = self._reduction.gather(local)
         if np.isinf(agents).all():
             return
         agent = int(agents.min(axis=1).argmin())
         loss_round, parameter_round = agents[agent]
-        what, when = ("loss", loss_round) if loss_round <= parameter_round else ("parameters", parameter_round)
+        holder = f"agent {agent}" if block.ndim == 2 else "the server"
+        what, when = f"the parameters of {holder}", parameter_round
+        if loss_round <= parameter_round:
+            what, when = f"the loss of agent {agent}", loss_round
         raise DivergenceError(
-            f"the {what} of agent {agent} stopped being finite in round {int(when)}; "
+            f"{what} stopped being finite in round {int(when)}; "
             f"try a smaller algorithm.lr (it was {algorithm.lr:g}), a warm-up, or algorithm.clip_norm"
         )

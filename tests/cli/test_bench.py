@@ -10,6 +10,8 @@ from mpidl.cli.bench import bench
 from mpidl.errors import ConfigError
 from tests.cli.test_run import mpidl
 
+pytestmark = pytest.mark.mpi
+
 
 def test_a_table_and_a_file_hold_every_length_graph_and_transport(tmp_path):
     output = tmp_path / "bench.h5"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -81,3 +82,20 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"mpidl {__version__}\n"
+
+
+@pytest.mark.parametrize(("name", "key"), [("train", "precision"), ("gossip", "transport"), ("evaluate", "every")])
+def test_info_shows_the_keys_of_a_section(name: str, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", name]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"section {name}\n") and f"\n{key} " in text
+
+
+def test_info_shows_a_part_of_ones_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "from mpidl.graphs.simple import Ring\nclass Own(Ring):\n    'A ring of ours.'\n    width: int = 2\n"
+    (folder / "told.py").write_text(text)
+    assert main(["info", "told:Own"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("graph told:Own\n") and "A ring of ours." in shown and "\nwidth " in shown
+    assert main(["info", "told:Absent"]) == 2
+    assert "'Absent' is not known" in capsys.readouterr().err

@@ -118,3 +118,50 @@ def test_an_internal_error_is_one_line_until_debug(
     assert main(["run", "small.yaml", "--debug"]) == 1
     shown = capsys.readouterr().err
     assert "Traceback" in shown and shown.splitlines()[-1] == "mpidl: internal error: KeyError: 'surprise'"
+
+
+PLUG_INS = """
+from torch import nn, ones
+
+def looks(example_shape, outputs):
+    scale = ones(1).item()
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, int(outputs * scale)))
+
+def texts(example_shape, outputs):
+    raise ValueError(f"no text has the shape {example_shape}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("assignment", "answer"),
+    [
+        ("data={name: npz, file: absent.npz}", "absent.npz"),
+        ("model.init=./absent.pt", "model.init: cannot read the initial weights './absent.pt'"),
+        ("model.name=gpt", "is made for language"),
+        ("model.name=built:texts", "no text has the shape"),
+        ("agents=5000", "5000"),
+    ],
+)
+def test_what_only_the_data_show_is_told_before_ranks_start(
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch, assignment: str, answer: str
+) -> None:
+    (folder / "built.py").write_text(PLUG_INS)
+    monkeypatch.setattr("mpidl.launch.process.Launch.run", lambda launch: pytest.fail("ranks were started"))
+    for dry in ([], ["--dry-run"]):
+        assert answer in mistake(capsys, folder, "run", "small.yaml", "-n", "2", "-s", assignment, *dry)
+
+
+def test_a_model_that_looks_at_its_numbers_can_be_planned(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "built_twice.py").write_text(PLUG_INS)
+    assert main(["run", "small.yaml", "-n", "2", "-s", "model.name=built_twice:looks", "--dry-run"]) == 0
+    assert "parameters          650" in capsys.readouterr().out
+
+
+def test_as_many_ranks_as_gpus_unless_the_run_is_on_the_cpu(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    monkeypatch.setattr("mpidl.launch.surroundings.cores", lambda: 2)
+    for device, ranks in (("auto", 3), ("cpu", 2)):
+        assert main(["run", "small.yaml", "-s", f"train.device={device}", "--dry-run"]) == 0
+        assert f" -n {ranks} " in capsys.readouterr().out

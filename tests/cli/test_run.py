@@ -9,7 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.mpirun import environment
+
+pytestmark = pytest.mark.mpi
 
 PLUGIN = """
 import numpy as np
@@ -33,6 +37,12 @@ def mpidl(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]
         timeout=timeout,
         check=False,
     )
+
+
+def status(path: Path) -> str:
+    from mpidl import results
+
+    return results.open(path).status
 
 
 def records(path: Path) -> int:
@@ -117,6 +127,7 @@ def test_an_interrupt_ends_all_ranks_and_keeps_what_was_recorded(folder: Path) -
     assert process.returncode == 130
     assert err.splitlines()[-1] == "mpidl: interrupted"
     assert records(folder / "out.h5") >= 2
+    assert status(folder / "out.h5") == "interrupted"
     assert [entry for entry in Path("/proc").iterdir() if _works_in(entry, folder)] == []
 
 

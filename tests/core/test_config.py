@@ -47,7 +47,27 @@ def write(tmp_path, text):
         ({"agents": 2.5}, "agents"),
         ({"seed": -1}, "seed: -1 is not allowed"),
         ({"model": {"name": "nowhere:net"}}, "model.name: model 'nowhere:net' could not be imported"),
-        ({"name": "a/b"}, "name: 'a/b' is not allowed"),
+        ({"name": "a/b"}, "name: 'a/b' is not allowed: a file is called after it"),
+        ({"agents": "x"}, "agents: 'x' is not allowed: input should be a valid integer or 'auto'"),
+        (
+            {"data": {"name": "digits", "batch": "x"}},
+            "data.batch: 'x' is not allowed: input should be a valid integer or",
+        ),
+        ({"data": {"name": "digits", "batch": 16.0}}, "data.batch: 16.0 is not allowed"),
+        ({"train": {"rounds": 1, "threads": "all"}}, "train.threads: 'all' is not allowed: input should be"),
+        (
+            {"model": {"name": "mlp", "hidden": 64}},
+            "model.hidden: 64 is not allowed: input should be a list, such as [64]",
+        ),
+        ({"model": {"name": "mlp", "hidden": [64, 0]}}, "model.hidden.1: 0 is not allowed"),
+        ({"evaluate": {"models": "local"}}, "evaluate.models: 'local' is not allowed: input should be a list"),
+        ({"evaluate": {"every": 0}}, "evaluate.every: 0 is no distance"),
+        ({"algorithm": {"name": "dsgd", "lr": True}}, "algorithm.lr: True is not allowed"),
+        ({"algorithm": {"name": "dsgd", "lr": "0.1"}}, "algorithm.lr: '0.1' is not allowed: input should be a valid"),
+        ({"seed": True}, "seed: True is not allowed"),
+        ({"agents": True}, "agents: True is not allowed"),
+        ({"train": {"rounds": 1, "tf32": 1}}, "train.tf32: 1 is not allowed"),
+        ({"algorithm": "csgd"}, "remove it, or set graph=null"),
     ],
 )
 def test_a_mistake_is_one_sentence(change, sentence):
@@ -138,3 +158,13 @@ def test_environment_variables_stand_for_folders(tmp_path, monkeypatch):
     found = load(write(tmp_path, text))
     assert found.data.root == "/somewhere/data"
     assert found.name == "run"
+
+
+def test_a_whole_number_may_stand_where_any_number_may():
+    assert reading.validate(Config, GOOD | {"algorithm": {"name": "dsgd", "lr": 1}}).algorithm.lr == 1.0
+
+
+def test_a_merge_key_brings_what_is_not_given(tmp_path):
+    text = "a: &base {x: 1, y: 2}\nb: {<<: *base, y: 3}\nc: {<<: [*base], z: 4}\n"
+    found = reading.read(write(tmp_path, text))
+    assert found == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 1, "y": 2, "z": 4}}

@@ -49,6 +49,21 @@ def late(example_shape, outputs):
 class Unfinished(Decentralized):
     pass
 
+class Loose(Decentralized):
+    class Settings:
+        lr = 0.1
+
+    def round(self):
+        pass
+
+    rows_sent = advance = model = round
+
+def hiding(example_shape, outputs, copy=1):
+    return Network(example_shape, outputs)
+
+def hiding_too(example_shape, outputs, model_config):
+    return Network(example_shape, outputs)
+
 class Halving(Schedule):
     share: float = 0.5
 
@@ -118,6 +133,9 @@ def test_a_class_of_the_kind_is_a_part_with_its_own_settings(module: str):
         (SCHEDULES, "{module}:network", "must be a class that inherits Schedule"),
         (ALGORITHMS, "{module}:Network", "must be a class that inherits Algorithm"),
         (ALGORITHMS, "{module}:Unfinished", "does not define round"),
+        (ALGORITHMS, "{module}:Loose", "its Settings must inherit mpidl.registry.Part"),
+        (MODELS, "{module}:hiding", "its parameter 'copy' has a name that mpidl uses; rename it"),
+        (MODELS, "{module}:hiding_too", "its parameter 'model_config' has a name that mpidl uses"),
         (ALGORITHMS, "mpidl.graphs.simple:Ring", "is no algorithm: it does not inherit Algorithm"),
     ],
 )

@@ -105,6 +105,7 @@ def arrays(count: int = 6) -> list[np.ndarray]:
         ({"owner": np.zeros(5)}, "6 training examples, but 5 owners"),
         ({"task": "clustering"}, "task 'clustering' is not known"),
         ({"x": np.zeros((0, 2)), "y": np.zeros(0, int)}, "the training part has no example"),
+        ({"x_test": np.zeros((0, 2)), "y_test": np.zeros(0, int)}, "the test part has no example; hold some"),
     ],
 )
 def test_a_data_set_that_does_not_fit_together_is_refused(changes: dict[str, object], message: str | None) -> None:

@@ -47,6 +47,15 @@ def says(line: str, code: int) -> str:
     return f"open(os.environ['MPIDL_FAILURE_FILE'], 'w').write({json.dumps({'line': line, 'exit_code': code})!r})"
 
 
+def wait_until_forwarding(process: subprocess.Popen[str]) -> None:
+    """A launcher that starts fast may speak before the process that waits for it has set up its handlers."""
+    caught = 0
+    while not caught >> (signal.SIGUSR2 - 1) & 1:
+        time.sleep(0.01)
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+
+
 def test_output_and_exit_code_pass_through(launch) -> None:
     process = launch("print(*sys.argv[1:]); print('a\\r b', end='', file=sys.stderr); sys.exit(4)")
     assert process.communicate() == ("-n 3 program\n", "a\n b") and process.returncode == 4
@@ -72,15 +81,28 @@ def test_last_words_cut_short_are_no_traceback(launch) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 5)])
 def test_signals_reach_the_launcher_once(launch, number: signal.Signals, code: int) -> None:
-    handler = "lambda n, f: (print('got', n, flush=True), sys.exit(5))"
+    # Not print: the signal may come while the main program is inside of it.
+    handler = "lambda n, f: (os.write(1, b'got %d\\n' % n), os._exit(5))"
     names = "signal.SIGINT, signal.SIGTERM, signal.SIGUSR1"
     process = launch(f"[signal.signal(n, {handler}) for n in ({names})]\nprint('up', flush=True)\ntime.sleep(60)")
     assert process.stdout.readline() == "up\n"
+    wait_until_forwarding(process)
     process.send_signal(number)
     out, err = process.communicate()
     assert out == f"got {int(number)}\n"
     assert process.returncode == code
     assert ("interrupted" in err) == (code != 5)
+
+
+def test_an_interrupt_is_told_in_the_same_words_where_the_ranks_had_time_to_say_so(launch) -> None:
+    said = says("mpidl: all 3 ranks: interrupted", 130)
+    handler = f"def stop(*_):\n    {said}\n    os._exit(130)\n"
+    process = launch(f"{handler}signal.signal(signal.SIGINT, stop)\nprint('up', flush=True)\ntime.sleep(60)")
+    assert process.stdout.readline() == "up\n"
+    wait_until_forwarding(process)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[1] == "mpidl: interrupted\n"
+    assert process.returncode == 130
 
 
 def test_no_launcher_outlives_its_parent(launch) -> None:

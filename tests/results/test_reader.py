@@ -38,6 +38,10 @@ def sentence(path: Path) -> str:
 def test_a_path_that_is_no_file_is_named(tmp_path: Path) -> None:
     assert "not there" in sentence(tmp_path / "nothing.h5")
     assert "a folder" in sentence(tmp_path)
+    assert "cannot be read: File name too long" in sentence(tmp_path / ("a" * 300))
+    for here in (".", "/"):
+        with pytest.raises(ResultsError, match="is a folder; give a run file"):
+            results.open(here)
 
 
 def test_a_file_that_is_not_hdf5_is_refused(tmp_path: Path) -> None:
@@ -70,6 +74,49 @@ def test_a_file_without_one_of_its_parts_is_refused(path: Path, gone: str) -> No
     with h5py.File(path, "r+") as file:
         del file[gone]
     assert sentence(path)
+
+
+def _without_round(file: h5py.File) -> None:
+    del file["metrics/round"]
+
+
+def _negative(file: h5py.File) -> None:
+    file["metrics"].attrs["records"] = -3
+
+
+def _words_as_a_metric(file: h5py.File) -> None:
+    file["metrics/words"] = ["a", "b", "c"]
+
+
+def _one_number_as_hosts(file: h5py.File) -> None:
+    file["provenance"].attrs["hosts"] = 7
+
+
+def _numbers_as_hosts(file: h5py.File) -> None:
+    file["provenance"].attrs["hosts"] = [1, 2]
+
+
+def _no_time(file: h5py.File) -> None:
+    file.attrs["updated"] = "yesterday"
+
+
+@pytest.mark.parametrize(
+    ("damage", "answer"),
+    [
+        (_without_round, "/metrics/round is missing"),
+        (_negative, "-3 records of 3 agents"),
+        (_words_as_a_metric, "/metrics/words is no column of numbers"),
+        (_one_number_as_hosts, "hosts are no list of names"),
+        (_numbers_as_hosts, "hosts are no list of names"),
+        (_no_time, "Invalid isoformat string"),
+    ],
+)
+def test_what_a_reader_would_stumble_over_later_is_refused_at_once(
+    path: Path, damage: Callable[[h5py.File], None], answer: str
+) -> None:
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    assert answer in sentence(path)
 
 
 def test_a_configuration_that_is_no_yaml_is_refused(path: Path) -> None:

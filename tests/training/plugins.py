@@ -107,3 +107,48 @@ class Functional(Decentralized):
 
     def round(self, X: Tensor) -> Tensor:
         return self.mix(X - self.lr * self.gradient(X))
+
+
+class Raising(Decentralized):
+    """Fails in its second round."""
+
+    def round(self, X: Tensor) -> Tensor:
+        if self.t:
+            raise IndexError("no such agent")
+        return self.mix(X)
+
+
+class Forgetful(Decentralized):
+    """Returns nothing."""
+
+    def round(self, X: Tensor) -> Tensor:
+        self.mix(X)
+
+
+class Misshapen(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        raise IndexError("too deep")
+
+
+def misshapen(example_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return Misshapen(example_shape[0], outputs)
+
+
+class TrainingOnly(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            raise RuntimeError("only for training")
+        return super().forward(x)
+
+
+def training_only(example_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return TrainingOnly(example_shape[0], outputs)
+
+
+def lazy(example_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return nn.Sequential(nn.LazyLinear(outputs))
+
+
+def failing(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    module(x)
+    raise KeyError("no such target")

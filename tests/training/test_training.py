@@ -50,7 +50,7 @@ def test_divergence_names_the_same_agent_and_round_on_any_number_of_ranks(algori
 @on_ranks(2)
 def test_parameters_that_are_not_finite_are_found_while_losses_still_are(comm):
     config = configuration({"name": "csgd", "lr": 1e308, "weight_decay": 1e3}, train={"rounds": 1})
-    with pytest.raises(DivergenceError, match="the parameters of agent 0 stopped being finite in round 1"):
+    with pytest.raises(DivergenceError, match="the parameters of the server stopped being finite in round 1"):
         run(config, comm)
 
 
@@ -129,7 +129,9 @@ def test_networks_compute_in_16_bits_on_rows_of_32(batched, precision, comm):
 def test_gradients_evaluated_at_once_are_those_of_one_by_one(loss, model, algorithm, comm):
     """Passes of 6 + 2i examples in batches of 4 end with a batch of 2 for every other agent, in rounds of their own."""
     parts = {"model": PLUG_INS + model, "loss": loss and PLUG_INS + loss}
-    each, at_once = (run(configuration(algorithm, **parts, train={"batched": batched}), comm) for batched in (0, 1))
+    each, at_once = (
+        run(configuration(algorithm, **parts, train={"batched": batched}), comm) for batched in (False, True)
+    )
     assert 0 < np.abs(each.rows - at_once.rows).max() < 1e-10
     for one, other in zip(each.records, at_once.records, strict=True):
         for key in one:

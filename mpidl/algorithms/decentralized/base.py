@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from mpidl.algorithms.base import Algorithm, AlgorithmSettings, Exchange, Surroundings
+from mpidl.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +46,15 @@ class Decentralized(Algorithm):
 
     def advance(self) -> None:
         self._mean = None
-        self.X = self.round(self.X)
+        X = self.round(self.X)
+        if getattr(X, "shape", None) != self.X.shape:
+            what = f"a block of shape {tuple(X.shape)}" if hasattr(X, "shape") else type(X).__name__
+            raise ConfigError(
+                f"{self.settings.name!r}: its round() returned {what}; return the block of all rows, of shape "
+                f"{tuple(self.X.shape)}",
+                "algorithm",
+            )
+        self.X = X
         self.state.rebind("parameters", self.X)
 
     def gradient(self, X: Tensor) -> Tensor:
@@ -62,6 +71,10 @@ class Decentralized(Algorithm):
 
     def send(self, Z: Tensor, name: str = "parameters") -> None:
         """The first half of `mix`: Z goes out to the neighbours, and must not change until `receive`."""
+        if self.total == 1:
+            # Nobody to mix with: the row stays where it is.
+            self._own[name] = Z
+            return
         if Z.data_ptr() != self._own[name].data_ptr():
             # An update written out of place (X − ηG) is copied into the memory that neighbours read.
             Z = self._own[name].copy_(Z)
@@ -69,7 +82,8 @@ class Decentralized(Algorithm):
 
     def receive(self, name: str = "parameters") -> Tensor:
         """The second half of `mix`."""
-        self._own[name] = self._exchanges[name].finish()
+        if self.total > 1:
+            self._own[name] = self._exchanges[name].finish()
         return self._own[name]
 
     def model(self, name: str) -> Tensor:

@@ -1,0 +1,29 @@
+"""Whose code it was that raised while a run computes: the model's, the loss's or the algorithm's."""
+
+from __future__ import annotations
+
+import traceback
+
+import torch
+from torch import nn
+
+from mpidl.errors import ConfigError, MpidlError
+
+
+def failed(error: Exception, key: str, name: str) -> Exception:
+    """One sentence that names the part; the error itself where the part is not to blame for it.
+
+    That is for mpidl's own errors, for those of MPI, and where memory has run out.
+    """
+    foreign = isinstance(error, (MpidlError, MemoryError, torch.OutOfMemoryError))
+    if foreign or type(error).__module__.startswith("mpi4py"):
+        return error
+    text = " ".join(str(error).split())
+    return ConfigError(f"{name!r} failed: {type(error).__name__}: {text}", key)
+
+
+def network_failed(error: Exception, module: nn.Module, model: str, loss: str) -> Exception:
+    """The same where a loss has called a network: blames the network if it was being called, else the loss."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    called = any(frame.f_locals.get("self") is module for frame in frames)
+    return failed(error, "model", model) if called else failed(error, "loss", loss)
