@@ -3,9 +3,9 @@
     python tools/bench_training.py [--quick] [--ranks 2,4] [--turns 3] [--rounds 10] [--only "mpidl ring, DDP"]
 
 All train the same network on the same data with float32, SGD with momentum and one thread a rank: mpidl dsgd under
-mpirun, the others on gloo over the loopback interface. Each is a launch of its own, which waits for its turns without
-using a core. In a turn it sets up its run anew, so that memory holds one at a time, warms up, and trains some rounds;
-the order of the turns is drawn anew each time. A round ends when its slowest rank ends it.
+mpirun, the others on gloo over the loopback interface. Each library is a launch of its own, which waits for its turns
+without using a core. In a turn one contestant sets up its run, warms up, trains some rounds and is gone; turns alternate
+in an order drawn anew each time. A round ends when its slowest rank ends it.
 
 Printed are the median and quartiles of the rounds, and the ratios of medians to the gradient alone (on as many ranks at
 once, with a barrier), to mpidl on a ring, and to mpidl on a one-peer exponential graph, these two through shared memory
@@ -108,11 +108,10 @@ def peers_python() -> str:
 
 
 class Launch:
-    """The ranks of one contestant, with a connection to each."""
+    """The ranks of one library, with a connection to each."""
 
-    def __init__(self, name: str, ranks: int) -> None:
-        self.name, self.ranks = name, ranks
-        self.library = CONTESTANTS[name][0]
+    def __init__(self, library: str, ranks: int) -> None:
+        self.library, self.ranks = library, ranks
         self._folder = Path(tempfile.mkdtemp(prefix="bench-"))
         self._processes: list[subprocess.Popen[bytes]] = []
         self._links: list[Connection] = []
@@ -123,7 +122,7 @@ class Launch:
         from mpidl.launch.process import Launch as Mpirun
 
         address = str(self._folder / "link")
-        program = [python, RANK_PROGRAM, self.name, address]
+        program = [python, RANK_PROGRAM, self.library, address]
         environment = rank_environment() | {"CUDA_VISIBLE_DEVICES": "", "LOGURU_LEVEL": "ERROR"}
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(address)
@@ -163,10 +162,10 @@ class Launch:
         otherwise = "a rank ended without a word"
         return last_line((self._folder / "output").read_text(errors="replace"), otherwise)
 
-    def turn(self, model: str, rounds: int) -> list[float]:
-        """Seconds of each round."""
+    def turn(self, name: str, model: str, rounds: int) -> list[float]:
+        """Seconds of each round of this contestant."""
         self._turns += 1
-        task = {"model": model, "rounds": rounds, "store": str(self._folder / f"store-{self._turns}")}
+        task = {"name": name, "model": model, "rounds": rounds, "store": str(self._folder / f"store-{self._turns}")}
         ends: list[list[float]] = []
         waiting = list(self._links)
         deadline = time.monotonic() + PATIENCE
@@ -202,25 +201,34 @@ class Launch:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def measure(ranks: int, arguments: argparse.Namespace, peers: str | Failed, sizes: dict[str, int]) -> None:
+def measure(ranks: int, arguments: argparse.Namespace, pythons: dict[str, str | Failed], sizes: dict[str, int]) -> None:
     reasons: dict[str, str] = {}
-    launches = {name: Launch(name, ranks) for name in arguments.names}
+    launches: dict[str, Launch] = {}
     order = random.Random(0)
+
+    def turn(name: str, model: str) -> list[float]:
+        library = CONTESTANTS[name][0]
+        python = pythons[library]
+        if isinstance(python, Failed):
+            raise python
+        try:
+            if library not in launches:
+                launches[library] = Launch(library, ranks)
+                launches[library].start(python)
+            return launches[library].turn(name, model, arguments.rounds)
+        except Failed:
+            # Its ranks may hang; the library's other contestants get new ones.
+            launches.pop(library).stop()
+            raise
+
     try:
-        for name, launch in launches.items():
-            try:
-                if launch.library == "decent" and isinstance(peers, Failed):
-                    raise peers
-                launch.start(str(peers) if launch.library == "decent" else sys.executable)
-            except Failed as error:
-                reasons[name] = str(error)
         for model in MODELS:
-            seconds: dict[str, list[float]] = {name: [] for name in launches}
+            seconds: dict[str, list[float]] = {name: [] for name in arguments.names}
             for _ in range(arguments.turns):
-                for name in order.sample(list(launches), len(launches)):
+                for name in order.sample(arguments.names, len(arguments.names)):
                     if name not in reasons:
                         try:
-                            seconds[name] += launches[name].turn(model, arguments.rounds)
+                            seconds[name] += turn(name, model)
                         except Failed as error:
                             reasons[name] = str(error)
             report(f"{model}, {sizes[model]:,} parameters, batch {BATCH}, {ranks} ranks", seconds, reasons)
@@ -256,15 +264,15 @@ def main() -> None:
     arguments = options()
     # So that launches are ended and folders removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    peers: str | Failed = Failed("not asked for")
+    pythons: dict[str, str | Failed] = {"mpidl": sys.executable, "torch": sys.executable}
     if any(CONTESTANTS[name][0] == "decent" for name in arguments.names):
         try:
-            peers = peers_python()
+            pythons["decent"] = peers_python()
         except Failed as error:
-            peers = error
+            pythons["decent"] = error
     sizes = {model: size_of(model) for model in MODELS}
     for ranks in arguments.ranks:
-        measure(ranks, arguments, peers, sizes)
+        measure(ranks, arguments, pythons, sizes)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What a rank of `bench_training.py` does: it waits for turns, and in each trains some rounds of its contestant.
+"""What a rank of `bench_training.py` does: it waits for turns, and in each trains some rounds of one contestant.
 
-Started by that program only, with the contestant's name and the socket on which it is told what to do.
+Started by that program only, with the name of a library and the socket on which it is told whose turn it is.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ MODELS: dict[str, dict[str, Any]] = {
     "resnet20 with group norm": {"name": "resnet20", "norm": "group"},
     "mlp": {"name": "mlp", "hidden": [2848, 2848, 2848]},
 }
+# By name, the library and what it is told. Contestants of one library are run by one launch.
 CONTESTANTS: dict[str, tuple[str, dict[str, str]]] = {
-    "gradient alone": ("gradient", {}),
-    "gradient and step": ("local", {}),
+    "gradient alone": ("torch", {"method": "gradient"}),
+    "gradient and step": ("torch", {"method": "step"}),
     "mpidl ring": ("mpidl", {"graph": "ring"}),
     "mpidl ring messages": ("mpidl", {"graph": "ring", "transport": "messages"}),
     "mpidl ring meanwhile": ("mpidl", {"graph": "ring", "order": "adapt-while-communicate"}),
     "mpidl one-peer": ("mpidl", {"graph": "one-peer-exponential"}),
     "mpidl one-peer messages": ("mpidl", {"graph": "one-peer-exponential", "transport": "messages"}),
     "mpidl one-peer meanwhile": ("mpidl", {"graph": "one-peer-exponential", "order": "adapt-while-communicate"}),
-    "DDP": ("ddp", {}),
-    "Decent-DP ring": ("decent", {"topology": "ring"}),
-    "Decent-DP one-peer": ("decent", {"topology": "one-peer-exp"}),
+    "DDP": ("torch", {"method": "ddp"}),
+    "Decent-DP ring": ("decent", {"method": "decent", "topology": "ring"}),
+    "Decent-DP one-peer": ("decent", {"method": "decent", "topology": "one-peer-exp"}),
 }
 
 Step = Callable[[], object]
@@ -92,7 +93,7 @@ def mpidl_run(
 
 
 @contextlib.contextmanager
-def torch_run(model: dict[str, Any], library: str, store: str, topology: str = "") -> Iterator[Step]:
+def torch_run(model: dict[str, Any], store: str, method: str, topology: str = "") -> Iterator[Step]:
     """The loop that anybody would write, around the network or around what a library makes of it."""
     import torch
     import torch.distributed as dist
@@ -107,15 +108,15 @@ def torch_run(model: dict[str, Any], library: str, store: str, topology: str = "
     x, y = torch.as_tensor(data.x[rank::size]), torch.as_tensor(data.y[rank::size])
     torch.manual_seed(0)
     module = registry.parse(model).build(SHAPE, CLASSES)
-    if library == "decent":
+    if method == "decent":
         from decent_dp.ddp import DecentralizedDataParallel
 
         # Steps, zeroes gradients and communicates in hooks of the backward pass.
         module = DecentralizedDataParallel(module, lambda named: optimizer_of([p for _, p in named]), topology=topology)
-    elif library == "ddp":
+    elif method == "ddp":
         module = torch.nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True)
     module.train()
-    optimizer = None if library == "decent" else optimizer_of(module.parameters())
+    optimizer = None if method == "decent" else optimizer_of(module.parameters())
     batches: Iterator[Any] = iter(())
 
     def step() -> None:
@@ -127,21 +128,22 @@ def torch_run(model: dict[str, Any], library: str, store: str, topology: str = "
         if optimizer:
             optimizer.zero_grad()
         torch.nn.functional.cross_entropy(module(x[batch]), y[batch]).backward()
-        if library in ("local", "ddp"):
+        if method in ("step", "ddp"):
             optimizer.step()
-        if library in ("gradient", "local"):
+        if method in ("gradient", "step"):
             dist.barrier()
 
     yield step
-    if library == "decent":
+    if method == "decent":
         # Waits for what is still on its way.
         module.global_avg(will_revert=False)
     dist.destroy_process_group()
 
 
-def turn(library: str, keys: dict[str, str], model: str, rounds: int, store: str) -> list[float]:
+def turn(name: str, model: str, rounds: int, store: str) -> list[float]:
     """On the clock of this machine, when the warm-up ended, and then each round."""
-    run = mpidl_run(MODELS[model], **keys) if library == "mpidl" else torch_run(MODELS[model], library, store, **keys)
+    library, keys = CONTESTANTS[name]
+    run = mpidl_run(MODELS[model], **keys) if library == "mpidl" else torch_run(MODELS[model], store, **keys)
     with run as step:
         for _ in range(WARM_UP):
             step()
@@ -154,9 +156,9 @@ def turn(library: str, keys: dict[str, str], model: str, rounds: int, store: str
     return ends
 
 
-def answer(link: Connection, library: str, keys: dict[str, str], task: dict[str, Any]) -> None:
+def answer(link: Connection, task: dict[str, Any]) -> None:
     try:
-        link.send(turn(library, keys, **task))
+        link.send(turn(**task))
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1].name
         link.send(f"{type(error).__name__}: {str(error) or f'raised in {place}'}")
@@ -173,11 +175,10 @@ def import_ahead(library: str) -> None:
     torch.optim.SGD([torch.zeros(1)]).step()
 
 
-def main(name: str, address: str) -> None:
+def main(library: str, address: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    library, keys = CONTESTANTS[name]
     if library == "mpidl":
         communicator()
     else:
@@ -186,11 +187,11 @@ def main(name: str, address: str) -> None:
         while True:
             task = link.recv()
             if library == "mpidl":
-                answer(link, library, keys, task)
+                answer(link, task)
                 continue
             # In a process of its own, with which all ends that a library would keep: Decent-DP keeps 0.4 GB a turn of
             # the larger network. Ranks of MPI cannot be forked.
-            child = get_context("fork").Process(target=answer, args=(link, library, keys, task))
+            child = get_context("fork").Process(target=answer, args=(link, task))
             child.start()
             child.join()
             if child.exitcode:
