@@ -55,7 +55,7 @@ def test_messages_of_the_world_do_not_meet_the_callers(comm):
 
 @on_ranks(2)
 def test_more_ranks_than_agents_is_refused_on_every_rank(comm):
-    with pytest.raises(ConfigError, match="1 agents cannot fill 2 ranks"):
+    with pytest.raises(ConfigError, match="1 agent cannot fill 2 ranks"):
         World(comm, 1)
 
 
