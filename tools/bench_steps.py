@@ -103,11 +103,14 @@ def main() -> None:
         for agents in (1, 16):
             ours, plain = mpidl_turn(model, shape, agents, comm), plain_turn(model, shape, agents, device)
             once = max(seconds(ours, 3, device), seconds(plain, 3, device))
-            repeats = max(1, int(0.05 / once))
+            # A turn is long enough for caches and allocator to settle, and each goes first every other time.
+            repeats = max(4 if agents == 1 else 1, int(0.05 / once))
             turns = []
             end = time.perf_counter() + wanted
-            while time.perf_counter() < end or len(turns) < 5:
-                turns.append((seconds(plain, repeats, device), seconds(ours, repeats, device)))
+            while time.perf_counter() < end or len(turns) < 6:
+                first, second = (plain, ours) if len(turns) % 2 else (ours, plain)
+                pair = seconds(first, repeats, device), seconds(second, repeats, device)
+                turns.append(pair if first is plain else pair[::-1])
             ratios = sorted(ours / plain for plain, ours in turns)
             low, ratio, high = statistics.quantiles(ratios, n=4)
             plain_ms, ours_ms = (1e3 * statistics.median(column) for column in zip(*turns, strict=True))

@@ -4,7 +4,7 @@
 
 All train the same network on the same data with float32, SGD with momentum and one thread a rank: mpidl dsgd under
 mpirun, the others on gloo over the loopback interface. Each library is a launch of its own, which waits for its turns
-without using a core. In a turn one contestant sets up its run, warms up, trains some rounds and is gone; turns alternate
+without using a core. In a turn one contestant sets up its run, warms up and trains some rounds; the turns alternate
 in an order drawn anew each time. A round ends when its slowest rank ends it.
 
 Printed are the median and quartiles of the rounds, and the ratios of medians to the gradient alone (on as many ranks at
