@@ -3,9 +3,10 @@
     python tools/bench_gossip.py [--ranks 2,4] [--millions 0.1,1,5,25] [--seconds 20] [--only "mpidl shared"]
 
 Starts itself under mpirun. Every contestant mixes float32 rows with the two neighbours of a ring (one for two ranks):
-own row and theirs, equally weighted, into another row. A time is that of the slowest rank, from a barrier on. Printed
-are the median, the quartiles, and the ratio of medians to the preallocated Isend/Irecv loop. `copy` copies one row on
-every rank at once: twice that is about what memory bandwidth allows for a ring round through shared memory.
+own row and theirs, equally weighted, into another row. A time is that of the slowest rank, from a barrier on, after a
+round of the same contestant that is not timed. Printed are the median, the quartiles, and the ratio of medians to the
+preallocated Isend/Irecv loop. `copy` copies one row on every rank at once: twice that is about what memory bandwidth
+allows for a ring round through shared memory.
 """
 
 from __future__ import annotations

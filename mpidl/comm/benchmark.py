@@ -51,7 +51,8 @@ class Measurement:
 def slowest(comm: MPI.Intracomm, plays: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
     """Seconds of the slowest rank from a barrier on, for each play again and again until the time is over.
 
-    Their order is drawn anew each time, since a play finds the caches as the one before has left them.
+    Their order is drawn anew each time, and before each a round of the same that is not timed: what another play has
+    left behind, in caches or as threads that wind down, is nobody's cost.
     """
     for _ in range(_WARM_UP):
         for play in plays.values():
@@ -61,6 +62,7 @@ def slowest(comm: MPI.Intracomm, plays: Mapping[str, Callable[[], object]], seco
     end = time.perf_counter() + seconds
     while comm.bcast(time.perf_counter() < end or len(next(iter(times.values()))) < LEAST_ROUNDS):
         for name in order.sample(list(plays), len(plays)):
+            plays[name]()
             comm.Barrier()
             begin = time.perf_counter()
             plays[name]()
