@@ -169,6 +169,11 @@ def import_ahead(library: str) -> None:
     """What turns need, once before they fork."""
     import torch
 
+    from mpidl.comm.heap import keep_freed_memory
+
+    # As the ranks of mpidl do, so that the ratios are not those of two allocators.
+    keep_freed_memory()
+
     for module in ("mpidl.data", "mpidl.models", *(["decent_dp.ddp"] if library == "decent" else [])):
         importlib.import_module(module)
     # The first step of an optimizer imports the compiler.

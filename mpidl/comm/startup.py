@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import socket
@@ -11,13 +10,10 @@ import torch
 from mpi4py import MPI
 
 from mpidl.comm import device as devices
-from mpidl.comm import launcher_environment
+from mpidl.comm import heap, launcher_environment
 from mpidl.errors import ConfigError
 
 log = logging.getLogger("mpidl.comm")
-
-# Of glibc's malloc.h: options of mallopt, and the largest block that can be kept out of mmap.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX = -1, -3, 32 << 20
 
 
 def library() -> str:
@@ -33,7 +29,7 @@ def start(device: str = "auto", threads: int | str = 1) -> MPI.Intracomm:
     """
     if threads != "auto":
         torch.set_num_threads(int(threads))
-    keep_freed_memory()
+    heap.keep_freed_memory()
     place = launcher_environment.find(os.environ)
     late = MPI.Is_initialized()
     chosen, problem = torch.device("cpu"), ""
@@ -52,20 +48,6 @@ def start(device: str = "auto", threads: int | str = 1) -> MPI.Intracomm:
     _refuse_mixture(comm, chosen.type)
     _cross_check(comm, place, chosen)
     return comm
-
-
-def keep_freed_memory() -> bool:
-    """Has glibc's malloc keep freed memory for the next step; says whether it does (other C libraries have no option).
-
-    By default the activations freed at the end of a backward pass go back to the system, and each page of the next
-    pass is faulted in anew: resnet20 at batch 32 took 85 ms a step with 7,800 faults, and takes 64 ms with 44 at the
-    same peak of memory.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    # Both, because setting either ends malloc's own adjustment of the other.
-    return bool(mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX) and mallopt(M_TRIM_THRESHOLD, -1))
 
 
 def _refuse_device(comm: MPI.Intracomm, problem: str) -> None:
