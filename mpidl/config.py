@@ -1,6 +1,6 @@
 """Reading a configuration: YAML, overrides, durations, and every error as one sentence.
 
-No key of any part is known here: `experiment.py` assembles the schema from the registries and calls `validate`.
+No key of any part is known here: `experiment/` assembles the schema from the registries and calls `validate`.
 """
 
 from __future__ import annotations

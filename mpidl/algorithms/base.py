@@ -84,9 +84,6 @@ class Algorithm(ABC):
     """Models that can be evaluated, the one that the method is judged by first."""
     gradients: ClassVar[str] = "1"
     """Gradients per agent and round, as a formula for people."""
-    messages: ClassVar[str]
-    """Rows sent per agent and round, as a formula for people."""
-
     plain_alone: ClassVar[bool] = True
     """Whether one agent alone runs plain SGD; if not, the algorithm has a closed form of its own to be held against."""
 
@@ -101,6 +98,11 @@ class Algorithm(ABC):
         """The norm of each local agent's first gradient of a round, where the loop has put a mapping here."""
         self._oracle, self._factor, self._count_bytes = given.oracle, given.factor, given.count_bytes
         self._reduction, self._measuring = given.reduction, given.measuring
+
+    @classmethod
+    @abstractmethod
+    def messages(cls) -> str:
+        """Rows sent per agent and round, as a formula for people."""
 
     @classmethod
     @abstractmethod

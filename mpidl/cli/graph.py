@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mpidl.cli.numbers import amount, console
 from mpidl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _print_facts(name: str, facts: Spectrum, parameters: int | None) -> None:
         ("messages per round", f"{facts.messages:g}"),
     ]
     if parameters is not None:
-        rows.append(("bytes per round", f"{_size(facts.bytes(parameters))} ({parameters:,} float32 a message)"))
+        rows.append(("bytes per round", f"{amount(facts.bytes(parameters))} ({parameters:,} float32 a message)"))
     rows.append(("diameter" if facts.period == 1 else "rounds until all reach all", _or_dash(facts.diameter, "never")))
     if facts.sigma is not None:
         rows.append(("σ₂, singular value of W − J", f"{facts.sigma:.4f}"))
@@ -93,7 +94,7 @@ def _print_facts(name: str, facts: Spectrum, parameters: int | None) -> None:
 def _print_ranking(found: dict[str, Spectrum], agents: int, parameters: int | None) -> None:
     rows = []
     for name, facts in sorted(found.items(), key=lambda item: (item[1].rounds_per_digit, item[1].messages)):
-        size = [] if parameters is None else [_size(facts.bytes(parameters))]
+        size = [] if parameters is None else [amount(facts.bytes(parameters))]
         sigma = "–" if facts.sigma is None else f"{facts.sigma:.4f}"
         reach = _or_dash(facts.diameter, "never")
         cost = f"{facts.rounds_per_digit * facts.messages:,.0f}"
@@ -108,7 +109,6 @@ def _print_ranking(found: dict[str, Spectrum], agents: int, parameters: int | No
 
 def _table(title: str, header: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> None:
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=SIMPLE, show_header=header is not None, padding=(0, 1, 0, 0))
@@ -116,11 +116,7 @@ def _table(title: str, header: Sequence[str] | None, rows: Sequence[Sequence[str
         table.add_column(label, justify="right" if header and place else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    # Piped into a file, no column may be cut.
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    console.print(table)
+    console().print(table)
 
 
 def _when(facts: Spectrum) -> str:
@@ -145,11 +141,3 @@ def _rounds(facts: Spectrum) -> str:
     if facts.exact:
         return f"{facts.period or 1} (exact)"
     return f"{facts.rounds_per_digit:.1f}"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            break
-        count /= 1000
-    return f"{count:.3g} {unit}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mpidl.cli.list import KINDS, registry_of
+from mpidl.cli.numbers import console
 from mpidl.config import Duration, section_of
 from mpidl.errors import ConfigError, choices_sentence
 from mpidl.registry import Registry
@@ -44,7 +44,18 @@ def info(name: str) -> None:
             click.echo()
         click.secho(f"{kind} {name}", bold=True)
         click.echo(f"\n{inspect.getdoc(what)}\n")
+        for line in _facts(what):
+            click.echo(line)
         _print_table([("key", "type", "range", "default", "meaning"), *settings_rows(settings)])
+
+
+def _facts(what: Any) -> Iterator[str]:
+    """What an algorithm says of its cost, beside its docstring."""
+    from mpidl.algorithms.base import Algorithm
+
+    if inspect.isclass(what) and issubclass(what, Algorithm):
+        yield f"gradients per agent and round   {what.gradients}"
+        yield f"rows sent per agent and round   {what.messages()}\n"
 
 
 def _sections() -> dict[str, type[BaseModel]]:
@@ -127,7 +138,6 @@ def _plain(value: Any) -> str:
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     if not rows[1:]:
@@ -138,5 +148,4 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
         table.add_column(title, overflow="fold", no_wrap=name == 0)
     for row in rows[1:]:
         table.add_row(*row)
-    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _PAPER_WIDTH)
-    console.print(table)
+    console(paper=_PAPER_WIDTH).print(table)

@@ -14,14 +14,14 @@ ABSENT = "–"
 _FILE_WIDTH = 200
 
 
-def console() -> Console:
-    """Where tables are printed: as wide as the terminal, or wide enough where there is none."""
+def console(paper: int = _FILE_WIDTH) -> Console:
+    """Where tables are printed: as wide as the terminal, or as `paper` where there is none."""
     from rich.console import Console
 
     # No markup: a list in a configuration, `[consensus, local]`, is not a style.
     terminal = Console(highlight=False, markup=False, emoji=False)
     if not terminal.is_terminal:
-        terminal.width = _FILE_WIDTH
+        terminal.width = paper
     return terminal
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mpidl.cli.numbers import console
 from mpidl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ def partition(config: Path, settings: Sequence[str], agents: int | None, plot: P
 
 def _print_table(title: str, sizes: np.ndarray, counts: np.ndarray | None) -> None:
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
 
     click.echo(title)
@@ -69,8 +69,4 @@ def _print_table(title: str, sizes: np.ndarray, counts: np.ndarray | None) -> No
         elif counts is not None:
             cells += [str((counts[agent] > 0).sum()), f"{counts[agent].max() / size:.0%} ({counts[agent].argmax()})"]
         table.add_row(*cells)
-    # Piped into a file, no column may be cut.
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(table)
+    console().print(table)

@@ -7,10 +7,15 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from mpidl.cli.numbers import amount
 from mpidl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mpidl.experiment.plan import Plan
 
 
 @click.command()
@@ -36,6 +41,7 @@ from mpidl.errors import ConfigError
 @click.option(
     "--dry-run", is_flag=True, help="Check, and print the command, the memory and the bytes per round; run nothing."
 )
+@click.option("-v", "--verbose", is_flag=True, help="Tell how rows travel, and other choices made on the way.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def run(
     config: Path,
@@ -44,6 +50,7 @@ def run(
     output: Path | None,
     overwrite: bool,
     dry_run: bool,
+    verbose: bool,
     debug: bool,
 ) -> int:
     """Train as CONFIG (a YAML file) says.
@@ -55,7 +62,7 @@ def run(
     from mpidl.launch.surroundings import is_rank
 
     if is_rank() and not dry_run:
-        _run_rank(config, ranks, overrides, output, overwrite, debug)
+        _run_rank(config, ranks, overrides, output, overwrite, verbose, debug)
         return 0
 
     from mpidl import experiment
@@ -71,13 +78,28 @@ def run(
 
     from mpidl.experiment.plan import plan, prepare
 
+    program = _program(config, overrides, path, overwrite, verbose, debug)
     if dry_run:
-        needs = plan(loaded, ranks).text()
-        click.echo(shlex.join(Launch(ranks, _program(config, overrides, path, overwrite, debug)).command()))
+        needs = _needs(plan(loaded, ranks))
+        click.echo(shlex.join(Launch(ranks, program).command()))
         click.echo(needs)
         return 0
     prepare(loaded, ranks)
-    return Launch(ranks, _program(config, overrides, path, overwrite, debug), path).run()
+    return Launch(ranks, program, path).run()
+
+
+def _needs(plan: Plan) -> str:
+    """What the run will need, in a few lines."""
+    when = "none within a node by shared memory" if plan.neighbours else "while a sum over agents is made"
+    return "\n".join(
+        [
+            f"agents on ranks     {plan.agents} on {plan.ranks}",
+            f"parameters          {plan.parameters:,}",
+            f"rows on a rank      {amount(plan.state_bytes)}, plus activations and data",
+            f"rows in transit     {amount(plan.transit_bytes)} on a rank, {when}",
+            f"sent in a round     {amount(plan.round_bytes)} by all agents together",
+        ]
+    )
 
 
 def _gpus() -> int:
@@ -88,7 +110,13 @@ def _gpus() -> int:
 
 
 def _run_rank(
-    config: Path, ranks: int | None, overrides: Sequence[str], output: Path | None, overwrite: bool, debug: bool
+    config: Path,
+    ranks: int | None,
+    overrides: Sequence[str],
+    output: Path | None,
+    overwrite: bool,
+    verbose: bool,
+    debug: bool,
 ) -> None:
     """The whole life of a rank. What goes wrong on all ranks alike is told by one of them."""
     from mpidl.comm import failures
@@ -106,15 +134,18 @@ def _run_rank(
                 f"{ranks} ranks are asked for, but {around} were started already; leave the option out", "-n"
             )
         loaded = experiment.load(config, overrides)
-        main(loaded, experiment.output_path(loaded, output), overwrite)
+        main(loaded, experiment.output_path(loaded, output), overwrite, verbose)
 
 
-def _program(config: Path, overrides: Sequence[str], output: Path, overwrite: bool, debug: bool) -> list[str]:
+def _program(
+    config: Path, overrides: Sequence[str], output: Path, overwrite: bool, verbose: bool, debug: bool
+) -> list[str]:
     """What every rank executes: this command again, in this Python."""
     words = [sys.executable, "-m", "mpidl", "run", str(config)]
     for assignment in overrides:
         words += ["-s", assignment]
     words += ["-o", str(output)]
     words += ["--overwrite"] if overwrite else []
+    words += ["--verbose"] if verbose else []
     words += ["--debug"] if debug else []
     return words

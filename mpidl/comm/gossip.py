@@ -76,7 +76,7 @@ class Gossip:
         if name not in self._exchanges:
             scheme: Scheme = self.settings.scheme
             self._exchanges[name] = scheme.exchange(self, name, len(self._exchanges))
-            log.info("rank %d: %s go by %s", self.world.rank, name, self._exchanges[name].transport)
+            log.info("%s of rank %d: %s", name, self.world.rank, self._exchanges[name].transport)
         return self._exchanges[name]
 
     def close(self) -> None:

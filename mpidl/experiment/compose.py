@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import sys
@@ -39,8 +38,6 @@ from mpidl.training.watch import DivergenceWatch
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-log = logging.getLogger("mpidl")
-
 
 @dataclass
 class Run:
@@ -54,6 +51,8 @@ class Run:
     meters: Meters
     gossip: Gossip | None
     batches: Batches
+    warnings: tuple[str, ...]
+    """What a person should know of the data and their split."""
 
     def close(self) -> None:
         """Gives back threads, communicators and shared memory; a collective call."""
@@ -75,9 +74,6 @@ def compose(config: Config, comm: MPI.Intracomm) -> Run:
     dataset = config.data.load()
     config.model.check_task(dataset.task)
     shares = config.data.deal(dataset, agents, config.seed)
-    if world.rank == 0:
-        for warning in (*dataset.warnings, *shares.warnings):
-            log.warning("%s", warning)
     batches = config.data.batches(dataset, shares, config.seed, world.device, dtype, world.mine)
     rounds_per_epoch = _rounds_per_epoch(config, shares.sizes)
     rounds = config.train.rounds or max(1, round(config.train.epochs * rounds_per_epoch))
@@ -128,7 +124,8 @@ def compose(config: Config, comm: MPI.Intracomm) -> Run:
     # All ranks meet for it, so not in every round, even where an epoch is one.
     watch = DivergenceWatch(gradients, measuring, min(every, max(rounds_per_epoch, 50)))
     training = Training(world, algorithm, rounds, rounds_per_epoch, [recorder, watch])
-    return Run(config, world, training, state, topology, meters, gossip, batches)
+    warnings = (*dataset.warnings, *shares.warnings)
+    return Run(config, world, training, state, topology, meters, gossip, batches, warnings)
 
 
 def _set_arithmetic(config: Config) -> None:

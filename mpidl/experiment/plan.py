@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from mpidl.comm.gossip import GossipSettings
 from mpidl.comm.placement import Placement
 from mpidl.comm.plan import make_plan
 from mpidl.comm.sizes import Sizes
+from mpidl.comm.tree import rows_held
 from mpidl.errors import MpidlError
 from mpidl.experiment.schema import Config, build_topology
 from mpidl.models.initial import initial_module
@@ -24,7 +26,7 @@ from mpidl.training.precision import Precision
 
 @dataclass(frozen=True)
 class Plan:
-    """Bytes that a run needs: one model; all rows of the fullest rank; rows on their way to it by messages; a round."""
+    """Bytes that a run needs: one model; all rows of the fullest rank; rows on their way to it; a round."""
 
     ranks: int
     agents: int
@@ -32,19 +34,10 @@ class Plan:
     row_bytes: int
     state_bytes: int
     transit_bytes: int
+    """By messages between neighbours, or in a sum over agents."""
     round_bytes: float
-
-    def text(self) -> str:
-        """The needs in a few lines."""
-        return "\n".join(
-            [
-                f"agents on ranks     {self.agents} on {self.ranks}",
-                f"parameters          {self.parameters:,}",
-                f"rows on a rank      {_size(self.state_bytes)}, plus activations and data",
-                f"rows in transit     {_size(self.transit_bytes)} on a rank, none within a node by shared memory",
-                f"sent in a round     {_size(self.round_bytes)} by all agents together",
-            ]
-        )
+    neighbours: bool
+    """Whether agents exchange rows with neighbours; else with a server, by sums over all."""
 
 
 class _NoExchange:
@@ -103,8 +96,9 @@ def plan(config: Config, ranks: int) -> Plan:
         ),
     )
     row_bytes = rows.size * dtype.itemsize
+    neighbours = issubclass(config.method, Decentralized)
     wire_bytes, edges, transit = row_bytes, 0.0, 0
-    if issubclass(config.method, Decentralized):
+    if neighbours:
         gossip = config.gossip or GossipSettings()
         wire = gossip.wire_dtype(dtype).itemsize
         topology = build_topology(config, agents)
@@ -118,14 +112,7 @@ def plan(config: Config, ranks: int) -> Plan:
         blocks = 2 * own * row_bytes
         needs = (exchange_bytes(together, own, rows.size, dtype.itemsize, wire, Sizes()) for together in kept)
         transit = max(needs) - blocks
+    else:
+        transit = math.ceil(rows_held(placement.owners, ranks) * row_bytes)
     sent = config.method.rows_sent(agents, edges) * wire_bytes
-    return Plan(ranks, agents, rows.size, row_bytes, state.bytes(), transit, sent)
-
-
-def _size(count: float) -> str:
-    """A number of bytes for people: `4.2 MB`."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
+    return Plan(ranks, agents, rows.size, row_bytes, state.bytes(), transit, sent, neighbours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +18,16 @@ from mpidl.training.record import FileWriter
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+log = logging.getLogger("mpidl")
 
-def main(config: Config, output: Path, overwrite: bool = False) -> None:
+
+def main(config: Config, output: Path, overwrite: bool = False, verbose: bool = False) -> None:
     """A whole run, as one rank of it."""
     comm = startup.start(config.train.device, config.train.threads)
+    if verbose and comm.rank == 0:
+        told = logging.getLogger("mpidl")
+        told.addHandler(logging.StreamHandler())
+        told.setLevel(logging.INFO)
     train(config, comm, output, overwrite)
 
 
@@ -34,6 +41,9 @@ def train(config: Config, comm: MPI.Intracomm, output: Path, overwrite: bool = F
     if comm.rank == 0:
         print(run.world.table(), file=sys.stderr, flush=True)
         run_file = create_run_file(run, output, overwrite)
+        for warning in run.warnings:
+            log.warning("%s", warning)
+            run_file.event("warning", warning)
         hooks.append(make_progress())
     # And all wait for it, so that none has trained when it cannot be made.
     comm.Barrier()

@@ -43,7 +43,6 @@ METRICS = {
     "gradient_variance": Quantity("1", "weighted mean of the squared distance of agents' gradients to their average"),
     "bytes_sent": Quantity("bytes", "packed bytes of the messages sent so far, by the algorithm's formula"),
     "lr": Quantity("1", "learning rate of the schedule"),
-    "parameter_norm": Quantity("1", "norm of the parameters averaged over agents"),
 } | {
     f"{prefix}_{model}": Quantity(quantity.units, quantity.description.format(model=words))
     for prefix, quantity in _EVALUATED.items()

@@ -90,7 +90,9 @@ class BatchedGradients(Gradients):
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            raise ConfigError(f"this network cannot be batched ({error}); say false", "train.batched") from error
+            raise ConfigError(
+                f"the network {self._model!r} cannot be batched ({error}); say false", "train.batched"
+            ) from error
         except Exception as error:
             raise self._failed(error) from error
         if self._buffers is not None:

@@ -9,6 +9,9 @@ from torch import nn
 
 from mpidl.errors import ConfigError, MpidlError
 
+# How torch says so, whatever the operation.
+_NO_KERNEL = "does not have a deterministic implementation"
+
 
 def failed(error: Exception, key: str, name: str) -> Exception:
     """One sentence that names the part; the error itself where the part is not to blame for it.
@@ -19,6 +22,13 @@ def failed(error: Exception, key: str, name: str) -> Exception:
     if foreign or type(error).__module__.startswith("mpi4py"):
         return error
     text = " ".join(str(error).split())
+    if _NO_KERNEL in text:
+        what = text.partition(_NO_KERNEL)[0].strip()
+        return ConfigError(
+            f"true, but {name!r} ({key}) uses {what}, which torch cannot compute deterministically here; "
+            "say false, or use another",
+            "train.deterministic",
+        )
     return ConfigError(f"{name!r} failed: {type(error).__name__}: {text}", key)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mpidl.errors import ConfigError
-from mpidl.models.buffers import reestimate
+from mpidl.models.buffers import batch_norms, reestimate
 
 if TYPE_CHECKING:
     from mpidl.comm.reduce import Reducer
@@ -23,8 +23,9 @@ class AgentBuffers:
     """The statistics of this rank's agents, a row each, and those of a model that is nobody's own.
 
     An averaged model has either the average of all agents' statistics, or statistics of its own, estimated anew on
-    every agent's training data and averaged by the number of examples. A chunk of one example has no variance and is
-    left out.
+    every agent's training data and pooled by the number of examples: mean = Σ w_a mean_a, and
+    variance = Σ w_a (variance_a + (mean_a − mean)²), since agents with different data have different means. A chunk of
+    one example has no variance and is left out.
     """
 
     def __init__(
@@ -54,7 +55,15 @@ class AgentBuffers:
                 rows.point_buffers(floats[place], integers[place])
                 chunks = (batches.chunk(agent, chunk)[0] for chunk in range(batches.chunks(agent)))
                 reestimate(rows.module, (x for x in chunks if len(x) > 1))
-        return self._sum(floats, integers, [size / sum(sizes) for size in sizes])
+        weights = [size / sum(sizes) for size in sizes]
+        rows.point_buffers(*self._sum(floats, integers, weights))
+        layers = batch_norms(rows.module)
+        centres = [layer.running_mean for layer in layers]
+        for place in range(len(self._agents)):
+            rows.point_buffers(floats[place], integers[place])
+            for layer, centre in zip(layers, centres, strict=True):
+                layer.running_var += (layer.running_mean - centre).square()
+        return self._sum(floats, integers, weights)
 
     def _sum(self, floats: Tensor, integers: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
         """The weighted mean over all agents; counters are rounded to whole numbers."""

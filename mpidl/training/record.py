@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mpidl.comm.tree import tree_sum
 from mpidl.errors import SaveError
 from mpidl.training.loop import Hook, Record, Training
 
@@ -72,8 +73,7 @@ class Recorder(Hook):
             local = self._measure(training, record)
             agents = self._reduction.gather(np.array(list(local.values()), dtype=float).T)
         for name, values in zip(local, agents.T, strict=True):
-            # Sums run over agents in their order, so that they do not depend on the placement.
-            record[name] = values if name.endswith("_local") else sum(values.tolist()) / len(values)
+            record[name] = values if name.endswith("_local") else float(tree_sum(values)) / len(values)
         record["lr"] = training.algorithm.lr
         record["bytes_sent"] = sum(training.world.comm.allgather(self._meters.bytes_sent))
         record["seconds"] = training.seconds

@@ -63,11 +63,24 @@ def test_a_run_leaves_its_file_and_the_next_one_keeps_it(folder: Path) -> None:
     assert output.read_bytes() == before
 
 
+def test_warnings_stay_in_the_run_file_and_verbose_tells_how_rows_travel(folder: Path) -> None:
+    from mpidl import results
+
+    done = mpidl("run", "small.yaml", "-n", "2", "-v", "-s", "data.split={name: one-class}", "-o", "out.h5")
+    assert done.returncode == 0, done.stderr
+    assert "parameters of rank 0: shared memory" in done.stderr
+    warning = "no agent holds classes 4, 5, 6, 7, 8 and 1 more: there are fewer agents than classes"
+    assert done.stderr.count(warning) == 1
+    assert [(event.kind, event.text) for event in results.open(folder / "out.h5").events] == [("warning", warning)]
+
+
 def test_a_dry_run_prints_the_command_and_the_needs_and_runs_nothing(folder: Path) -> None:
     done = mpidl("run", "small.yaml", "-n", "3", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert " -n 3 " in done.stdout and "mpidl run small.yaml" in done.stdout
-    assert "parameters" in done.stdout
+    assert "parameters          650\n" in done.stdout and "none within a node" in done.stdout
+    federated = mpidl("run", "small.yaml", "-n", "3", "--dry-run", "-s", "algorithm.name=csgd", "-s", "graph=null")
+    assert "while a sum over agents is made" in federated.stdout, federated.stderr
     assert [path.name for path in folder.iterdir()] == ["small.yaml"]
 
 

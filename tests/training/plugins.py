@@ -149,6 +149,18 @@ def lazy(example_shape: tuple[int, ...], outputs: int) -> nn.Module:
     return nn.Sequential(nn.LazyLinear(outputs))
 
 
+class Scattering(nn.Linear):
+    """Uses an operation that torch has no deterministic kernel for, on a CPU neither."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        place = torch.zeros(1, dtype=torch.int64)
+        return super().forward(x) + torch.zeros(1, dtype=x.dtype).put_(place, x.detach().flatten()[:1])
+
+
+def scattering(example_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return Scattering(example_shape[0], outputs)
+
+
 def failing(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     module(x)
     raise KeyError("no such target")

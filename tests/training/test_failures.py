@@ -36,6 +36,18 @@ def test_a_part_that_raises_is_named_and_leaves_no_file(batched, sections, sente
 
 
 @on_ranks(1)
+def test_an_operation_without_a_deterministic_kernel_is_told_with_the_way_out(comm):
+    sections = {"model": PLUG_INS + "scattering"}
+    with pytest.raises(ConfigError) as caught:
+        run(configuration(**sections), comm)
+    assert str(caught.value) == (
+        "train.deterministic: true, but 'tests.training.plugins:scattering' (model) uses put_, "
+        "which torch cannot compute deterministically here; say false, or use another"
+    )
+    run(configuration(**sections, train={"deterministic": False}), comm)
+
+
+@on_ranks(1)
 def test_an_evaluation_that_fails_is_found_before_there_is_a_file(comm, tmp_path):
     from mpidl.experiment.rank import train
 

@@ -91,13 +91,16 @@ def test_a_chunk_of_one_example_is_left_out_of_reestimated_statistics():
     made._batches._chunk = 5
     found, _ = buffers.of_shared_model(made._rows, row, made._batches)
     weight, bias = (made._rows.views(row)[name] for name in ("0.weight", "0.bias"))
-    expected = torch.zeros(12, dtype=torch.float64)
+    means, variances = [], []
     for agent, used in enumerate([[5], [5, 3], [5, 5]]):
         chunks = [made._batches.chunk(agent, number)[0] @ weight.T + bias for number in range(len(used))]
         assert [len(chunk) for chunk in chunks] == used
-        own = torch.stack([torch.cat([chunk.mean(0), chunk.var(0)]) for chunk in chunks]).mean(0)
-        expected += made._batches.sizes[agent] / 24 * own
-    assert torch.allclose(found, expected, rtol=0, atol=1e-13)
+        means.append(torch.stack([chunk.mean(0) for chunk in chunks]).mean(0))
+        variances.append(torch.stack([chunk.var(0) for chunk in chunks]).mean(0))
+    shares = torch.tensor([[6.0], [8.0], [10.0]], dtype=torch.float64) / 24
+    mean = (shares * torch.stack(means)).sum(0)
+    variance = (shares * (torch.stack(variances) + (torch.stack(means) - mean) ** 2)).sum(0)
+    assert torch.allclose(found, torch.cat([mean, variance]), rtol=0, atol=1e-13)
     made._batches.sizes = (1, 1, 1)
     with pytest.raises(ConfigError, match="evaluate.buffers: 'reestimate' needs an agent with two examples"):
         buffers.of_shared_model(made._rows, row, made._batches)

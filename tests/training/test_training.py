@@ -89,12 +89,17 @@ def test_an_averaged_model_has_averaged_or_reestimated_statistics(policy, algori
         assert np.abs(found.numpy() - own.mean(0)).max() < 1e-14
         assert counts.tolist() == [8]
     else:
-        data, expected, row = config.data.load(), np.zeros(12), row.numpy()
+        data, row = config.data.load(), row.numpy()
+        # What the BatchNorm sees of the examples: its first layer has five inputs and six outputs.
+        z = data.x @ row[:30].reshape(6, 5).T + row[30:36]
+        variance = np.zeros(6)
         for agent in range(5):
-            # What the BatchNorm sees of the agent's examples: its first layer has five inputs and six outputs.
-            z = data.x[data.owner == agent] @ row[:30].reshape(6, 5).T + row[30:36]
-            expected += len(z) / len(data) * np.concatenate([z.mean(0), z.var(0, ddof=1)])
-        assert np.abs(found.numpy() - expected).max() < 1e-13
+            mine = z[data.owner == agent]
+            variance += len(mine) / len(z) * (mine.var(0, ddof=1) + (mine.mean(0) - z.mean(0)) ** 2)
+        assert np.abs(found.numpy() - np.concatenate([z.mean(0), variance])).max() < 1e-13
+        # Nearly that of all examples together; Bessel's correction is an agent's own, and the least has six examples.
+        excess = variance / z.var(0) - 1
+        assert 0 < excess.min() and excess.max() < 1 / 5
     assert np.abs(own - own[0]).max() > 0.01
 
 
@@ -140,7 +145,7 @@ def test_gradients_evaluated_at_once_are_those_of_one_by_one(loss, model, algori
 
 @on_ranks(1)
 def test_a_network_that_cannot_be_batched_is_refused_in_one_sentence(comm):
-    with pytest.raises(ConfigError, match=r"train.batched: this network cannot be batched \(.*; say false"):
+    with pytest.raises(ConfigError, match=r"train.batched: the network .* cannot be batched \(.*; say false"):
         run(configuration(loss=PLUG_INS + "branching", train={"batched": True}), comm)
 
 

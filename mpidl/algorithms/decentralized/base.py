@@ -37,6 +37,10 @@ class Decentralized(Algorithm):
         self._mean: Tensor | None = None
 
     @classmethod
+    def messages(cls) -> str:
+        return "deg" if len(cls.mixed) == 1 else f"{len(cls.mixed)} deg"
+
+    @classmethod
     def rows_sent(cls, agents: int, edges: float) -> float:
         return len(cls.mixed) * edges
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -32,7 +32,6 @@ class DSGD(Decentralized):
         )
 
     settings: Settings
-    messages: ClassVar[str] = "deg"
 
     def __init__(self, settings: Settings, given: Surroundings) -> None:
         super().__init__(settings, given)

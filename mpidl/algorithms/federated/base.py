@@ -42,6 +42,10 @@ class Federated(Algorithm):
         self._row = self.state.scratch(*self.x.shape)
 
     @classmethod
+    def messages(cls) -> str:
+        return f"{cls.uploads} up, {cls.downloads} down"
+
+    @classmethod
     def rows_sent(cls, agents: int, edges: float) -> float:
         return (cls.uploads + cls.downloads) * agents
 

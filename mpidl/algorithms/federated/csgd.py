@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from mpidl.algorithms.base import Surroundings
 from mpidl.algorithms.direction import DirectionSettings, make_direction
@@ -24,7 +24,6 @@ class CSGD(Federated):
         pass
 
     settings: Settings
-    messages: ClassVar[str] = "1 up, 1 down"
 
     def __init__(self, settings: Settings, given: Surroundings) -> None:
         super().__init__(settings, given)
