@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,11 +36,20 @@ def mpirun_command(python: str) -> tuple[str, ...]:
     )
 
 
+@functools.cache
+def _sessions() -> str:
+    """Where mpirun keeps its files, so that none meets those of a killed one that had its process number."""
+    folder = tempfile.mkdtemp(prefix="mpidl-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """For a launched command: one thread a rank, this working tree first, no trace of another launch."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(INHERITED)}
     path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path), **(extra or {})}
+    ours = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path), "PRTE_MCA_prte_tmpdir_base": _sessions()}
+    return {**kept, **ours, **(extra or {})}
 
 
 def start(ranks: int, argv: Sequence[str], env: Mapping[str, str] | None = None, **streams: object) -> subprocess.Popen:

@@ -140,13 +140,14 @@ def follow(path: Path, seconds: float) -> results.Run | None:
 class Victim:
     """A process and its descendants, with what it has said so far."""
 
-    def __init__(self, command: list[str], flushed: str) -> None:
+    def __init__(self, command: list[str], flushed: str, folder: Path) -> None:
+        """What it leaves in the system's temporary folder goes to `folder`."""
         self._pattern = re.compile(flushed)
         self._ready = threading.Event()
         self.flushed: int | None = None
         self.exit_code = 0
         self.output = b""
-        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+        environment = os.environ | {"PYTHONUNBUFFERED": "1", "TMPDIR": str(folder)}
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
@@ -219,7 +220,7 @@ def campaign(options: argparse.Namespace, folder: Path) -> int:
         else:
             path = folder / f"run-{kill // TURNS:04}.h5"
             command = [sys.executable, __file__, "--write", str(path)]
-        victim = Victim(command, options.flushed)
+        victim = Victim(command, options.flushed, folder)
         seen, trouble = None, ""
         try:
             victim.wait_until_it_speaks()

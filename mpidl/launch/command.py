@@ -85,3 +85,13 @@ def rank_environment(
     if failure_file is not None:
         environment[FAILURE_FILE] = str(failure_file)
     return environment
+
+
+def keep_session(environment: dict[str, str], folder: Path) -> None:
+    """Has Open MPI 5 keep its files in a folder of this launch alone, unless the user says where.
+
+    It names them by its process number, and where a killed mpirun of the same number has left some, it fails with
+    "The PMIx server's listener thread failed to start" and exit code 213. For ranks of this host only.
+    """
+    if not any(name.startswith("PRTE_MCA_prte_") and name.endswith("tmpdir_base") for name in environment):
+        environment["PRTE_MCA_prte_tmpdir_base"] = str(folder)

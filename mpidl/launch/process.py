@@ -21,7 +21,7 @@ from pathlib import Path
 
 from mpidl.comm import failures
 from mpidl.errors import MpidlError
-from mpidl.launch.command import launch_command, rank_environment
+from mpidl.launch.command import keep_session, launch_command, rank_environment
 from mpidl.launch.launcher import Launcher, find_launcher
 from mpidl.launch.library import Library, find_library
 from mpidl.launch.noise import Filter
@@ -69,6 +69,8 @@ class Launch:
             failure_file = folder / "failure.json"
             terminal = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
             environment = rank_environment(failure_file=failure_file, terminal=terminal)
+            if self.launcher.kind == "openmpi" and self.launcher.major >= 5 and scheduler() is None:
+                keep_session(environment, folder)
             return _wait(self.command(environment), environment, failure_file, self.run_file)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -99,7 +99,7 @@ def test_an_averaged_model_has_averaged_or_reestimated_statistics(policy, algori
         assert np.abs(found.numpy() - np.concatenate([z.mean(0), variance])).max() < 1e-13
         # Nearly that of all examples together; Bessel's correction is an agent's own, and the least has six examples.
         excess = variance / z.var(0) - 1
-        assert 0 < excess.min() and excess.max() < 1 / 5
+        assert excess.min() > 0 and excess.max() < 1 / 5
     assert np.abs(own - own[0]).max() > 0.01
 
 
