@@ -13,7 +13,7 @@ from mpidl.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mpidl.comm.gossip import Gossip
+    from mpidl.comm.neighbourhood import Neighbourhood
 
 log = logging.getLogger("mpidl.comm")
 
@@ -35,23 +35,23 @@ class Blocks:
             self._shared.close()
 
 
-def allocate(gossip: Gossip) -> Blocks:
+def allocate(around: Neighbourhood) -> Blocks:
     """Blocks of zeros, as `gossip.transport` has it; made by all ranks together.
 
     Where sharing fails, all ranks of that node take messages instead, and one of them says why; unless sharing was
     asked for, which makes it an error.
     """
-    world, transport = gossip.world, gossip.settings.transport
+    world, transport = around.world, around.settings.transport
     if transport == "shared" and world.device.type != "cpu":
         raise ConfigError(f"'shared' is for rows in main memory, not on {world.device}", "gossip.transport")
     if transport != "messages" and world.device.type == "cpu" and world.size > 1:
-        shared = SharedBlocks(gossip.comm, world.node_ranks, len(world.mine), gossip.parameters, gossip.dtype)
+        shared = SharedBlocks(around.comm, world.node_ranks, len(world.mine), around.parameters, around.dtype)
         if not shared.failure:
             return Blocks(shared.of(world.rank), shared, frozenset(world.node_ranks) - {world.rank})
         if transport == "shared":
             raise ConfigError(f"'shared' is not possible on {world.host}: {shared.failure}", "gossip.transport")
         if world.rank == world.node_ranks[0]:
             log.warning("%s: rows go as messages, not through shared memory: %s", world.host, shared.failure)
-    shape = (len(world.mine), gossip.parameters)
-    own = tuple(torch.zeros(shape, dtype=gossip.dtype, device=world.device) for _ in range(2))
+    shape = (len(world.mine), around.parameters)
+    own = tuple(torch.zeros(shape, dtype=around.dtype, device=world.device) for _ in range(2))
     return Blocks((own[0], own[1]), None, frozenset())

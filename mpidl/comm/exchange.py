@@ -21,7 +21,7 @@ from mpidl.errors import CommunicationError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mpidl.comm.gossip import Gossip
+    from mpidl.comm.neighbourhood import Neighbourhood
     from mpidl.comm.plan import Plan
     from mpidl.comm.streams import Arrival
 
@@ -35,28 +35,28 @@ Work = list[tuple[Row, Row, float, list[Term]]]
 class RowExchange:
     """Z + γ(WZ − Z) for one named quantity; see `mpidl.comm.schemes.base.Exchange` for how it is used."""
 
-    def __init__(self, gossip: Gossip, name: str, number: int, gamma: float) -> None:
-        self.name, self._number, self._gossip = name, number, gossip
-        self._world, self._meters, self._plans = gossip.world, gossip.meters, gossip.plans
-        self._wire = gossip.settings.wire_dtype(gossip.dtype)
+    def __init__(self, around: Neighbourhood, name: str, number: int, gamma: float) -> None:
+        self.name, self._number, self._around = name, number, around
+        self._world, self._meters, self._plans = around.world, around.meters, around.plans
+        self._wire = around.wire
         self._wire_name = short_name(self._wire)
-        self._row_bytes = gossip.parameters * self._wire.itemsize
+        self._row_bytes = around.parameters * self._wire.itemsize
         self._agree()
-        self._memory = allocate(gossip)
+        self._memory = allocate(around)
         self.blocks: tuple[Tensor, Tensor] = self._memory.own
         self._addresses = [block.data_ptr() for block in self.blocks]
         self._all_shared = len(self._memory.sharing) + 1 == self._world.size
-        self._chunk = min(gossip.sizes.chunk, gossip.parameters)
-        self._sum = Sum(gamma, gossip.dtype, self._wire, self._chunk, self._world.device)
+        self._chunk = min(around.sizes.chunk, around.parameters)
+        self._sum = Sum(gamma, around.dtype, self._wire, self._chunk, self._world.device)
         rows = [dict(zip(self._world.mine, block, strict=True)) for block in self.blocks]
         self._rows = [{agent: split(row, self._chunk) for agent, row in side.items()} for side in rows]
-        self._comm = gossip.comm.Dup()
-        self._routes = Routes(gossip, self._comm, rows, self._memory.sharing, self._chunk)
+        self._comm = around.comm.Dup()
+        self._routes = Routes(around, self._comm, rows, self._memory.sharing, self._chunk)
         self._in_memory: dict[tuple[int, int], Row] = {}
         self._works: dict[tuple[object, ...], Work] = {}
         # Rows inside letters are copied to a GPU anew each time.
         self._keep_works = self._plans.recurring and self._world.device.type == "cpu"
-        self._helper = Helper() if gossip.settings.overlap and not self._all_shared else None
+        self._helper = Helper() if around.settings.overlap and not self._all_shared else None
         self._turn = 0
         self._next: int | None = None
         self._steps: Steps | None = None
@@ -84,7 +84,7 @@ class RowExchange:
             exchange=self._number,
             turn=self._turn,
             round=t,
-            parameters=self._gossip.parameters,
+            parameters=self._around.parameters,
             dtype=self._wire_name,
             graph=plan.mixing.digest,
             block=side,
@@ -137,7 +137,7 @@ class RowExchange:
             if self._keep_works:
                 self._works[key] = work
         begin, add = self._sum.begin, self._sum.add
-        for c in range(-(-self._gossip.parameters // self._chunk)):
+        for c in range(-(-self._around.parameters // self._chunk)):
             departures.advance(c)
             for out, own, self_weight, terms in work:
                 target = out[c]
@@ -197,18 +197,18 @@ class RowExchange:
         self._meters.handed_to_mpi(route.bytes, route.messages)
 
     def _agree(self) -> None:
-        gossip = self._gossip
+        around = self._around
         beliefs = {
             "exchange": f"{self.name!r} (number {self._number})",
             "device": self._world.device.type,
             "agents": str(self._world.agents),
-            "parameters": str(gossip.parameters),
-            "dtype": short_name(gossip.dtype),
-            "settings": str(gossip.settings),
-            "sizes": str(gossip.sizes),
-            "graph": graph_digest(gossip.topology),
+            "parameters": str(around.parameters),
+            "dtype": short_name(around.dtype),
+            "settings": str(around.settings),
+            "sizes": str(around.sizes),
+            "graph": graph_digest(around.topology),
         }
-        agree(gossip.comm, beliefs, self._world.hosts)
+        agree(around.comm, beliefs, self._world.hosts)
 
     def close(self) -> None:
         """Releases requests and memory; no turn may be under way."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mpi4py import MPI
     from torch import Tensor
 
-    from mpidl.comm.gossip import Gossip
     from mpidl.comm.headers import Header
+    from mpidl.comm.neighbourhood import Neighbourhood
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,18 @@ class Routes:
 
     def __init__(
         self,
-        gossip: Gossip,
+        around: Neighbourhood,
         comm: MPI.Intracomm,
         blocks: Sequence[Mapping[int, Tensor]],
         sharing: frozenset[int],
         chunk: int,
     ) -> None:
         """`blocks`: both of them as rows by agent. `sharing`: ranks whose memory this one reads, and they its."""
-        world, sizes = gossip.world, gossip.sizes
+        world, sizes = around.world, around.sizes
         self._blocks, self._sharing, self._ahead = blocks, sharing, sizes.ahead
-        self._parameters, self._wire = gossip.parameters, gossip.settings.wire_dtype(gossip.dtype)
+        self._parameters, self._wire = around.parameters, around.wire
         self._inside = self._parameters * self._wire.itemsize <= sizes.inside
-        self._lane = Lane(comm, gossip.plans.recurring)
+        self._lane = Lane(comm, around.plans.recurring)
         self._rings = [sizes.near if rank in world.node_ranks else sizes.far for rank in range(world.size)]
         direct = self._inside or reaches(comm, world.device)
         self._landing = Places(chunk, self._wire, world.device, direct, twins=True)

@@ -55,11 +55,11 @@ def test_no_row_is_allocated_beside_what_the_formula_says(comm, way, wire):
             Z = exchange.mix(Z, t)
     others = frozenset(world.node_ranks) - {comm.rank}
     formula = exchange_bytes(
-        [gossip.plans.at(0)],
+        [gossip.around.plans.at(0)],
         len(world.mine),
         PARAMETERS,
         4,
-        gossip.settings.wire_dtype(torch.float32).itemsize,
+        gossip.around.wire.itemsize,
         sizes,
         sharing=others if way == "shared" else frozenset(),
         near=others,

@@ -10,7 +10,7 @@ from mpidl.registry import Part
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mpidl.comm.gossip import Gossip
+    from mpidl.comm.neighbourhood import Neighbourhood
 
 
 class Exchange(Protocol):
@@ -37,8 +37,8 @@ class Exchange(Protocol):
 
 
 class Scheme(Part):
-    """Settings of one scheme; it turns a gossip (who, over which graph and wire) into exchanges of named quantities."""
+    """Settings of one scheme; it turns a neighbourhood into exchanges of named quantities."""
 
     @abstractmethod
-    def exchange(self, gossip: Gossip, name: str, number: int) -> Exchange:
+    def exchange(self, around: Neighbourhood, name: str, number: int) -> Exchange:
         """The exchange of this quantity; `number` is the same on every rank, and no other exchange has it."""

@@ -10,7 +10,7 @@ from mpidl.comm.schemes.base import Scheme
 
 if TYPE_CHECKING:
     from mpidl.comm.exchange import RowExchange
-    from mpidl.comm.gossip import Gossip
+    from mpidl.comm.neighbourhood import Neighbourhood
 
 
 class Exact(Scheme):
@@ -23,7 +23,7 @@ class Exact(Scheme):
     name: str = "exact"
     gamma: float = Field(1.0, gt=0, le=1, description="consensus step γ")
 
-    def exchange(self, gossip: Gossip, name: str, number: int) -> RowExchange:
+    def exchange(self, around: Neighbourhood, name: str, number: int) -> RowExchange:
         from mpidl.comm.exchange import RowExchange
 
-        return RowExchange(gossip, name, number, self.gamma)
+        return RowExchange(around, name, number, self.gamma)
