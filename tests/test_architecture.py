@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,20 @@ def test_a_lower_layer_never_imports_a_higher_one(path: Path) -> None:
         there = words[1] if words[0] == "mpidl" and len(words) > 1 else None
         if there in HEIGHT and there != here:
             assert HEIGHT[there] < HEIGHT[here], f"{here} imports {name}, which stands above or beside it"
+
+
+def test_no_files_import_each_other_in_a_circle_even_for_types() -> None:
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
+
+    def module(name: str) -> str:
+        return name if name in names else module(name.rpartition(".")[0])
+
+    graph = {
+        name: {module(target) for target in imported(path) if target.split(".")[0] == "mpidl"} - {name}
+        for name, path in names.items()
+    }
+    # Raises CycleError, which names the circle.
+    assert len(list(TopologicalSorter(graph).static_order())) == len(FILES)
 
 
 @pytest.mark.parametrize("library", RESERVED)
