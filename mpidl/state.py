@@ -16,6 +16,8 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
+from mpidl.rows import items, new_rows, room
+
 
 class Kind(StrEnum):
     """What one item of a state belongs to."""
@@ -48,7 +50,8 @@ class Declaration:
 
     @property
     def item_bytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
+        """Memory of an item, up to where the next one begins."""
+        return room(1, math.prod(self.shape), self.dtype) if self.shape else self.dtype.itemsize
 
 
 class LazyItems:
@@ -126,10 +129,9 @@ class State:
         return self._allocate(self._declare(name, Kind.BUFFERS, (size,), dtype, 0.0, self.agents, self.total), None)
 
     def scratch(self, *shape: int) -> Tensor:
-        """Memory that need not survive a round; counted, never saved."""
-        value = torch.zeros(shape, dtype=self.dtype, device=self.device)
-        self._scratch_bytes += value.numel() * value.element_size()
-        return value
+        """Memory for rows that need not survive a round; counted, never saved."""
+        self._scratch_bytes += room(math.prod(shape[:-1]), shape[-1], self.dtype)
+        return new_rows(shape, self.dtype, self.device)
 
     def rebind(self, name: str, value: Tensor) -> None:
         """Say that a state now lives in other memory (the blocks of an exchange swap roles)."""
@@ -187,8 +189,7 @@ class State:
         return declared
 
     def _allocate(self, declared: Declaration, storage: Tensor | None) -> Tensor:
-        shape = (len(declared.ids), *declared.shape)
-        value = torch.empty(shape, dtype=declared.dtype, device=self.device) if storage is None else storage
+        value = items(len(declared.ids), declared.shape, declared.dtype, self.device) if storage is None else storage
         if value.device.type != "meta":
             value.fill_(declared.initial)
         self._values[declared.name] = value

@@ -30,9 +30,10 @@ LAYERS = (
     ("graphs",),
     ("data", "models"),
     ("state", "parameters"),
+    ("rows",),
     ("registry",),
     ("config",),
-    ("seeding",),
+    ("seeding", "pictures"),
     ("errors",),
 )
 HEIGHT = {name: len(LAYERS) - place for place, names in enumerate(LAYERS) for name in names}

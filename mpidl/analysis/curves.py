@@ -6,13 +6,13 @@ Lines differ in lightness, dashes and markers, so that the picture survives a gr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpidl.analysis.comparison import labels, whole_model
 from mpidl.errors import ConfigError, ResultsError, choices_sentence
+from mpidl.pictures import new_figure
 from mpidl.results import Run
 from mpidl.results.schema import SCALES
 
@@ -35,14 +35,12 @@ def draw(runs: Sequence[Run], metrics: Sequence[str] = METRICS, axes: Sequence[s
 
     Metrics and axes that no run has a positive or finite value of are left out; so is a run from panels that it lacks.
     """
-    from matplotlib.figure import Figure
-
     _refuse_unknown(runs, metrics, axes)
     shown = [metric for metric in metrics if any(_points(run, metric, "round")[0].size for run in runs)]
     across = [axis for axis in axes if any(_points(run, metric, axis)[0].size for run in runs for metric in shown)]
     if not across:
         raise ResultsError(f"nothing to plot: no run has values of {', '.join(metrics)} against {', '.join(axes)} yet")
-    figure = Figure(figsize=(1 + 3.8 * len(shown), 0.9 + 2.9 * len(across)), layout="constrained")
+    figure = new_figure(1 + 3.8 * len(shown), 0.9 + 2.9 * len(across))
     panels = figure.subplots(len(across), len(shown), squeeze=False, sharex="row", sharey="col")
     for line, axis in zip(panels, across, strict=True):
         for panel, metric in zip(line, shown, strict=True):
@@ -52,15 +50,6 @@ def draw(runs: Sequence[Run], metrics: Sequence[str] = METRICS, axes: Sequence[s
     columns = max(1, min(len(handles), round(52 * len(shown) / (longest + 8))))
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False, handlelength=3.2)
     return figure
-
-
-def save(figure: Figure, path: str | Path) -> None:
-    """Writes the picture as PNG, PDF or SVG, by the ending of its name."""
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).partition(" (")[0]
-        raise ConfigError(f"the picture {str(path)!r} cannot be written: {reason}; try -o curves.png") from error
 
 
 def _refuse_unknown(runs: Sequence[Run], metrics: Sequence[str], axes: Sequence[str]) -> None:

@@ -26,14 +26,10 @@ import click
 def plot(runs: Sequence[Path], output: Path, metrics: Sequence[str], axes: Sequence[str]) -> None:
     """Curves of runs in one picture (PNG, PDF or SVG): test accuracy, test loss and consensus distance against epochs
     and bytes, unless other metrics or axes are named. The legend names what the runs' configurations differ in."""
-    from mpidl import results
+    from mpidl import pictures, results
     from mpidl.analysis import curves
-    from mpidl.errors import ConfigError
 
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("plotting needs matplotlib: pip install 'mpidl[plot]'") from error
+    pictures.check(output, "-o")
     figure = curves.draw([results.open(run) for run in runs], metrics or curves.METRICS, axes or curves.AXES)
-    curves.save(figure, output)
+    pictures.save(figure, output, "-o")
     click.echo(str(output))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-import torch
-
 from mpidl.comm.shared import SharedBlocks
 from mpidl.errors import ConfigError
+from mpidl.rows import new_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +51,5 @@ def allocate(around: Neighbourhood) -> Blocks:
             raise ConfigError(f"'shared' is not possible on {world.host}: {shared.failure}", "gossip.transport")
         if world.rank == world.node_ranks[0]:
             log.warning("%s: rows go as messages, not through shared memory: %s", world.host, shared.failure)
-    shape = (len(world.mine), around.parameters)
-    own = tuple(torch.zeros(shape, dtype=around.dtype, device=world.device) for _ in range(2))
-    return Blocks((own[0], own[1]), None, frozenset())
+    first, second = new_rows((2, len(world.mine), around.parameters), around.dtype, world.device)
+    return Blocks((first, second), None, frozenset())

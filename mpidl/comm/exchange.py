@@ -17,6 +17,7 @@ from mpidl.comm.progress import Helper, Steps, drive
 from mpidl.comm.routes import Route, Routes
 from mpidl.comm.wire import short_name
 from mpidl.errors import CommunicationError
+from mpidl.rows import room
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +72,8 @@ class RowExchange:
     @property
     def memory(self) -> int:
         """Bytes that this exchange has allocated for rows and parts of rows; see `mpidl.comm.footprint`."""
-        return sum(block.nbytes for block in self.blocks) + self._routes.memory + self._sum.scratch
+        blocks = room(2 * len(self._world.mine), self._around.parameters, self._around.dtype)
+        return blocks + self._routes.memory + self._sum.scratch
 
     def mix(self, Z: Tensor, t: int) -> Tensor:
         self.start(Z, t)

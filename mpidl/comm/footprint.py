@@ -1,14 +1,14 @@
 """How much memory an exchange of whole rows takes on a rank, by a formula; the tests hold it against what is allocated.
 
-    two blocks                                           2 k P s
+    two blocks, each row up to where the next may begin  2 k ⌈P s⌉
     arriving rows, in rings of chunks                    r min(ring, chunks) C w    (twice where a GPU needs staging)
     leaving rows, only where they must be rounded        l min(ahead, chunks) C w
     rounding while summing, only on a narrower wire      C (s + w)
     letters, each with a header and rows up to `inside`  Σ (64 + rows P w)
 
-k agents of P parameters of s bytes, w bytes each on the wire, C elements a chunk; r and l count rows that come and go
-by messages, each once a rank. With shared memory r = l = 0, and with rows that travel as they are the third line is 0
-too: nothing of a row's size is kept but the blocks.
+k agents of P parameters of s bytes, ⌈ ⌉ to a multiple of 64, w bytes each on the wire, C elements a chunk; r and l
+count rows that come and go by messages, each once a rank. With shared memory r = l = 0, and with rows that travel as
+they are the third line is 0 too: nothing of a row's size is kept but the blocks.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mpidl.comm.headers import SIZE
+from mpidl.rows import room
 
 if TYPE_CHECKING:
+    import torch
+
     from mpidl.comm.plan import Link, Plan
     from mpidl.comm.sizes import Sizes
 
@@ -27,8 +30,8 @@ def exchange_bytes(
     plans: Iterable[Plan],
     agents: int,
     parameters: int,
-    itemsize: int,
-    wire_itemsize: int,
+    dtype: torch.dtype,
+    wire: torch.dtype,
     sizes: Sizes,
     sharing: frozenset[int] = frozenset(),
     near: frozenset[int] = frozenset(),
@@ -39,8 +42,8 @@ def exchange_bytes(
     """
     chunk = min(sizes.chunk, parameters)
     chunks = -(-parameters // chunk)
-    row = parameters * wire_itemsize
-    inside, rounded = row <= sizes.inside, wire_itemsize < itemsize
+    row = parameters * wire.itemsize
+    inside, rounded = row <= sizes.inside, wire != dtype
     letters = arriving = leaving = 0
     for plan in plans:
         receives, sends = (
@@ -50,12 +53,12 @@ def exchange_bytes(
             letters += sum(SIZE + len(link.agents) * row for link in (*receives, *sends))
             continue
         rings = sum(len(link.agents) * min(chunks, _ring(link, near, sizes)) for link in receives)
-        arriving = max(arriving, rings * chunk * wire_itemsize)
+        arriving = max(arriving, rings * chunk * wire.itemsize)
         if rounded:
             rows = len({agent for link in sends for agent in link.agents})
-            leaving = max(leaving, rows * min(sizes.ahead, chunks) * chunk * wire_itemsize)
-    scratch = chunk * (itemsize + wire_itemsize) if rounded else 0
-    return 2 * agents * parameters * itemsize + letters + arriving + leaving + scratch
+            leaving = max(leaving, rows * min(sizes.ahead, chunks) * chunk * wire.itemsize)
+    scratch = chunk * (dtype.itemsize + wire.itemsize) if rounded else 0
+    return room(2 * agents, parameters, dtype) + letters + arriving + leaving + scratch
 
 
 def _ring(link: Link, near: frozenset[int], sizes: Sizes) -> int:

@@ -67,11 +67,11 @@ def _links(agents_by_rank: dict[int, set[int]], own: int) -> tuple[Link, ...]:
 
 
 class Plans:
-    """The plans of one rank for every round of a topology, each phase of a periodic graph planned once."""
+    """The plans of one rank for every round of a topology; each graph that comes back is planned once."""
 
     def __init__(self, topology: Topology, placement: Placement, rank: int) -> None:
         self._topology, self._placement, self._rank = topology, placement, rank
-        self._by_phase: dict[int, Plan] = {}
+        self._by_graph: dict[bytes, Plan] = {}
 
     @property
     def recurring(self) -> bool:
@@ -79,10 +79,9 @@ class Plans:
         return self._topology.period is not None
 
     def at(self, t: int) -> Plan:
-        period = self._topology.period
-        if period is None:
-            return make_plan(self._topology.at(t), self._placement, self._rank)
-        phase = t % period
-        if phase not in self._by_phase:
-            self._by_phase[phase] = make_plan(self._topology.at(phase), self._placement, self._rank)
-        return self._by_phase[phase]
+        mixing = self._topology.at(t)
+        if not self.recurring:
+            return make_plan(mixing, self._placement, self._rank)
+        if mixing.digest not in self._by_graph:
+            self._by_graph[mixing.digest] = make_plan(mixing, self._placement, self._rank)
+        return self._by_graph[mixing.digest]

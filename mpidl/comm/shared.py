@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from mpidl.rows import room
+
 if TYPE_CHECKING:
     from mpi4py import MPI
     from torch import Tensor
@@ -36,7 +38,7 @@ class SharedBlocks:
         self._blocks: dict[int, tuple[Tensor, Tensor]] = {}
         self._comm, self._node_ranks = comm, node_ranks
         self.failure = ""
-        size = 2 * rows * parameters * dtype.itemsize
+        size = room(2 * rows, parameters, dtype)
         handle, path = self._create(size)
         try:
             files = comm.allgather((path, rows))
@@ -68,19 +70,23 @@ class SharedBlocks:
         path = FOLDER / f"mpidl-{secrets.token_hex(16)}"
         try:
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            try:
+                os.ftruncate(handle, size)
+            except OSError:
+                os.close(handle)
+                path.unlink()
+                raise
         except OSError as error:
             self.failure = f"{FOLDER} cannot be used: {error.strerror}"
             return -1, ""
-        os.ftruncate(handle, size)
         return handle, str(path)
 
     def _map(self, files: dict[int, tuple[str, int]]) -> None:
         if self.failure:
             return
         for rank, (path, rows) in files.items():
-            shape = (2, rows, self._parameters)
             if not rows * self._parameters:
-                self._blocks[rank] = torch.empty(shape, dtype=self._dtype).unbind()
+                self._blocks[rank] = torch.empty(2, rows, self._parameters, dtype=self._dtype).unbind()
                 continue
             try:
                 handle = os.open(path, os.O_RDWR)
@@ -91,7 +97,8 @@ class SharedBlocks:
             except OSError as error:
                 self.failure = f"the memory of rank {rank} cannot be mapped: {error.strerror}"
                 return
-            self._blocks[rank] = torch.frombuffer(memory, dtype=self._dtype).view(shape).unbind()
+            both = torch.frombuffer(memory, dtype=self._dtype).view(2, rows, -1)
+            self._blocks[rank] = both[..., : self._parameters].unbind()
 
     def _fill(self, handle: int, size: int) -> None:
         """Takes the pages now: a page that is not there when it is first touched would kill the process."""

@@ -13,13 +13,14 @@ from mpidl.algorithms.decentralized.base import Decentralized
 from mpidl.comm.footprint import exchange_bytes
 from mpidl.comm.gossip import GossipSettings
 from mpidl.comm.placement import Placement
-from mpidl.comm.plan import make_plan
+from mpidl.comm.plan import Plans
 from mpidl.comm.sizes import Sizes
 from mpidl.comm.tree import rows_held
 from mpidl.errors import MpidlError
 from mpidl.experiment.schema import Config, build_topology
 from mpidl.models.initial import initial_module
 from mpidl.parameters import RowModule
+from mpidl.rows import room
 from mpidl.state import State
 from mpidl.training.precision import Precision
 
@@ -100,18 +101,18 @@ def plan(config: Config, ranks: int) -> Plan:
     wire_bytes, edges, transit = row_bytes, 0.0, 0
     if neighbours:
         gossip = config.gossip or GossipSettings()
-        wire = gossip.wire_dtype(dtype).itemsize
+        wire = gossip.wire_dtype(dtype)
         topology = build_topology(config, agents)
         mixings = [topology.at(t) for t in topology.rounds(limit=100)]
         edges = sum(mixing.messages for mixing in mixings) / len(mixings)
-        wire_bytes = rows.size * wire
-        plans = [make_plan(mixing, placement, 0) for mixing in mixings]
+        wire_bytes = rows.size * wire.itemsize
+        plans = Plans(topology, placement, 0)
+        met = {id(plan): plan for plan in map(plans.at, topology.rounds(limit=100))}.values()
         # Requests and letters of graphs that come back are kept, those of a graph drawn anew live for a round.
-        kept = [plans] if topology.period else [[plan] for plan in plans]
+        kept = [list(met)] if topology.period else [[plan] for plan in met]
         own = len(placement.of_rank(0))
-        blocks = 2 * own * row_bytes
-        needs = (exchange_bytes(together, own, rows.size, dtype.itemsize, wire, Sizes()) for together in kept)
-        transit = max(needs) - blocks
+        needs = (exchange_bytes(together, own, rows.size, dtype, wire, Sizes()) for together in kept)
+        transit = len(config.method.mixed) * (max(needs) - room(2 * own, rows.size, dtype))
     else:
         transit = math.ceil(rows_held(placement.owners, ranks) * row_bytes)
     sent = config.method.rows_sent(agents, edges) * wire_bytes

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpidl.errors import ConfigError, ResultsError
 from mpidl.graphs.base import Graph, Mixing, Topology
+from mpidl.pictures import check, new_figure, save
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,15 +22,9 @@ MOST_ARROWS = 2000
 
 def draw(graph: Graph, topology: Topology, path: Path, title: str) -> None:
     """Writes the picture; the suffix (png, pdf, svg) chooses the format."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("drawing needs matplotlib; install it with: pip install 'mpidl[plot]'", "--plot") from error
+    check(path, "--plot")
     shown = topology.rounds(MOST_ROUNDS)[:MOST_ROUNDS]
-    figure = Figure(figsize=(max(3.4 * len(shown), 5.0) + 0.8, 8.2), layout="constrained")
-    known = figure.canvas.get_supported_filetypes()
-    if path.suffix[1:].lower() not in known:
-        raise ConfigError(f"{str(path)!r} must end in one of {', '.join(f'.{suffix}' for suffix in known)}", "--plot")
+    figure = new_figure(max(3.4 * len(shown), 5.0) + 0.8, 8.2)
     figure.suptitle(title)
     panels = figure.subplots(2, len(shown), squeeze=False)
     places = graph.positions(topology.agents)
@@ -44,10 +38,7 @@ def draw(graph: Graph, topology: Topology, path: Path, title: str) -> None:
         image = _draw_matrix(panels[1, column], matrices[column], min(low, 0.0), high)
         panels[1, column].set_ylabel("" if column else "receiver i")
     figure.colorbar(image, ax=list(panels[1]), label="weight w_ij", shrink=0.8)
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise ResultsError(f"cannot write {str(path)!r}: {error.strerror}") from error
+    save(figure, path, "--plot")
 
 
 def _draw_edges(axes: Any, places: NDArray[np.float64], mixing: Mixing) -> None:

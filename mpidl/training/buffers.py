@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mpidl.errors import ConfigError
 from mpidl.models.buffers import batch_norms, reestimate
+from mpidl.rows import copied
 
 if TYPE_CHECKING:
     from mpidl.comm.reduce import Reducer
@@ -45,7 +46,7 @@ class AgentBuffers:
         if self._policy == "average":
             weights = [1 / len(self._owners)] * len(self._owners)
             return self._sum(self.floats, self.integers, weights)
-        floats, integers = self.floats.clone(), self.integers.clone()
+        floats, integers = copied(self.floats), copied(self.integers)
         rows.point(row)
         sizes = [size if size > 1 else 0 for size in batches.sizes]
         if not any(sizes):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mpidl.errors import ConfigError
 from mpidl.parameters import RowModule
+from mpidl.rows import on_boundary
 from mpidl.seeding import torch_seed
 from mpidl.training.blame import network_failed
 
@@ -86,7 +87,7 @@ class Evaluator:
     ) -> Iterator[tuple[int, tuple[float, float, float]]]:
         """For each chunk the number of examples, the sum of their losses, and of their hits where those are counted."""
         module = self._rows.module
-        self._rows.point(row)
+        self._rows.point(on_boundary(row))
         self._rows.point_buffers(floats, integers)
         with self._evaluating(module) as outputs:
             for chunk in chunks:

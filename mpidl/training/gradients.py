@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mpidl.errors import ConfigError, MpidlError
 from mpidl.parameters import RowModule
+from mpidl.rows import on_boundary
 from mpidl.seeding import torch_seed
 from mpidl.training.blame import network_failed
 
@@ -64,9 +65,10 @@ class Gradients:
         with self._meters.time("gradient"):
             place = self._place[agent]
             x, y = self._batches.batch(agent, step)
-            self._rows.point(row)
-            out.zero_()
-            self._rows.point_gradient(out)
+            self._rows.point(on_boundary(row))
+            into = on_boundary(out)
+            into.zero_()
+            self._rows.point_gradient(into)
             self._point_buffers(place, first=step > self._last_step[place])
             if self._stochastic is not False:
                 torch.manual_seed(torch_seed(self._seed, "dropout", agent, step))
@@ -79,6 +81,8 @@ class Gradients:
             if self._stochastic is None:
                 self._stochastic = not torch.equal(before, self._random_state())
             value = loss.detach()
+            if into is not out:
+                out.copy_(into)
             if self._precision.loss_scale != 1:
                 out.div_(self._precision.loss_scale)
                 value = value / self._precision.loss_scale

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="the plot extra is not installed")
 
+from mpidl import pictures
 from mpidl.analysis import curves
 from mpidl.errors import ConfigError, ResultsError
 from tests.analysis.runs import run
@@ -58,12 +59,13 @@ def test_runs_without_records_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["picture.png", "picture.svg", "picture.pdf"])
 def test_pictures_are_written_by_their_ending(tmp_path: Path, name: str) -> None:
-    curves.save(curves.draw([run(tmp_path, "a")], ["test_loss"], ["epoch"]), tmp_path / name)
+    pictures.save(curves.draw([run(tmp_path, "a")], ["test_loss"], ["epoch"]), tmp_path / name, "-o")
     assert (tmp_path / name).stat().st_size > 1000
 
 
 @pytest.mark.parametrize("name", ["picture.xyz", "nowhere/picture.png"])
 def test_a_picture_that_cannot_be_written_is_one_sentence(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="cannot be written: .*; try -o") as caught:
-        curves.save(curves.draw([run(tmp_path, "a")], ["test_loss"], ["epoch"]), tmp_path / name)
+    with pytest.raises(ConfigError, match="^-o: .*(must end in one of|cannot be written: )") as caught:
+        pictures.check(tmp_path / name, "-o")
+        pictures.save(curves.draw([run(tmp_path, "a")], ["test_loss"], ["epoch"]), tmp_path / name, "-o")
     assert "\n" not in str(caught.value)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from mpidl.rows import room
 from mpidl.state import Kind, State
 
 AGENTS, PARAMETERS = 5, 6
@@ -99,9 +100,9 @@ def test_what_two_ranks_held_is_loaded_on_three():
 def test_bytes_are_known_without_memory():
     real, rehearsed = declared((1, 3)), declared((1, 3), "meta")
     assert rehearsed.bytes() == real.bytes()
-    lazy = 2 * PARAMETERS * 4
-    allocated = sum(values.nbytes for item, _, values in real.items())
-    assert real.bytes() == allocated + lazy + 2 * PARAMETERS * 4
+    lazy = scratch = room(2, PARAMETERS, torch.float32)
+    allocated = sum(values.untyped_storage().nbytes() for item, _, values in real.items())
+    assert real.bytes() == allocated + lazy + scratch
     assert all(values.device.type == "meta" for item, _, values in rehearsed.items() if not item.lazy)
 
 

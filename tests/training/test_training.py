@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mpidl.config import validate
 from mpidl.errors import ConfigError, DivergenceError
+from mpidl.experiment import Config
 from tests.algorithms.problems import run
 from tests.ranks import on_ranks
 from tests.training.runs import configuration, interrupted, on_parts, resumed, same, trained
@@ -66,6 +68,25 @@ def test_random_numbers_of_networks_and_losses_depend_on_no_placement_and_surviv
     (saved,) = on_parts(comm, (2,), functools.partial(interrupted, config, after=3))
     again = resumed(config, comm, saved, after=3)
     assert np.array_equal(again.rows, alone.rows)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@on_ranks(2)
+def test_bits_do_not_depend_on_where_in_a_block_a_row_stands(precision, comm):
+    """Layers large enough for kernels that look at addresses, and an odd number of parameters."""
+    data = {"name": "blobs", "dimension": 784, "examples": 528, "classes": 10, "batch": 33}
+    sections = {
+        "agents": 2,
+        "model": {"name": "mlp", "hidden": [300, 201]},
+        "data": data,
+        "algorithm": {"name": "dsgd", "lr": 0.1},
+        "graph": "ring",
+        "train": {"rounds": 12, "precision": precision, "device": "cpu"},
+        "evaluate": {"every": 1},
+    }
+    alone, spread = trained(validate(Config, sections), comm, (1, 2))
+    assert alone.rows.shape[1] == 298_021
+    assert same(alone, spread)
 
 
 @both_algorithms
