@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TRANSPORTS = ("auto", "shared", "messages")
 _WIDTH = 120
+_LONGEST = 2**40
 
 
 @click.command()
@@ -71,21 +72,20 @@ def bench(
     from mpidl.launch.surroundings import is_rank
 
     if is_rank():
-        _measure(graphs, parameters, transports, seconds, output)
+        _measure(graphs, parameters, transports, seconds, output, overwrite)
         return 0
 
     from mpidl.launch.process import Launch
     from mpidl.launch.surroundings import cores
 
     ranks = ranks or cores()
-    _prepare(graphs, parameters, ranks)
-    if output is not None:
-        from mpidl.results.run_file import check_output
-
-        check_output(output, overwrite)
+    topologies, lengths = _prepare(graphs, parameters, ranks)
+    _check_memory(max(lengths), len(topologies) * len(transports), ranks)
+    _check_output(output, overwrite)
     words = [sys.executable, "-m", "mpidl", "bench", "-g", graphs, "-p", parameters, "--seconds", str(seconds)]
     words += [word for transport in transports for word in ("-t", transport)]
     words += [] if output is None else ["-o", str(output)]
+    words += ["--overwrite"] if overwrite else []
     return Launch(ranks, words).run()
 
 
@@ -107,13 +107,37 @@ def _lengths(text: str) -> list[int]:
         lengths = [float(word) for word in text.split(",")]
     except ValueError as error:
         raise ConfigError(f"{text!r} is not a list of lengths such as 1,1e5,25e6", "--parameters") from error
-    wrong = [length for length in lengths if not (length >= 1 and length.is_integer())]
+    wrong = [length for length in lengths if not (1 <= length <= _LONGEST and length.is_integer())]
     if wrong:
-        raise ConfigError(f"{wrong[0]:g} is not a length; give whole numbers from 1 on", "--parameters")
+        raise ConfigError(f"{wrong[0]:g} is not a length; give whole numbers from 1 to {_LONGEST:g}", "--parameters")
     return [int(length) for length in lengths]
 
 
-def _measure(graphs: str, parameters: str, transports: Sequence[str], seconds: float, output: Path | None) -> None:
+def _check_memory(length: int, exchanges: int, ranks: int) -> None:
+    """Refuses what would not fit: on each rank a row and its copy, and two blocks for each way to exchange it."""
+    from mpidl.cli.numbers import amount
+    from mpidl.launch.surroundings import memory
+
+    needed, there = ranks * 4 * length * (2 + 2 * exchanges), memory()
+    if there is not None and needed > there:
+        raise ConfigError(
+            f"rows of {length:,} numbers need {amount(needed)} on {ranks} ranks, and {amount(there)} are free; "
+            "give shorter ones, fewer graphs or fewer ranks",
+            "--parameters",
+        )
+
+
+def _check_output(output: Path | None, overwrite: bool) -> None:
+    from mpidl.results.measurements import is_measurements
+    from mpidl.results.run_file import check_output
+
+    if output is not None:
+        check_output(output, overwrite, is_measurements)
+
+
+def _measure(
+    graphs: str, parameters: str, transports: Sequence[str], seconds: float, output: Path | None, overwrite: bool
+) -> None:
     """What each rank does; rank 0 prints and writes."""
     from mpidl.comm import failures
 
@@ -125,6 +149,8 @@ def _measure(graphs: str, parameters: str, transports: Sequence[str], seconds: f
 
         comm = startup.start("auto", 1)
         topologies, lengths = _prepare(graphs, parameters, comm.size)
+        if comm.rank == 0:
+            _check_output(output, overwrite)
         found = list(measure(comm, topologies, lengths, transports, seconds))
         hosts = comm.gather(_host())
         if comm.rank == 0:
@@ -160,7 +186,7 @@ def _table(found: Sequence[Measurement]) -> Table:
             number(one.parameters),
             one.what,
             one.graph,
-            one.transport,
+            f"auto: {one.travelled}" if one.transport == "auto" else one.transport,
             f"{1e3 * one.median:.3f}",
             f"{1e3 * one.low:.3f}–{1e3 * one.high:.3f}",
             f"{amount(one.bandwidth)}/s",
@@ -181,6 +207,7 @@ def _write(output: Path, found: Sequence[Measurement], hosts: Sequence[str]) -> 
         "what": Quantity("", "mix: a round of gossip; allreduce; copy: of one row on every rank at once"),
         "graph": Quantity("", "for mix, who exchanges with whom"),
         "transport": Quantity("", "as gossip.transport has it"),
+        "travelled": Quantity("", "how rows travelled then"),
         "ranks": Quantity("1", "with one agent each"),
         "parameters": Quantity("1", "float32 numbers in a row"),
         "rounds": Quantity("1", "measured"),

@@ -10,8 +10,10 @@ import click
 
 from mpidl.cli.numbers import amount, console
 from mpidl.errors import ConfigError
+from mpidl.graphs.base import TOLERANCE
 
 if TYPE_CHECKING:
+    from mpidl.graphs.base import Graph
     from mpidl.graphs.spectrum import Spectrum
 
 
@@ -62,8 +64,26 @@ def graph(
         if plot:
             click.echo(f"drawn: {plot}")
     if names:
-        found = {other: analyse(GRAPHS.parse(other).build(agents, seed)) for other in names if other != name}
-        _print_ranking(({name: facts} if name is not None else {}) | found, agents, parameters)
+        found = {} if name is None else {name: facts}
+        parts = {other: _named(other) for other in names if other != name}
+        for other, part in parts.items():
+            try:
+                found[other] = analyse(part.build(agents, seed))
+            except ConfigError as error:
+                click.echo(f"warning: {other} is left out: {error.message}", err=True)
+        if not found:
+            raise ConfigError(f"none of these graphs has {agents} agents", "--compare")
+        _print_ranking(found, agents, parameters)
+
+
+def _named(name: str) -> Graph:
+    """A graph of the list to compare."""
+    from mpidl.graphs import GRAPHS
+
+    try:
+        return GRAPHS.parse(name)
+    except ConfigError as error:
+        raise ConfigError(error.message, "--compare") from error
 
 
 def _print_facts(name: str, facts: Spectrum, parameters: int | None) -> None:
@@ -87,6 +107,8 @@ def _print_facts(name: str, facts: Spectrum, parameters: int | None) -> None:
     _table(f"graph {name}", None, rows)
     if not facts.connected:
         click.echo("warning: not connected; the agents can never agree", err=True)
+    elif facts.modulus >= 1 - TOLERANCE:
+        click.echo("warning: mixing with these weights never averages; make the self-weights larger", err=True)
     if not facts.doubly_stochastic:
         click.echo("warning: not doubly stochastic; gossip is biased on it, push algorithms (sgp) are not", err=True)
 

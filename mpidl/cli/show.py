@@ -133,6 +133,8 @@ def _facts(run: Run) -> Table:
     hosts = list(provenance.get("hosts", ()))
     places = ", ".join(f"{hosts.count(host)} on {host}" for host in dict.fromkeys(hosts))
     table.add_row("agents", f"{run.agents}" + (f" over {len(hosts)} ranks ({places})" if hosts else ""))
+    if provenance.get("transport"):
+        table.add_row("exchange", str(provenance["transport"]))
     commit = str(provenance.get("git_commit", ""))[:12]
     if commit:
         table.add_row("code", f"git {commit}" + (" with changes" if provenance.get("git_dirty") else ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import statistics
 import time
@@ -16,6 +17,8 @@ from mpidl.comm.meters import Meters
 from mpidl.comm.wire import buffer
 from mpidl.comm.world import World
 from mpidl.graphs.base import Topology
+
+log = logging.getLogger("mpidl.comm")
 
 LEAST_ROUNDS = 5
 _WARM_UP = 3
@@ -32,6 +35,8 @@ class Measurement:
     what: str
     graph: str
     transport: str
+    """As it was asked for, and in `travelled` as it was."""
+    travelled: str
     ranks: int
     parameters: int
     rounds: int
@@ -91,14 +96,20 @@ def measure(
                 [buffer(source)[0], MPI.FLOAT], [buffer(target)[0], MPI.FLOAT]
             )
         gossips = []
+        travelled, notices = {("", "MPI"): "", ("", ""): ""}, list[str]()
         for name, topology in graphs.items():
             for transport in transports:
                 settings = GossipSettings(transport=transport)
                 gossip = Gossip(world, topology, settings, parameters, torch.float32, Meters())
                 gossips.append(gossip)
                 plays["mix", name, transport] = _mixing(gossip)
+                travelled[name, transport] = gossip.transports()["parameters"]
+                notices += gossip.notices()
         plays = {key: _settled(play, world.device) for key, play in plays.items()}
         found = slowest(world.comm, {"\0".join(key): play for key, play in plays.items()}, seconds)
+        if comm.rank == 0:
+            for notice in dict.fromkeys(notices):
+                log.warning("%s", notice)
         copy = statistics.median(found["copy\0\0"])
         for key, times in found.items():
             what, name, transport = key.split("\0")
@@ -108,6 +119,7 @@ def measure(
                 what=what,
                 graph=name,
                 transport=transport,
+                travelled=travelled[name, transport],
                 ranks=comm.size,
                 parameters=parameters,
                 rounds=len(times),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from mpidl.comm.shared import SharedBlocks
@@ -14,14 +13,17 @@ if TYPE_CHECKING:
 
     from mpidl.comm.neighbourhood import Neighbourhood
 
-log = logging.getLogger("mpidl.comm")
-
 
 class Blocks:
-    """This rank's two blocks `[k, P]`, `own`; and those of the ranks in `sharing`, where there are such."""
+    """This rank's two blocks `[k, P]`, `own`; and those of the ranks in `sharing`, where there are such.
 
-    def __init__(self, own: tuple[Tensor, Tensor], shared: SharedBlocks | None, sharing: frozenset[int]) -> None:
-        self.own, self.sharing, self._shared = own, sharing, shared
+    `notice` says on the lowest rank of a node why its ranks share no memory, where they should have.
+    """
+
+    def __init__(
+        self, own: tuple[Tensor, Tensor], shared: SharedBlocks | None, sharing: frozenset[int], notice: str = ""
+    ) -> None:
+        self.own, self.sharing, self._shared, self.notice = own, sharing, shared, notice
 
     def of(self, rank: int) -> tuple[Tensor, Tensor]:
         """The blocks of a rank in `sharing`."""
@@ -37,10 +39,11 @@ class Blocks:
 def allocate(around: Neighbourhood) -> Blocks:
     """Blocks of zeros, as `gossip.transport` has it; made by all ranks together.
 
-    Where sharing fails, all ranks of that node take messages instead, and one of them says why; unless sharing was
+    Where sharing fails, all ranks of that node take messages instead, and one of them notes why; unless sharing was
     asked for, which makes it an error.
     """
     world, transport = around.world, around.settings.transport
+    notice = ""
     if transport == "shared" and world.device.type != "cpu":
         raise ConfigError(f"'shared' is for rows in main memory, not on {world.device}", "gossip.transport")
     if transport != "messages" and world.device.type == "cpu" and world.size > 1:
@@ -50,6 +53,6 @@ def allocate(around: Neighbourhood) -> Blocks:
         if transport == "shared":
             raise ConfigError(f"'shared' is not possible on {world.host}: {shared.failure}", "gossip.transport")
         if world.rank == world.node_ranks[0]:
-            log.warning("%s: rows go as messages, not through shared memory: %s", world.host, shared.failure)
+            notice = f"{world.host}: rows go as messages, not through shared memory: {shared.failure}"
     first, second = new_rows((2, len(world.mine), around.parameters), around.dtype, world.device)
-    return Blocks((first, second), None, frozenset())
+    return Blocks((first, second), None, frozenset(), notice)

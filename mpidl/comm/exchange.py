@@ -45,6 +45,7 @@ class RowExchange:
         self._agree()
         self._memory = allocate(around)
         self.blocks: tuple[Tensor, Tensor] = self._memory.own
+        self.notice = self._memory.notice
         self._addresses = [block.data_ptr() for block in self.blocks]
         self._all_shared = len(self._memory.sharing) + 1 == self._world.size
         self._chunk = min(around.sizes.chunk, around.parameters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from mpidl.comm.sizes import Sizes
     from mpidl.comm.world import World
     from mpidl.graphs.base import Topology
-
-log = logging.getLogger("mpidl.comm")
 
 
 class GossipSettings(TravelSettings):
@@ -50,8 +47,17 @@ class Gossip:
         """The exchange of this quantity, made when it is first asked for (by all ranks together)."""
         if name not in self._exchanges:
             self._exchanges[name] = self._scheme.exchange(self.around, name, len(self._exchanges))
-            log.info("%s of rank %d: %s", name, self.around.world.rank, self._exchanges[name].transport)
         return self._exchanges[name]
+
+    def transports(self) -> dict[str, str]:
+        """By quantity, how rows reach neighbours, in words; a collective call."""
+        told = self.around.world.comm.allgather({name: one.transport for name, one in self._exchanges.items()})
+        return {name: ", ".join(dict.fromkeys(rank[name] for rank in told)) for name in told[0]}
+
+    def notices(self) -> list[str]:
+        """What a person should know about that; a collective call."""
+        told = self.around.world.comm.allgather([one.notice for one in self._exchanges.values() if one.notice])
+        return list(dict.fromkeys(notice for rank in told for notice in rank))
 
     def close(self) -> None:
         """Releases requests and memory; all ranks together."""

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 TAG = 0
 
+# What stands in a letter before it arrives; no header is all zeros.
+_NOTHING = bytes(headers.SIZE)
+
 
 @dataclass(frozen=True)
 class Letter:
@@ -80,6 +83,8 @@ class Letters:
 
     def start(self, header: Header, rows: Mapping[int, Tensor]) -> None:
         """Sends header and rows (rounded to the wire's dtype), and makes ready to receive."""
+        for letter in self.incoming:
+            letter.head[:] = _NOTHING
         self.arrived.start()
         for letter in self.outgoing:
             letter.head[:] = header.pack(self._rank, letter.rows)
@@ -89,18 +94,24 @@ class Letters:
 
     def check(self, header: Header, name: str) -> dict[int, int]:
         """By sender, the block it has published, once all have arrived; an error where one is not as expected."""
-        return {
-            letter.rank: header.check(bytes(letter.head), letter.rank, letter.rows, self._rank, name)
-            for letter in self.incoming
-        }
+        return {letter.rank: self._check(letter, header, name) for letter in self.incoming}
+
+    def _check(self, letter: Letter, header: Header, name: str) -> int:
+        return header.check(bytes(letter.head), letter.rank, letter.rows, self._rank, name)
 
     def explain(self, error: CommunicationError, header: Header, name: str) -> CommunicationError:
         """The reason why letters failed to arrive, where a header that did arrive tells it (a row too long, say)."""
-        try:
-            self.check(header, name)
-        except CommunicationError as found:
-            return found
-        return error
+        missing = []
+        for letter in self.incoming:
+            if letter.head == _NOTHING:
+                missing.append(str(letter.rank))
+                continue
+            try:
+                self._check(letter, header, name)
+            except CommunicationError as found:
+                return found
+        whose = f"; rank {self._rank} has heard nothing from rank {', '.join(missing)}" if missing else ""
+        return CommunicationError(f"exchange {name!r}: {error}{whose}")
 
     def free(self) -> None:
         self.sent.free()

@@ -37,7 +37,7 @@ class SharedBlocks:
         self._parameters, self._dtype = parameters, dtype
         self._blocks: dict[int, tuple[Tensor, Tensor]] = {}
         self._comm, self._node_ranks = comm, node_ranks
-        self.failure = ""
+        self.failure, self._agreed = "", False
         size = room(2 * rows, parameters, dtype)
         handle, path = self._create(size)
         try:
@@ -63,8 +63,10 @@ class SharedBlocks:
 
     def _agree(self) -> None:
         """Makes the failure of the lowest rank of this node that had one everybody's."""
-        told = self._comm.allgather(self.failure and f"rank {self._comm.rank}: {self.failure}")
+        new = self.failure and not self._agreed
+        told = self._comm.allgather(f"rank {self._comm.rank}: {self.failure}" if new else self.failure)
         self.failure = next((told[rank] for rank in self._node_ranks if told[rank]), "")
+        self._agreed = bool(self.failure)
 
     def _create(self, size: int) -> tuple[int, str]:
         path = FOLDER / f"mpidl-{secrets.token_hex(16)}"

@@ -52,7 +52,9 @@ class Run:
     gossip: Gossip | None
     batches: Batches
     warnings: tuple[str, ...]
-    """What a person should know of the data and their split."""
+    """What a person should know of the data, their split and the ranks."""
+    transports: dict[str, str]
+    """By quantity that neighbours exchange, how."""
 
     def close(self) -> None:
         """Gives back threads, communicators and shared memory; a collective call."""
@@ -124,8 +126,9 @@ def compose(config: Config, comm: MPI.Intracomm) -> Run:
     # All ranks meet for it, so not in every round, even where an epoch is one.
     watch = DivergenceWatch(gradients, measuring, min(every, max(rounds_per_epoch, 50)))
     training = Training(world, algorithm, rounds, rounds_per_epoch, [recorder, watch])
-    warnings = (*dataset.warnings, *shares.warnings)
-    return Run(config, world, training, state, topology, meters, gossip, batches, warnings)
+    notices, transports = (gossip.notices(), gossip.transports()) if gossip else ((), {})
+    warnings = (*dataset.warnings, *shares.warnings, *notices)
+    return Run(config, world, training, state, topology, meters, gossip, batches, warnings, transports)
 
 
 def _set_arithmetic(config: Config) -> None:

@@ -40,6 +40,8 @@ def train(config: Config, comm: MPI.Intracomm, output: Path, overwrite: bool = F
     comm.Barrier()
     if comm.rank == 0:
         print(run.world.table(), file=sys.stderr, flush=True)
+        for name, transport in run.transports.items():
+            log.info("%s travel by: %s", name, transport)
         run_file = create_run_file(run, output, overwrite)
         for warning in run.warnings:
             log.warning("%s", warning)
@@ -63,6 +65,7 @@ def create_run_file(run: Run, output: Path, overwrite: bool) -> RunFile:
     """The run file with everything that is known before training."""
     config, world = run.config, run.world
     facts = provenance.gather(hosts=world.hosts, gpus=world.devices, mpi_library=startup.library())
+    facts["transport"] = "; ".join(f"{name}: {transport}" for name, transport in run.transports.items())
     return RunFile.create(output, config.model_dump(mode="json"), facts, _graph(run), world.agents, overwrite=overwrite)
 
 

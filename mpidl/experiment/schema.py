@@ -19,8 +19,8 @@ from mpidl.config import Duration, Rounds
 from mpidl.data import DATA
 from mpidl.errors import ConfigError, choices_sentence
 from mpidl.graphs import GRAPHS
-from mpidl.graphs import validate as graph_checks
 from mpidl.graphs.base import Topology
+from mpidl.graphs.validate import require
 from mpidl.models import LOSSES, MODELS
 from mpidl.results.run_file import check_output
 from mpidl.training import SCHEDULES
@@ -145,13 +145,6 @@ def output_path(config: Config, output: str | Path | None = None) -> Path:
     return Path(output) if output else Path("runs") / f"{config.name}-s{config.seed}.h5"
 
 
-_CHECKS = {
-    "connected": graph_checks.require_connected,
-    "averaging": graph_checks.require_averaging,
-    "doubly stochastic": graph_checks.require_doubly_stochastic,
-}
-
-
 def check(config: Config, ranks: int, output: Path, overwrite: bool = False) -> None:
     """Refuses what can be seen before MPI starts: too many ranks, a graph that does not fit, an output in the way."""
     agents = ranks if config.agents == "auto" else config.agents
@@ -165,5 +158,5 @@ def build_topology(config: Config, agents: int) -> Topology:
     """The graph of a decentralized run, refused where the algorithm's theory does not hold on it."""
     topology = config.graph.build(agents, config.seed)
     for need in config.method.needs:
-        _CHECKS[need](topology)
+        require(topology, need, config.algorithm.name)
     return topology

@@ -59,7 +59,7 @@ class Edge:
 def read_edges(path: str, one_way: bool) -> list[Edge]:
     """Every edge of the file, each at most once, or one sentence with the line at fault."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"cannot read {path!r}: {error.strerror}", "graph.path") from error
     except (UnicodeDecodeError, ValueError) as error:

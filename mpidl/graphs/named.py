@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def _require(name: str, size: int, agents: int) -> None:
     if agents != size:
-        raise ConfigError(f"the {name} graph has {size} agents, not {agents}; set agents to {size}", "graph")
+        raise ConfigError(f"the {name} graph has {size} agents, not {agents}; take agents: {size} (-n {size})", "graph")
 
 
 class Petersen(Undirected):

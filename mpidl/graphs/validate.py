@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from mpidl.errors import ConfigError
+from mpidl.errors import ConfigError, choices_sentence
 from mpidl.graphs.base import TOLERANCE, Mixing, Topology
 from mpidl.graphs.paths import WINDOW, unconnected
 
@@ -41,19 +43,23 @@ def require_averaging(topology: Topology) -> None:
 
     Connected graphs with positive weights do so; where some self-weight is not positive, the eigenvalues decide.
     """
-    rounds = topology.rounds(SAMPLE)
-    if topology.period is None or all(
+    if all(
         min(topology.at(t).self_weights) > 0 and all(w > 0 for row in topology.at(t).weights for w in row)
-        for t in rounds
+        for t in topology.rounds(SAMPLE)
     ):
         return
-    from mpidl.graphs.spectrum import period_product, second_modulus
+    from mpidl.graphs.spectrum import measured_rate, period_product, second_modulus
 
-    modulus = second_modulus(period_product(topology))
-    if modulus >= 1 - TOLERANCE:
+    if topology.period is None:
+        rate = measured_rate(topology)
+        found = f"a round multiplies disagreement by {rate:.6g}, measured over the first ones"
+    else:
+        rate = second_modulus(period_product(topology))
+        found = f"the second largest eigenvalue has the modulus {rate:.6g}"
+    if rate >= 1 - TOLERANCE:
         raise ConfigError(
-            f"mixing with these weights never averages: the second largest eigenvalue has the modulus {modulus:.6g}, "
-            "not below 1; make the self-weights larger (weights: lazy)",
+            f"mixing with these weights never averages: {found}, not below 1; make the self-weights larger "
+            "(weights: lazy)",
             "graph.weights",
         )
 
@@ -123,3 +129,22 @@ def require_tree(topology: Topology, needed_by: str = "this algorithm") -> None:
             f"not {what}; choose chain or binary-tree",
             "graph",
         )
+
+
+NEEDS: dict[str, Callable[[Topology, str], None]] = {
+    "connected": lambda topology, _: require_connected(topology),
+    "averaging": lambda topology, _: require_averaging(topology),
+    "doubly stochastic": require_doubly_stochastic,
+    "column stochastic": require_column_stochastic,
+    "symmetric": require_symmetric,
+    "static": require_static,
+    "tree": require_tree,
+}
+"""What an algorithm can ask for, by the words it uses."""
+
+
+def require(topology: Topology, need: str, needed_by: str) -> None:
+    """Refuses a graph that is not what this algorithm needs."""
+    if need not in NEEDS:
+        raise ConfigError(f"{needed_by!r} asks of its graph what nobody can check: {choices_sentence(need, NEEDS)}")
+    NEEDS[need](topology, needed_by)

@@ -27,6 +27,22 @@ def _quota(file: Path, otherwise: int) -> int:
         return otherwise
 
 
+def memory() -> int | None:
+    """Bytes that new processes may take: what the system has free, or what their container has left of its limit."""
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free = 1024 * int(lines["MemAvailable"].split()[0])
+    except (OSError, ValueError, KeyError):
+        # Not Linux: nobody says.
+        return None
+    try:
+        limit, used = (int(Path("/sys/fs/cgroup", name).read_text()) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):
+        # No such file, or "max".
+        return free
+    return min(free, limit - used)
+
+
 def scheduler(environment: Mapping[str, str] = os.environ) -> str | None:
     """The scheduler in whose allocation we are, with the job's number: `Slurm job 4711`."""
     for variable, name in _SCHEDULERS.items():

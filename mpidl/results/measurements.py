@@ -12,6 +12,19 @@ import numpy as np
 from mpidl.errors import SaveError
 from mpidl.results.metrics import Quantity
 
+_MARK = "mpidl_measurements"
+
+
+def is_measurements(path: Path) -> bool:
+    """Whether this is a file that `write` wrote."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return _MARK in file.attrs
+    except OSError:
+        return False
+
 
 def write(
     path: str | Path,
@@ -28,6 +41,7 @@ def write(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with h5py.File(part, "w") as file:
+            file.attrs[_MARK] = 1
             file.attrs["provenance"] = json.dumps(dict(provenance))
             place = file.create_group(group)
             for name, values in columns.items():

@@ -41,17 +41,20 @@ _HDF5_ERRORS = (OSError, RuntimeError)
 _QUANTITIES = {"metrics": metric, "timing": meter}
 
 
-def check_output(path: str | Path, overwrite: bool = False) -> None:
-    """Refuses an output that exists, or that cannot be written; leaves nothing behind."""
+def check_output(path: str | Path, overwrite: bool = False, is_ours: Callable[[Path], bool] = is_run_file) -> None:
+    """Refuses an output that exists, or that cannot be written; leaves nothing behind.
+
+    `is_ours` says of a file whether it is such an output, which alone may be replaced.
+    """
     path = Path(path)
     try:
         if path.is_dir():
             raise ConfigError(f"the output {str(path)!r} is a folder; name a file with -o")
         if path.exists() and not overwrite:
             raise ConfigError(f"the output {str(path)!r} exists; choose another with -o, or --overwrite to replace it")
-        if path.exists() and not is_run_file(path):
+        if path.exists() and not is_ours(path):
             raise ConfigError(
-                f"the output {str(path)!r} is no run file of mpidl, and --overwrite replaces no other; "
+                f"the output {str(path)!r} is no such file of mpidl's, and --overwrite replaces no other; "
                 "choose another with -o, or remove it"
             )
         folder = next(folder for folder in path.absolute().parents if folder.exists())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import h5py
 import pytest
 from click.testing import CliRunner
@@ -13,15 +15,17 @@ from tests.cli.test_run import mpidl
 pytestmark = pytest.mark.mpi
 
 
-def test_a_table_and_a_file_hold_every_length_graph_and_transport(tmp_path):
+def test_a_table_and_a_file_hold_every_length_graph_and_transport(tmp_path, mpirun):
     output = tmp_path / "bench.h5"
     words = ["-n", "2", "-g", "ring,directed-ring", "-p", "1,2e5", "--seconds", "0", "-o", str(output)]
     done = mpidl("bench", *words)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines() if line.strip()]
     measured = [tuple(line[:4]) for line in lines if line[1:2] == ["mix"]]
-    graphs, transports = ("ring", "directed-ring"), ("auto", "messages")
-    assert measured == [(p, "mix", g, t) for p in ("1", "200,000") for g in graphs for t in transports]
+    graphs = ("ring", "directed-ring")
+    assert done.stdout.count("auto: shared memory") == 4
+    told = [(g, t) for g in graphs for t in ("auto:", "messages")]
+    assert measured == [(p, "mix", *words) for p in ("1", "200,000") for words in told]
     with h5py.File(output) as file:
         columns = {name: dataset[()] for name, dataset in file["bench"].items()}
         assert file["bench/median"].attrs["units"] == "s"
@@ -34,6 +38,12 @@ def test_a_table_and_a_file_hold_every_length_graph_and_transport(tmp_path):
     refused = mpidl("bench", *words)
     assert refused.returncode == 2
     assert "exists" in refused.stderr
+    before = output.read_bytes()
+    under = mpirun(2, [sys.executable, "-m", "mpidl", "bench", "-p", "1", "--seconds", "0", "-o", str(output)])
+    assert under.returncode == 2 and "exists" in under.stderr and output.read_bytes() == before
+    again = mpidl("bench", *words, "--overwrite")
+    assert again.returncode == 0, again.stderr
+    assert output.read_bytes() != before
 
 
 @pytest.mark.parametrize(
@@ -45,6 +55,8 @@ def test_a_table_and_a_file_hold_every_length_graph_and_transport(tmp_path):
         (["-p", "0"], "--parameters: 0 is not a length"),
         (["-p", "2.5"], "--parameters: 2.5 is not a length"),
         (["-p", "nan"], "--parameters: nan is not a length"),
+        (["-p", "1e30"], r"--parameters: 1e\+30 is not a length; give whole numbers from 1 to 1.09951e\+12"),
+        (["-p", "1e11"], "--parameters: rows of 100,000,000,000 numbers need .* TB on .* ranks, and .*B are free"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_ranks_start(words, told):

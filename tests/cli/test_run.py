@@ -68,7 +68,7 @@ def test_warnings_stay_in_the_run_file_and_verbose_tells_how_rows_travel(folder:
 
     done = mpidl("run", "small.yaml", "-n", "2", "-v", "-s", "data.split={name: one-class}", "-o", "out.h5")
     assert done.returncode == 0, done.stderr
-    assert "parameters of rank 0: shared memory" in done.stderr
+    assert "parameters travel by: shared memory" in done.stderr
     warning = "no agent holds classes 4, 5, 6, 7, 8 and 1 more: there are fewer agents than classes"
     assert done.stderr.count(warning) == 1
     assert [(event.kind, event.text) for event in results.open(folder / "out.h5").events] == [("warning", warning)]

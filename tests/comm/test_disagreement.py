@@ -75,6 +75,29 @@ def test_a_letter_with_more_rows_than_there_is_room_for_is_explained(comm):
         exchange.mix(Z, 1)
 
 
+@on_ranks(3)
+def test_what_never_arrived_is_not_taken_for_a_disagreement(comm):
+    exchange = start(comm, agents=3, topology=static(ring_matrix(3)), transport="messages")
+    Z = exchange.blocks[0]
+    for t in range(2):
+        Z = exchange.mix(Z, t)
+    plan = exchange._plans.at(2)
+    letters = exchange._routes.next(plan, exchange._side(Z)).letters
+    header = Header(0, 2, 2, exchange._around.parameters, "float32", plan.mixing.digest, 0)
+    first, second = letters.incoming
+    for letter in (first, second):
+        letter.head[:] = bytes(SIZE)
+    broken = CommunicationError("a message between two ranks failed: no more")
+    assert str(letters.explain(broken, header, "parameters")) == (
+        f"exchange 'parameters': a message between two ranks failed: no more; rank {comm.rank} has heard nothing from "
+        f"rank {first.rank}, {second.rank}"
+    )
+    # Where one letter did arrive, and is wrong, it is to blame, not the one that is late.
+    second.head[:] = header._replace(turn=7).pack(second.rank, second.rows)
+    told = str(letters.explain(broken, header, "parameters"))
+    assert told.startswith(f"exchange 'parameters': rank {second.rank} and rank {comm.rank} disagree: turn 7 there")
+
+
 HEADER = Header(exchange=1, turn=2, round=3, parameters=4, dtype="bfloat16", graph=b"12345678", block=1)
 
 

@@ -11,6 +11,7 @@ from mpidl.comm.gossip import Gossip, GossipSettings
 from mpidl.comm.meters import Meters
 from mpidl.comm.placement import Placement
 from mpidl.comm.plan import Link, Plans, make_plan
+from mpidl.graphs import GRAPHS
 from mpidl.graphs.base import Drawn, Mixing
 from tests.comm.mixing import LARGE, SMALL, random_matrix, ring_matrix, static, topologies, world_of
 from tests.ranks import on_ranks
@@ -51,6 +52,15 @@ def test_periodic_graphs_are_planned_once_a_phase_and_random_ones_each_round():
     assert periodic.at(0) is not periodic.at(1)
     drawn = Plans(Drawn(4, lambda t: Mixing.from_dense(ring_matrix(4)), False), placement, 0)
     assert not drawn.recurring
+
+
+def test_a_graph_that_comes_back_in_other_phases_keeps_its_plan():
+    graphs = {"name": "alternating", "graphs": ["ring", "one-peer-exponential", "exponential"]}
+    topology = GRAPHS.parse(graphs).build(6, 0)
+    plans = Plans(topology, Placement.contiguous(6, 2), 0)
+    assert topology.period == 9
+    assert len({id(plans.at(t)) for t in range(9)}) == 5
+    assert plans.at(0) is plans.at(3) and plans.at(0).mixing.digest == topology.at(6).digest
 
 
 def meters_after(comm, agents, topology, rounds, sizes=SMALL, owners=None, parameters=300, **chosen) -> Meters:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import time
 from pathlib import Path
@@ -19,15 +18,6 @@ from tests.comm.mixing import LARGE, SMALL, dense, mixed, ring_matrix, rows, sta
 from tests.ranks import on_ranks
 
 FILES = "mpidl-*"
-
-
-class Heard(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.texts: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(record.getMessage())
 
 
 def exchange_of(comm, transport: str = "auto", node_ranks: tuple[int, ...] | None = None):
@@ -71,33 +61,36 @@ def test_names_are_gone_from_the_file_system_once_memory_is_mapped(comm):
     gossip.close()
 
 
+@pytest.mark.parametrize(("call", "why"), [("posix_fallocate", "has no room"), ("ftruncate", "cannot be used")])
 @on_ranks(3)
-def test_without_room_on_one_rank_all_of_its_node_send_messages_and_one_says_why(comm):
-    heard = Heard()
-    logging.getLogger("mpidl.comm").addHandler(heard)
-    real = os.posix_fallocate
+def test_without_room_on_one_rank_all_of_its_node_send_messages_and_one_says_why(call, why, comm):
+    before = set(shared.FOLDER.glob(FILES))
+    comm.Barrier()
+    real = getattr(os, call)
 
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     try:
         if comm.rank == 1:
-            os.posix_fallocate = full
+            setattr(os, call, full)
         gossip, exchange = exchange_of(comm)
         assert exchange.transport == "messages"
-        said = comm.allgather(heard.texts)
-        assert [len(texts) for texts in said] == [1, 0, 0]
-        assert "rank 1: /dev/shm has no room" in said[0][0]
+        assert gossip.transports() == {"parameters": "messages"}
+        (notice,) = gossip.notices()
+        assert f"rows go as messages, not through shared memory: rank 1: /dev/shm {why}" in notice
         gossip.close()
         with pytest.raises(ConfigError, match=r"gossip.transport: 'shared' is not possible on .*: rank 1: /dev/shm"):
             exchange_of(comm, "shared")
         # Nodes decide for themselves: rank 1 alone on its node leaves ranks 0 and 2 their memory.
         gossip, exchange = exchange_of(comm, "auto", (1,) if comm.rank == 1 else (0, 2))
         assert exchange.transport == ("messages" if comm.rank == 1 else "shared memory and messages")
+        assert gossip.transports() == {"parameters": "shared memory and messages, messages"}
         gossip.close()
+        comm.Barrier()
+        assert set(shared.FOLDER.glob(FILES)) <= before
     finally:
-        os.posix_fallocate = real
-        logging.getLogger("mpidl.comm").removeHandler(heard)
+        setattr(os, call, real)
 
 
 @on_ranks(2)

@@ -102,3 +102,31 @@ def test_weights_that_swap_for_ever_do_not_average():
     refused(validate.require_averaging, static([0, 1], [1, 0]), "never averages", "modulus 1")
     validate.require_averaging(static([0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]))
     validate.require_averaging(build({"name": "star", "weights": "best-constant"}, 8))
+
+
+def test_neither_do_they_where_places_are_drawn_anew():
+    growing = 3 * np.eye(6) - 2 / 6
+    refused(validate.require_averaging, Periodic([Mixing.from_dense(growing)]), "never averages", "modulus 3")
+    drawn = Drawn(6, lambda t: Mixing.from_dense(np.roll(growing, (t, t), (0, 1))), False)
+    refused(validate.require_averaging, drawn, "never averages", "multiplies disagreement by 3")
+    swapping = {"name": "relabel", "graph": {"name": "star", "weights": "best-constant"}}
+    assert min(build(swapping, 8).at(0).self_weights) < 0
+    validate.require_averaging(build(swapping, 8))
+
+
+@pytest.mark.parametrize(
+    ("need", "graph", "words"),
+    [
+        ("symmetric", "directed-ring", "mine needs symmetric weights"),
+        ("column stochastic", static([0.5, 0.5], [0.6, 0.4]), "mine needs columns that sum to 1"),
+        ("doubly stochastic", static([0.5, 0.5], [0.6, 0.4]), "mine needs rows and columns that sum to 1"),
+        ("static", "one-peer-exponential", "mine needs a graph that stays the same"),
+        ("tree", "ring", "mine needs a tree"),
+        ("symmetrical", "ring", "'symmetrical' is not known; did you mean 'symmetric'?"),
+    ],
+)
+def test_what_an_algorithm_needs_is_checked_by_its_words(need, graph, words):
+    topology = build(graph, 6) if isinstance(graph, str) else graph
+    refused(lambda topology: validate.require(topology, need, "mine"), topology, words)
+    if need != "symmetrical":
+        validate.require(build("chain", 6), need, "mine")

@@ -22,6 +22,8 @@ class Exchange(Protocol):
     """
 
     blocks: tuple[Tensor, Tensor]
+    notice: str
+    """What a person should know of the way that its rows take; empty on all ranks but one."""
 
     @property
     def transport(self) -> str:
