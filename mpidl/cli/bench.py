@@ -204,7 +204,11 @@ def _write(output: Path, found: Sequence[Measurement], hosts: Sequence[str]) -> 
     from mpidl.results.metrics import Quantity
 
     quantities = {
-        "what": Quantity("", "mix: a round of gossip; allreduce; copy: of one row on every rank at once"),
+        "what": Quantity(
+            "",
+            "mix: a round of gossip; allreduce; copy: of one row on every rank at once; staging: its way from a GPU to "
+            "pageable memory and back",
+        ),
         "graph": Quantity("", "for mix, who exchanges with whom"),
         "transport": Quantity("", "as gossip.transport has it"),
         "travelled": Quantity("", "how rows travelled then"),

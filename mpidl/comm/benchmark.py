@@ -28,8 +28,8 @@ _WARM_UP = 3
 class Measurement:
     """Quartiles of the slowest rank's seconds.
 
-    `what` is `mix`, `allreduce` or `copy`; `bytes` are of rows that reach a rank: one from each neighbour of the agent
-    that has most, the sum, or the copy.
+    `what` is `mix`, `allreduce`, `copy`, or on a GPU `staging`, a row's way to pageable memory of the host and back;
+    `bytes` are of rows that reach a rank: one from each neighbour of the agent that has most, the sum, or the copy.
     """
 
     what: str
@@ -95,6 +95,8 @@ def measure(
             plays["allreduce", "", "MPI"] = lambda source=source, target=target: world.comm.Allreduce(
                 [buffer(source)[0], MPI.FLOAT], [buffer(target)[0], MPI.FLOAT]
             )
+        else:
+            plays["staging", "", ""] = lambda source=source, target=target: target.copy_(source.cpu())
         gossips = []
         travelled, notices = {("", "MPI"): "", ("", ""): ""}, list[str]()
         for name, topology in graphs.items():

@@ -23,9 +23,14 @@ def choose(wanted: str, local_rank: int) -> torch.device:
     if not visible:
         return torch.device("cpu")
     device = torch.device("cuda", local_rank % visible)
-    torch.cuda.set_device(device)
-    # A CUDA-aware MPI looks for the context when it starts.
-    torch.zeros(1, device=device)
+    try:
+        torch.cuda.set_device(device)
+        # A CUDA-aware MPI looks for the context when it starts.
+        torch.zeros(1, device=device)
+    except RuntimeError as error:
+        # An old driver, or another process that has the GPU to itself: counting does not tell.
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"{device} is there, but cannot be used: {reason}; say cpu", "train.device") from error
     return device
 
 

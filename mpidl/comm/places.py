@@ -51,6 +51,11 @@ class Places:
         if self.direct and self._device.type == "cuda":
             torch.cuda.current_stream(self._device).synchronize()
 
+    def idle(self) -> None:
+        """Until a GPU is through with all places, which may be received into only then."""
+        if self._device.type == "cuda":
+            torch.cuda.current_stream(self._device).synchronize()
+
     def copies(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Copies:
         """Copies from the first to the second of each pair; where they are the same, nothing."""
         stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None

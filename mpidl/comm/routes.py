@@ -29,6 +29,8 @@ class Route:
     letters: Letters
     arrivals: Mapping[int, Arrival]
     """By agent, the large rows that arrive."""
+    landing: Places
+    """Where they do."""
     departures: Departures
     rows: Mapping[int, Tensor]
     """The rows sent, by agent."""
@@ -42,6 +44,8 @@ class Route:
 
     def start(self, header: Header) -> None:
         """Makes ready to receive, and sends."""
+        if self.arrivals:
+            self.landing.idle()
         for arrival in self.arrivals.values():
             arrival.start()
         self.letters.start(header, self.rows)
@@ -103,6 +107,7 @@ class Routes:
         return Route(
             letters=letters,
             arrivals=self._arrivals[plan],
+            landing=self._landing,
             departures=departures,
             rows=rows,
             leaving=Batches([*departures.batches, letters.sent]),

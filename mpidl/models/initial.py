@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from mpidl.models.base import Model
 from mpidl.seeding import torch_seed
 
 _KEY = "model.init"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def initial_module(
@@ -60,9 +63,19 @@ def load(module: nn.Module, path: str) -> None:
 
 def _read(path: str) -> dict[str, Tensor]:
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ConfigError(f"cannot read the initial weights {path!r}: {error.strerror or error}", _KEY) from error
+        file = Path(os.path.expandvars(path)).expanduser()
+        with file.open("rb") as opened:
+            head = opened.read(len(_HDF5))
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read the initial weights {path!r}: {reason}", _KEY) from error
+    if head == _HDF5:
+        raise ConfigError(
+            f"{path!r} is an HDF5 file; run files hold no weights: give what torch.save(module.state_dict(), …) wrote",
+            _KEY,
+        )
+    try:
+        found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         # A damaged or foreign file may fail anywhere inside torch's reader; nothing in it is run.
         raise ConfigError(

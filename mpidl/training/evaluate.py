@@ -54,7 +54,8 @@ class Evaluator:
         """Quantities of a model that every rank holds. A collective call."""
         buffers: tuple[Tensor | None, Tensor | None] = (None, None)
         if self._buffers is not None:
-            buffers = self._buffers.of_shared_model(self._rows, row, self._batches)
+            with self._precision.context(self._world.device):
+                buffers = self._buffers.of_shared_model(self._rows, row, self._batches)
         chunks = self._batches.test_chunks(part)
         measured = np.zeros((chunks, 3))
         for chunk, sums in self._measure(row, *buffers, part, range(self._world.rank, chunks, self._world.size)):

@@ -47,3 +47,17 @@ def test_a_gpu_that_is_not_there_is_refused_with_the_cure(monkeypatch):
         device.choose("cuda", 0)
     with pytest.raises(ConfigError, match=r"'gpu' is not a device \(auto, cpu, cuda\)"):
         device.choose("gpu", 0)
+
+
+@pytest.mark.parametrize("wanted", ["auto", "cuda"])
+def test_a_gpu_that_counts_but_cannot_be_used_is_refused_with_the_cure(four_gpus, monkeypatch, wanted):
+    def unusable(device: torch.device) -> None:
+        raise RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable\nCompile with")
+
+    monkeypatch.setattr(torch.cuda, "set_device", unusable)
+    with pytest.raises(ConfigError) as caught:
+        device.choose(wanted, 1)
+    assert str(caught.value) == (
+        "train.device: cuda:1 is there, but cannot be used: CUDA error: all CUDA-capable devices are busy or "
+        "unavailable; say cpu"
+    )

@@ -30,11 +30,11 @@ def hyper_parameters(algorithm: str) -> dict[str, Any]:
     return {"name": algorithm, "lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01, "clip_norm": 1.0}
 
 
-def on_device(device: str, comm: Any, algorithm: str = "dsgd", **sections: Any) -> Config:
-    """A configuration for this device, which is chosen as at the start of a run: ranks take the GPUs in turn."""
+def on_device(device: str, comm: Any, algorithm: str = "dsgd", gpus: int = 8, **sections: Any) -> Config:
+    """A configuration for this device, which is chosen as at the start of a run: ranks take so many GPUs in turn."""
     from mpidl.comm import device as devices
 
-    devices.choose(device, comm.rank)
+    devices.choose(device, comm.rank % gpus)
     train = {"device": device} | sections.pop("train", {})
     return configuration(hyper_parameters(algorithm), train=train, **sections)
 
@@ -70,9 +70,10 @@ def test_a_run_on_a_gpu_is_that_on_the_cpu(precision, tolerance, model, algorith
 
 @both_algorithms
 @pytest.mark.parametrize("model", ["dropping", "normed"])
+@pytest.mark.parametrize("gpus", [1, 8])
 @on_ranks(2)
-def test_ranks_that_share_a_gpu_compute_the_bits_of_one(model, algorithm, comm):
-    sections = {"model": f"tests.training.plugins:{model}", "train": {"precision": "float32"}}
+def test_ranks_that_share_a_gpu_or_have_their_own_compute_the_bits_of_one(gpus, model, algorithm, comm):
+    sections = {"model": f"tests.training.plugins:{model}", "train": {"precision": "float32"}, "gpus": gpus}
     alone, shared = on_parts(comm, (1, 2), lambda part: trained_on("cuda", part, algorithm, **sections))
     assert same(alone, shared)
 

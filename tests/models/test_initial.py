@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 import torch
 from torch import nn
@@ -46,6 +47,25 @@ def test_a_file_is_every_agents_start(tmp_path: Path) -> None:
     saved = MODELS.parse({"name": "mlp", "hidden": [4]}).build((3,), 2)
     torch.save(saved.state_dict(), path)
     assert torch.equal(start(str(path), 5), flat(saved))
+
+
+def test_a_file_may_lie_in_the_home_folder_or_where_a_variable_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WEIGHTS", str(tmp_path))
+    torch.save(net().state_dict(), tmp_path / "good.pt")
+    for path in ("~/good.pt", "$WEIGHTS/good.pt"):
+        load(net(), path)
+    with pytest.raises(ConfigError, match="cannot read the initial weights '~nobody-here/good.pt'"):
+        load(net(), "~nobody-here/good.pt")
+
+
+def test_a_run_file_is_told_to_hold_no_weights(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "run.h5", "w") as file:
+        file.attrs["schema_version"] = 1
+    with pytest.raises(ConfigError, match=r"model.init: '.*run.h5' is an HDF5 file; run files hold no weights"):
+        load(net(), str(tmp_path / "run.h5"))
 
 
 def test_loading_writes_into_re_pointed_parameters_and_buffers(tmp_path: Path) -> None:
