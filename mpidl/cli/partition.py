@@ -27,8 +27,10 @@ _MOST_COLUMNS = 20
 )
 def partition(config: Path, settings: Sequence[str], agents: int | None, plot: Path | None) -> None:
     """Examples of each class with each agent, as the run of CONFIG would divide them."""
-    from mpidl import experiment
+    from mpidl import experiment, pictures
 
+    if plot:
+        pictures.check(plot, "--plot")
     found = experiment.load(config, settings)
     number = agents or found.agents
     if number == "auto":

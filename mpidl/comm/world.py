@@ -52,6 +52,12 @@ class World:
         """The device of every rank, as a person calls it."""
         return tuple(device for _, device, _ in self._ranks)
 
+    @property
+    def sharers(self) -> int:
+        """Ranks that use this rank's GPU, itself among them; 1 on a CPU."""
+        host, _, identity = self._ranks[self.rank]
+        return sum((h, i) == (host, identity) for h, _, i in self._ranks) if identity else 1
+
     def table(self) -> str:
         """One line a rank: its number, host, device and agents."""
         rows = [("rank", "host", "device", "agents")]

@@ -8,20 +8,21 @@ but the current order of each agent, so any step can be asked for at any time, b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 
+from mpidl.data.checks import check_finite, in_memory
 from mpidl.data.dataset import Dataset
 from mpidl.data.prefetch import Prefetch
-from mpidl.data.rows import in_memory, row_bytes, take, whole
+from mpidl.data.rows import row_bytes, take, whole
 from mpidl.data.shares import Shares
 from mpidl.data.transform import Transform
 from mpidl.errors import ConfigError
 from mpidl.seeding import stream
 
-# Rows of a file are loaded up to this size on a CPU; on a GPU, anything up to half of its free memory is.
+# Rows of files are loaded up to this size on a CPU.
 _LOADED_ON_CPU = 2**30
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -32,7 +33,8 @@ class Batches:
 
     With `place="own"`, examples of the agents in `mine` are loaded, and those of another agent when it is first asked
     for; with "replicate", all are. `streamed` keeps them where they are and moves one batch at a time (None: decided
-    by their size). Neither changes a bit of any batch.
+    by their size: on a GPU, half of its free memory is for the `sharers`, the ranks that share it). Neither changes a
+    bit of any batch. Rows of files are checked to be finite as they are read.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Batches:
         crop: int = 0,
         flip: bool = False,
         chunk: int = 512,
+        sharers: int = 1,
     ) -> None:
         self.dataset = dataset
         self.device = torch.device(device)
@@ -64,18 +67,22 @@ class Batches:
         self._own = place == "own"
         mine = range(len(shares)) if mine is None else mine
         rows = sum(self.sizes[agent] for agent in mine) if self._own else len(dataset)
-        self.streamed = self._too_large(rows) if streamed is None else streamed
-        self._prefetch = Prefetch(self._fetch, self.device) if self.streamed else None
+        self.streamed = self._too_large(rows, sharers) if streamed is None else streamed
+        self._prefetch = Prefetch(self._fetch, self.device, len(mine)) if self.streamed else None
         if not self.streamed and self._own:
             for agent in mine:
                 self._block(agent)
         elif not self.streamed:
-            self._all = self._load(None)
-        self._test = None if self.streamed else self._stored(whole(dataset.x_test), whole(dataset.y_test))
+            self._all = self._stored("", None)
+        self._test = None if self.streamed else self._stored("_test", None)
 
     def steps_per_pass(self, agent: int) -> int:
         """Batches in one pass of this agent over its examples."""
         return 1 if self._batch == "full" else -(-self.sizes[agent] // self._batch)
+
+    def smallest(self, agent: int) -> int:
+        """Examples in the last batch of each pass, which has what is left over."""
+        return self.sizes[agent] - (self.steps_per_pass(agent) - 1) * (0 if self._batch == "full" else self._batch)
 
     def batch(self, agent: int, step: int) -> Batch:
         """The examples and targets of an agent's step, on the device."""
@@ -101,17 +108,18 @@ class Batches:
         if self._test is not None:
             return self._transform(*(rows[start:stop] for rows in self._test))
         stop = min(stop, int(self.dataset.x_test.shape[0]))
-        indices = np.arange(start, stop)
-        found = self._stored(take(self.dataset.x_test, indices), take(self.dataset.y_test, indices))
-        return self._transform(*found)
+        return self._transform(*self._stored("_test", np.arange(start, stop)))
 
     def chunks(self, agent: int) -> int:
         """Chunks that hold all of an agent's examples once."""
         return -(-self.sizes[agent] // self._chunk)
 
     def chunk(self, agent: int, chunk: int) -> Batch:
-        """One chunk of an agent's examples, in ascending order, neither shuffled nor moved at random."""
-        start, stop = chunk * self._chunk, (chunk + 1) * self._chunk
+        """One chunk of an agent's examples, in ascending order, neither shuffled nor moved at random.
+
+        Chunks are as equal as may be, so that what is averaged over them is not that of a small last one.
+        """
+        start, stop = (self.sizes[agent] * edge // self.chunks(agent) for edge in (chunk, chunk + 1))
         if self._own and not self.streamed:
             return self._transform(*(rows[start:stop] for rows in self._block(agent)))
         return self._still(self._shares[agent][start:stop])
@@ -125,13 +133,16 @@ class Batches:
         if self._all is not None:
             rows = torch.from_numpy(indices).to(self.device)
             return self._transform(*(part.index_select(0, rows) for part in self._all))
-        return self._transform(*self._load(indices))
+        return self._transform(*self._stored("", indices))
 
-    def _too_large(self, rows: int) -> bool:
-        size = rows * (row_bytes(self.dataset.x) + row_bytes(self.dataset.y))
+    def _too_large(self, rows: int, sharers: int) -> bool:
+        """Whether so many training rows and the test part are too much to keep on the device."""
+        data, tests = self.dataset, int(self.dataset.x_test.shape[0])
+        parts = ((rows, data.x), (rows, data.y), (tests, data.x_test), (tests, data.y_test))
         if self.device.type == "cuda":
-            return size > torch.cuda.mem_get_info(self.device)[0] // 2
-        return not in_memory(self.dataset.x) and size > _LOADED_ON_CPU
+            size = sum(count * row_bytes(part) for count, part in parts)
+            return size > torch.cuda.mem_get_info(self.device)[0] // (2 * sharers)
+        return sum(count * row_bytes(part) for count, part in parts if not in_memory(part)) > _LOADED_ON_CPU
 
     def _rows(self, agent: int, step: int) -> torch.Tensor:
         """Where the examples of a step stand: in the agent's own block, or among all."""
@@ -153,20 +164,23 @@ class Batches:
     def _fetch(self, agent: int, step: int) -> Batch:
         """A step's examples in host memory; runs in the prefetching thread, and only there."""
         indices = self._rows(agent, step).numpy()
-        return self._as_stored(take(self.dataset.x, indices), take(self.dataset.y, indices))
+        return self._read("", indices)
 
     def _block(self, agent: int) -> Batch:
         if agent not in self._blocks:
-            self._blocks[agent] = self._load(self._shares[agent])
+            self._blocks[agent] = self._stored("", self._shares[agent])
         return self._blocks[agent]
 
-    def _load(self, indices: np.ndarray | None) -> Batch:
-        x, y = (whole(part) if indices is None else take(part, indices) for part in (self.dataset.x, self.dataset.y))
-        return self._stored(x, y)
+    def _read(self, suffix: Literal["", "_test"], indices: np.ndarray | None) -> Batch:
+        """Rows of x and y, or of x_test and y_test, in host memory; all of them without indices."""
+        found = {}
+        for name in ("x", "y"):
+            rows = getattr(self.dataset, name + suffix)
+            found[name] = whole(rows) if indices is None else take(rows, indices)
+            if not in_memory(rows):
+                check_finite(name + suffix, found[name], indices)
+        return self._transform.stored(found["x"]), self._transform.targets(found["y"])
 
-    def _as_stored(self, x: torch.Tensor, y: torch.Tensor) -> Batch:
-        return self._transform.stored(x), self._transform.targets(y)
-
-    def _stored(self, x: Any, y: Any) -> Batch:
-        x, y = self._as_stored(x, y)
+    def _stored(self, suffix: Literal["", "_test"], indices: np.ndarray | None) -> Batch:
+        x, y = self._read(suffix, indices)
         return x.to(self.device), y.to(self.device)

@@ -8,9 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mpidl.data.checks import channel_numbers, check_finite, check_numeric, in_memory, pieces, span
 from mpidl.errors import DataError
 
 Task = Literal["classification", "regression", "language"]
+
+_PARTS = ("x", "y", "x_test", "y_test")
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,9 @@ class Dataset:
     stay in a file); `y` and `y_test` hold a class number (classification), a number or vector (regression), or the
     tokens that follow those of `x` (language). `owner` names the agent of each training example, for `split: given`.
     The model sees `(x·scale − mean)/std`, `mean` and `std` one number a channel; language examples stay whole numbers.
+
+    Labels and tokens are all checked here, those in files a piece at a time. That numbers are finite is checked here
+    where they are in memory; those in files are looked at when batches read them, which saves a pass over the file.
     """
 
     x: Any
@@ -51,9 +57,16 @@ class Dataset:
             )
         if self.owner is not None and len(self.owner) != len(self):
             raise DataError(f"there are {len(self)} training examples, but {len(self.owner)} owners")
-        if self.task == "classification":
-            for part, y in (("training", self.labels), ("test", _whole(self.y_test))):
-                _check_labels(part, y, self.outputs)
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None:
+                object.__setattr__(self, name, channel_numbers(name, values, self.example_shape))
+        for name in _PARTS:
+            rows = getattr(self, name)
+            check_numeric(name, rows)
+            if in_memory(rows):
+                check_finite(name, rows)
+        if self.task != "regression":
+            self._check_range()
 
     def __len__(self) -> int:
         return int(self.x.shape[0])
@@ -68,32 +81,31 @@ class Dataset:
         """Classes, the width of a regression, or the vocabulary."""
         if self.task == "regression":
             return int(np.prod(self.y.shape[1:], dtype=np.int64))
-        if self.classes is not None:
-            return self.classes
-        if self.task == "language":
-            return 1 + max(int(_whole(part).max(initial=0)) for part in (self.x, self.y, self.x_test, self.y_test))
-        return 1 + max(int(self.labels.max(initial=0)), int(_whole(self.y_test).max(initial=0)))
+        return self.classes if self.classes is not None else 1 + max(0, *(high for _, high in self._spans.values()))
 
     @cached_property
     def labels(self) -> np.ndarray:
         """The class of every training example."""
         if self.task != "classification":
             raise DataError(f"a {self.task} data set has no class labels")
-        return _whole(self.y)
+        return np.concatenate([piece.astype(np.int64) for _, piece in pieces(self.y)])
 
+    @cached_property
+    def _spans(self) -> dict[str, tuple[int, int]]:
+        """The lowest and the highest class or token, wherever there are any."""
+        if self.task == "language":
+            return {f"tokens of {name}": span(f"tokens of {name}", getattr(self, name)) for name in _PARTS}
+        named = (("training labels", self.y), ("test labels", self.y_test))
+        return {name: span(name, labels) for name, labels in named}
 
-def _whole(y: Any) -> np.ndarray:
-    """All of an array of whole numbers, as int64."""
-    if hasattr(y, "detach"):
-        y = y.detach().cpu().numpy()
-    found = y.take(np.arange(y.shape[0])) if not isinstance(y, np.ndarray) and hasattr(y, "take") else np.asarray(y)
-    if found.dtype.kind not in "iub":
-        raise DataError(f"labels and tokens must be whole numbers, not {found.dtype}")
-    return found.astype(np.int64, copy=False)
-
-
-def _check_labels(part: str, labels: np.ndarray, classes: int) -> None:
-    if labels.ndim != 1:
-        raise DataError(f"{part} labels must be one number an example, not of shape {labels.shape}")
-    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
-        raise DataError(f"{part} labels go from {labels.min()} to {labels.max()}, outside 0 to {classes - 1}")
+    def _check_range(self) -> None:
+        if self.task == "classification":
+            for part, labels in (("training", self.y), ("test", self.y_test)):
+                if len(labels.shape) != 1:
+                    raise DataError(f"{part} labels must be one number an example, not of shape {tuple(labels.shape)}")
+        for name, (low, high) in self._spans.items():
+            if low < 0 or high >= self.outputs:
+                raise DataError(
+                    f"{name} go from {low} to {high}, outside 0 to {self.outputs - 1}; number them from 0, and raise "
+                    "'classes' if there are more"
+                )

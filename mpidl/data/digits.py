@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from mpidl.data.dataset import Dataset
-from mpidl.data.source import Source
+from mpidl.data.source import Augmented
 from mpidl.errors import DataError
 from mpidl.seeding import stream
 
 _TEST = 360
 
 
-class Digits(Source):
+class Digits(Augmented):
     """Handwritten digits, 8×8 grey: 1,437 for training and 360 for test; ships with the package.
 
     The test part of UCI's Optical Recognition of Handwritten Digits, 1,797 images [Alpaydin and Kaynak 1998,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from mpidl.data.checks import is_numeric
 from mpidl.data.dataset import Dataset
 from mpidl.data.files import DEFLATE_RATIO, find_file
 from mpidl.data.npz import named_dataset
@@ -94,7 +95,7 @@ def _checked(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
     rows = file[name]
     if rows.is_virtual or rows.external:
         raise DataError(f"{path}: {name!r} lies in other files, which are not read")
-    if rows.shape is None or rows.dtype.kind not in "iufb" or rows.ndim == 0:
+    if rows.shape is None or not is_numeric(rows.dtype) or rows.ndim == 0:
         raise DataError(f"{path}: {name!r} is no array of numbers")
     stored = rows.id.get_storage_size()
     size = math.prod(rows.shape) * rows.dtype.itemsize

@@ -13,6 +13,7 @@ from typing import IO, Literal
 import numpy as np
 from pydantic import Field
 
+from mpidl.data.checks import is_numeric
 from mpidl.data.dataset import Dataset
 from mpidl.data.files import DEFLATE_RATIO, find_file, read_rest
 from mpidl.data.source import Images
@@ -42,12 +43,7 @@ def named_dataset(arrays: dict, path: Path, task: str, classes: int | None, norm
     missing = [name for name in _NAMES[:4] if name not in arrays]
     if missing:
         raise DataError(f"{path} lacks {', '.join(missing)}; it must hold x, y, x_test and y_test")
-    channels = {}
-    for name in ("mean", "std"):
-        if name in arrays and normalise:
-            channels[name] = tuple(float(value) for value in np.ravel(arrays[name]))
-            if arrays["x"].ndim < 2 or len(channels[name]) not in (1, arrays["x"].shape[1]):
-                raise DataError(f"{path}: {name} has {len(channels[name])} numbers for x of shape {arrays['x'].shape}")
+    channels = {name: arrays[name] for name in ("mean", "std") if name in arrays and normalise}
     pixels = arrays["x"].dtype == np.uint8 and task != "language"
     try:
         return Dataset(
@@ -71,6 +67,7 @@ def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
             for name in names:
                 info = members.get(f"{name}.npy")
                 if info is not None:
+                    _check_packing(info, path)
                     with archive.open(info) as file:
                         arrays[name] = _read_npy(file, info, f"{path}, array {name!r}")
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
@@ -78,6 +75,15 @@ def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     return arrays
+
+
+def _check_packing(info: zipfile.ZipInfo, path: Path) -> None:
+    # Other ways hold more than DEFLATE_RATIO in a byte, reserve memory as the file says, and fail in ways of their own.
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DataError(
+            f"{path}: {info.filename} is packed by zip's method {info.compress_type}, which numpy does not use; write "
+            "it with numpy.savez_compressed"
+        )
 
 
 def _read_npy(file: IO[bytes], info: zipfile.ZipInfo, what: str) -> np.ndarray:
@@ -94,7 +100,7 @@ def _read_npy(file: IO[bytes], info: zipfile.ZipInfo, what: str) -> np.ndarray:
         sound = isinstance(shape, tuple) and all(type(size) is int and size >= 0 for size in shape)
     except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError) as error:
         raise DataError(f"{what}: its header makes no sense") from error
-    if not sound or dtype.kind not in "iufb" or dtype.shape:
+    if not sound or not is_numeric(dtype) or dtype.shape:
         raise DataError(f"{what}: holds {dtype} of shape {shape}, not an array of numbers")
     size = math.prod(shape) * dtype.itemsize
     if size > info.compress_size * DEFLATE_RATIO:

@@ -123,10 +123,9 @@ def read_pickle(content: bytes, path: Path) -> dict[bytes, Any]:
         raise DataError(f"{path} is damaged, or not a pickle of plain data: {_reason(error)}") from error
     if not isinstance(found, dict):
         raise DataError(f"{path} does not hold a dictionary")
-    return {
-        key.encode() if isinstance(key, str) else key: value.array if isinstance(value, _Bytes) else value
-        for key, value in found.items()
-    }
+    # pickle itself lets lone surrogates pass, so they are no reason to stop here.
+    named = ((key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key, found[key]) for key in found)
+    return {key: value.array if isinstance(value, _Bytes) else value for key, value in named}
 
 
 def _reason(error: Exception) -> str:

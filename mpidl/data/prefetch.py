@@ -11,15 +11,16 @@ import torch
 
 Fetched = tuple[torch.Tensor, torch.Tensor]
 
-# Batches that nobody came for (an agent not sampled again) are dropped beyond this number.
-_KEPT = 64
-
 
 class Prefetch:
     """Runs `fetch` for what is expected next while the caller computes; what it returns is the same either way."""
 
-    def __init__(self, fetch: Callable[..., Fetched], device: torch.device) -> None:
+    def __init__(self, fetch: Callable[..., Fetched], device: torch.device, agents: int) -> None:
+        """For a caller that takes turns with so many agents."""
         self._fetch = fetch
+        # Batches that nobody came for (an agent not sampled again) are dropped beyond this number, oldest first. Where
+        # agents take turns the oldest is needed next, so there must be room for one of each.
+        self._kept = max(64, 2 * agents)
         self._device = device
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mpidl-data")
         self._ready: OrderedDict[Hashable, Future[Any]] = OrderedDict()
@@ -30,7 +31,7 @@ class Prefetch:
         future = self._ready.pop(wanted, None) or self._pool.submit(self._move, wanted)
         if expected is not None and expected not in self._ready:
             self._ready[expected] = self._pool.submit(self._move, expected)
-            if len(self._ready) > _KEPT:
+            if len(self._ready) > self._kept:
                 self._ready.popitem(last=False)[1].cancel()
         batch, done = future.result()
         if done is not None:

@@ -7,6 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from mpidl.data.checks import in_memory
+
 
 @runtime_checkable
 class Rows(Protocol):
@@ -18,11 +20,6 @@ class Rows(Protocol):
     def take(self, indices: np.ndarray) -> np.ndarray:
         """The rows of these indices, in this order."""
         ...
-
-
-def in_memory(array: Any) -> bool:
-    """Whether the rows stand in this process's memory already."""
-    return isinstance(array, torch.Tensor) or isinstance(array, np.ndarray) and not isinstance(array, np.memmap)
 
 
 def row_bytes(array: Any) -> int:

@@ -52,6 +52,12 @@ class Source(Part):
         """Set the validation part aside and divide the rest among the agents."""
         order = stream(seed, "validation").permutation(len(dataset)) if self.validation else np.arange(len(dataset))
         aside = round(self.validation * len(dataset))
+        if self.validation and not aside:
+            raise ConfigError(
+                f"{self.validation:g} of {len(dataset)} training examples is not one; set aside at least "
+                f"{1 / len(dataset):.2g}, or 0 for no validation part",
+                "data.validation",
+            )
         split: Split = self.split
         shares = split.assign(dataset, agents, seed, np.sort(order[aside:]))
         shares.validation = np.sort(order[:aside])
@@ -65,8 +71,9 @@ class Source(Part):
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
         mine: Sequence[int] | None = None,
+        sharers: int = 1,
     ) -> Batches:
-        """The batches of these shares on a device, as this section of the configuration wants them."""
+        """The batches of these shares on a device, which `sharers` ranks share, as this section wants them."""
         from mpidl.data.batches import Batches
 
         return Batches(
@@ -79,17 +86,29 @@ class Source(Part):
             mine=mine,
             place=self.place,
             streamed=self.stream,
-            crop=getattr(self, "crop", 0),
-            flip=getattr(self, "flip", False),
+            sharers=sharers,
+            **self._moves(),
         )
 
+    def _moves(self) -> dict[str, Any]:
+        """How examples are moved at random, in the words of Batches."""
+        return {}
 
-class Images(Source):
+
+class Augmented(Source):
+    """A data set whose examples can be moved at random, if they are images."""
+
+    crop: int = Field(0, ge=0, le=64, description="shift at random by up to so many pixels, zeros moving in")
+    flip: bool = Field(False, description="mirror left and right at random")
+
+    def _moves(self) -> dict[str, Any]:
+        return {"crop": self.crop, "flip": self.flip}
+
+
+class Images(Augmented):
     """A data set of images."""
 
     normalise: bool = Field(True, description="bring each channel to mean 0 and deviation 1 over the training part")
-    crop: int = Field(0, ge=0, le=64, description="shift at random by up to so many pixels, zeros moving in")
-    flip: bool = Field(False, description="mirror left and right at random")
 
 
 class PlugIn(Source):
@@ -100,7 +119,7 @@ class PlugIn(Source):
     def load(self) -> Dataset:
         parameters = inspect.signature(self.function).parameters
         open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-        common = set(Source.model_fields)
+        common = set(Augmented.model_fields)
         keys = {key: value for key, value in self if key in parameters or open_ended and key not in common}
         try:
             found = self.function(**keys)
@@ -114,11 +133,17 @@ class PlugIn(Source):
         return found
 
 
+class AugmentedPlugIn(PlugIn, Augmented):
+    """A data set made by a function of the user's."""
+
+
 def adapt(function: Callable[..., Any]) -> type[Part]:
     """A data set part whose keys are the function's parameters; common keys that it names are handed to it as well."""
     if not callable(function):
         raise ConfigError(f"a data set must be a function or a class, not {type(function).__name__}")
-    part = keyword_part(function, PlugIn, given=tuple(Source.model_fields))
+    # A function with a parameter `crop` or `flip` means something of its own, which must not move images as well.
+    own = {"crop", "flip"} & set(inspect.signature(function).parameters)
+    part = keyword_part(function, PlugIn if own else AugmentedPlugIn, given=tuple(Source.model_fields))
     part.function = staticmethod(function)  # type: ignore[attr-defined]
     part.__doc__ = function.__doc__ or PlugIn.__doc__
     return part

@@ -28,8 +28,6 @@ class Transform:
         if crop or flip:
             self._down, self._right = (torch.arange(size, device=device) for size in dataset.example_shape[1:])
         mean, std = np.array(dataset.mean or (0.0,)), np.array(dataset.std or (1.0,))
-        if np.any(std <= 0):
-            raise ConfigError(f"the deviations {dataset.std} must be positive", "data.normalise")
         plain = dataset.mean is None and dataset.std is None and dataset.scale == 1.0
         across = (-1,) + (1,) * max(0, len(dataset.example_shape) - 1)
         self._factor = None if plain else torch.tensor((dataset.scale / std).reshape(across), dtype=dtype).to(device)

@@ -76,7 +76,7 @@ def compose(config: Config, comm: MPI.Intracomm) -> Run:
     dataset = config.data.load()
     config.model.check_task(dataset.task)
     shares = config.data.deal(dataset, agents, config.seed)
-    batches = config.data.batches(dataset, shares, config.seed, world.device, dtype, world.mine)
+    batches = config.data.batches(dataset, shares, config.seed, world.device, dtype, world.mine, world.sharers)
     rounds_per_epoch = _rounds_per_epoch(config, shares.sizes)
     rounds = config.train.rounds or max(1, round(config.train.epochs * rounds_per_epoch))
 

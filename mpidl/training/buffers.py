@@ -25,8 +25,8 @@ class AgentBuffers:
 
     An averaged model has either the average of all agents' statistics, or statistics of its own, estimated anew on
     every agent's training data and pooled by the number of examples: mean = Σ w_a mean_a, and
-    variance = Σ w_a (variance_a + (mean_a − mean)²), since agents with different data have different means. A chunk of
-    one example has no variance and is left out.
+    variance = Σ w_a (variance_a + (mean_a − mean)²), since agents with different data have different means. An agent
+    with one example has no variance and is left out.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class AgentBuffers:
         for place, agent in enumerate(self._agents):
             if sizes[agent]:
                 rows.point_buffers(floats[place], integers[place])
-                chunks = (batches.chunk(agent, chunk)[0] for chunk in range(batches.chunks(agent)))
-                reestimate(rows.module, (x for x in chunks if len(x) > 1))
+                chunks = range(batches.chunks(agent))
+                reestimate(rows.module, (batches.chunk(agent, chunk)[0] for chunk in chunks))
         weights = [size / sum(sizes) for size in sizes]
         rows.point_buffers(*self._sum(floats, integers, weights))
         layers = batch_norms(rows.module)

@@ -89,13 +89,19 @@ class Gradients:
             self._count(place, step, value)
 
     def rehearse(self) -> None:
-        """One gradient of which nothing remains, so that a network or a loss that fails does so before a run begins."""
-        agent, row = next(iter(self._place)), self._rows.flatten()
-        # As a second gradient of its step it counts neither in losses nor in statistics.
-        self._last_step = [0] * len(self._place)
+        """Gradients of which nothing remains, so that a network or a loss that fails does so before a run begins.
+
+        One of any batch, and one of a batch with a single example, on which BatchNorm fails, where an agent has one.
+        """
+        row, batches = self._rows.flatten(), self._batches
+        single = [(agent, batches.steps_per_pass(agent) - 1) for agent in self._place if batches.smallest(agent) == 1]
+        steps = [(next(iter(self._place)), 0), *single[:1]]
+        # As second gradients of their steps they count neither in losses nor in statistics.
+        self._last_step = [steps[-1][1]] * len(self._place)
         try:
-            self.ahead([agent], row[None], 0)
-            self(agent, row, 0, torch.empty_like(row))
+            for agent, step in steps:
+                self.ahead([agent], row[None], step)
+                self(agent, row, step, torch.empty_like(row))
         finally:
             self._last_step = [-1] * len(self._place)
 

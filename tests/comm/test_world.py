@@ -63,3 +63,13 @@ def test_more_ranks_than_agents_is_refused_on_every_rank(comm):
 def test_the_mpi_library_is_named_in_a_few_words(comm):
     assert library().startswith(("Open MPI v", "MPICH Version: ", "Intel(R) MPI"))
     assert len(library()) < 60
+
+
+@on_ranks(1)
+def test_ranks_of_a_gpu_are_counted_by_host_and_gpu(comm):
+    world = World(comm, 1)
+    assert world.sharers == 1
+    a, b = ("here", "cuda:0 (A)", "one"), ("here", "cuda:1 (A)", "two")
+    world._ranks = [a, b, ("there", "cuda:0 (A)", "one"), a]
+    assert world.sharers == 2
+    world.close()

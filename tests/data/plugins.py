@@ -23,6 +23,24 @@ def named(root: str, batch: int, **others: Any) -> Dataset:
     return points(count=others["many"])
 
 
+def pictures() -> Dataset:
+    """Images of the plainest kind."""
+    x = np.random.default_rng(0).random((20, 1, 8, 8), np.float32)
+    return Dataset(x, np.arange(20) % 2, x[:4], np.arange(4) % 2)
+
+
+def open_pictures(**others: Any) -> Dataset:
+    """Takes any keys, and none of mpidl's."""
+    assert not others
+    return pictures()
+
+
+def cropped(crop: int = 5) -> Dataset:
+    """Cuts its images itself."""
+    found = pictures()
+    return Dataset(found.x[..., :crop, :crop], found.y, found.x_test[..., :crop, :crop], found.y_test)
+
+
 def failing() -> Dataset:
     raise KeyError("no such thing")
 

@@ -131,6 +131,33 @@ def test_an_npz_file_with_objects_runs_nothing(tmp_path: Path) -> None:
     assert not canary.exists()
 
 
+@pytest.mark.parametrize("kind", ["npz", "hdf5"])
+@pytest.mark.parametrize("name", ["x", "y", "mean"])
+def test_numbers_that_torch_does_not_know_are_refused(tmp_path: Path, kind: str, name: str) -> None:
+    arrays = {"x": np.zeros((4, 2)), "y": np.zeros(4), "x_test": np.zeros((4, 2)), "y_test": np.zeros(4)}
+    arrays |= {"mean": np.zeros(2), name: np.zeros(2 if name == "mean" else (4, 2), np.longdouble)}
+    if kind == "npz":
+        np.savez(tmp_path / "f", **arrays)
+        (tmp_path / "f.npz").rename(tmp_path / "f")
+    else:
+        with h5py.File(tmp_path / "f", "w") as file:
+            for key, array in arrays.items():
+                file[key] = array
+    assert repr(name) in refused(lambda: load(kind, tmp_path, file="f", task="regression"))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_an_npz_file_packed_as_numpy_never_does_is_refused(tmp_path: Path, method: int) -> None:
+    np.savez(tmp_path / "f.npz", x=np.arange(2000.0).reshape(1000, 2), y=np.zeros(1000, int), x_test=[[0]], y_test=[0])
+    with zipfile.ZipFile(tmp_path / "f.npz") as found, zipfile.ZipFile(tmp_path / "g.npz", "w", method) as packed:
+        for name in found.namelist():
+            packed.writestr(name, found.read(name))
+    content = bytearray((tmp_path / "g.npz").read_bytes())
+    content[600:700] = bytes(100)
+    (tmp_path / "g.npz").write_bytes(content)
+    assert "which numpy does not use; write" in refused(lambda: load("npz", tmp_path, file="g.npz"))
+
+
 def test_arrays_that_are_missing_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "f.npz", x=[[0.0]], y=[0])
     assert "lacks x_test, y_test" in refused(lambda: load("npz", tmp_path, file="f.npz"))

@@ -72,5 +72,6 @@ def test_a_mistake_is_one_sentence(
     config: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["partition", config, *arguments]) == 2
-    error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
+    told = capsys.readouterr()
+    assert message in told.err and told.err.count("\n") == 1
+    assert told.out == ""

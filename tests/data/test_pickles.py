@@ -100,6 +100,14 @@ def test_a_pickle_cannot_ask_for_memory_it_does_not_fill(content: bytes) -> None
     refused(lambda: read_pickle(content, Path("f")))
 
 
+def test_a_key_that_is_no_text_is_a_key_like_any_other(tmp_path: Path) -> None:
+    key = b"X\x03\0\0\0\xed\xa0\x80"
+    assert read_pickle(b"}" + key + b"K\x01s.", Path("f")) == {b"\xed\xa0\x80": 1}
+    formats.write_cifar10(tmp_path)
+    (tmp_path / "test_batch").write_bytes(b"}" + key + b"K\x01s.")
+    assert "holds no images" in refused(lambda: load("cifar10", tmp_path, checksum=False))
+
+
 def test_a_pickle_cannot_make_objects_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mpidl.data.pickles._MOST_READS", 1000)
     for endless in (b"]" * 2000, b"\x80\x04\x95" + struct.pack("<Q", 2000) + b"]" * 2000):

@@ -23,6 +23,15 @@ def test_validation_sets_a_share_aside_by_the_seed(share: float) -> None:
     assert not share or not np.array_equal(shares.validation, other.validation)
 
 
+def test_a_validation_part_of_no_example_is_refused() -> None:
+    source = DATA.parse({"name": "digits", "validation": 0.0001})
+    with pytest.raises(ConfigError, match=r"data.validation: 0.0001 of 1437 .* at least 0.0007, or 0") as caught:
+        source.deal(source.load(), 3, 1)
+    assert "\n" not in str(caught.value)
+    least = DATA.parse({"name": "digits", "validation": 0.0007})
+    assert len(least.deal(least.load(), 3, 1).validation) == 1
+
+
 def test_a_section_leads_to_batches() -> None:
     source = DATA.parse({"name": "digits", "batch": 10, "validation": 0.1})
     data = source.load()
@@ -43,6 +52,31 @@ def test_a_plain_function_is_a_data_set_with_its_parameters_as_keys() -> None:
 def test_a_function_that_names_common_keys_is_given_them() -> None:
     source = DATA.parse({"name": f"{PLUGINS}:named", "root": "somewhere", "batch": 3, "many": 9})
     assert len(source.load()) == 9
+
+
+@pytest.mark.parametrize("name", ["digits", f"{PLUGINS}:pictures", f"{PLUGINS}:open_pictures"])
+def test_images_of_any_set_are_shifted_and_mirrored(name: str) -> None:
+    keys = {"name": name, "batch": "full"}
+    still, moved = (DATA.parse({**keys, **more}) for more in ({}, {"crop": 2, "flip": True}))
+    data = moved.load()
+    whole, other = (source.batches(data, source.deal(data, 1, 0), 0) for source in (still, moved))
+    assert not whole.batch(0, 0)[0].equal(other.batch(0, 0)[0])
+    assert whole.chunk(0, 0)[0].equal(other.chunk(0, 0)[0])
+
+
+def test_a_plug_in_without_images_has_nothing_to_shift() -> None:
+    source = DATA.parse({"name": f"{PLUGINS}:points", "crop": 2})
+    with pytest.raises(ConfigError, match="data.crop: crop and flip need images"):
+        source.batches(source.load(), source.deal(source.load(), 2, 0), 0)
+
+
+def test_a_crop_of_the_functions_own_moves_nothing() -> None:
+    source = DATA.parse({"name": f"{PLUGINS}:cropped", "crop": 6, "batch": "full"})
+    data = source.load()
+    assert data.example_shape == (1, 6, 6)
+    assert DATA.parse(f"{PLUGINS}:cropped").load().example_shape == (1, 5, 5)
+    batches = source.batches(data, source.deal(data, 1, 0), 0)
+    assert batches.batch(0, 0)[0].equal(batches.chunk(0, 0)[0])
 
 
 @pytest.mark.parametrize(
@@ -81,7 +115,7 @@ def test_a_plug_in_that_fails_ends_in_a_sentence(name: str, message: str) -> Non
         ({"split": "dirichlet"}, "split.name: split 'dirichlet' is not known; did you mean 'dirichlet-"),
         ({"split": {"name": "dirichlet-class", "alpha": 0}}, "split.alpha: 0 is not allowed"),
         ({"split": "dirichlet-class"}, "split.alpha: is missing"),
-        ({"crop": 4}, "crop: 'crop' is not known"),
+        ({"name": "blobs", "crop": 4}, "crop: 'crop' is not known"),
     ],
 )
 def test_a_wrong_key_is_named(keys: dict[str, object], message: str) -> None:

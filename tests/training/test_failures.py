@@ -35,6 +35,22 @@ def test_a_part_that_raises_is_named_and_leaves_no_file(batched, sections, sente
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("batched", [False, True], ids=["", "batched"])
+@on_ranks(2)
+def test_a_batch_of_one_that_a_network_cannot_train_on_is_found_before_there_is_a_file(batched, comm, tmp_path):
+    from mpidl.experiment.rank import train
+
+    # Agent 1 has eight examples.
+    config = configuration(model=PLUG_INS + "normed", data={"batch": 7}, train={"batched": batched})
+    if comm.rank == 0:
+        with pytest.raises(ConfigError, match=r"data.batch: an agent's last batch holds a single example"):
+            train(config, comm.Split(comm.rank), tmp_path / "run.h5")
+    else:
+        comm.Split(comm.rank)
+    comm.Barrier()
+    assert not list(tmp_path.iterdir())
+
+
 @on_ranks(1)
 def test_an_operation_without_a_deterministic_kernel_is_told_with_the_way_out(comm):
     sections = {"model": PLUG_INS + "scattering"}

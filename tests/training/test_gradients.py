@@ -84,7 +84,7 @@ class Here:
         return sum(row for _, row in leaves)
 
 
-def test_a_chunk_of_one_example_is_left_out_of_reestimated_statistics():
+def test_statistics_are_reestimated_in_chunks_of_equal_size_and_pooled_over_agents():
     made, row = oracle()
     buffers = AgentBuffers(made._buffers.floats, made._buffers.integers, range(3), [0] * 3, Here(), "reestimate")
     # The shares are 6, 8 and 10 examples.
@@ -92,7 +92,7 @@ def test_a_chunk_of_one_example_is_left_out_of_reestimated_statistics():
     found, _ = buffers.of_shared_model(made._rows, row, made._batches)
     weight, bias = (made._rows.views(row)[name] for name in ("0.weight", "0.bias"))
     means, variances = [], []
-    for agent, used in enumerate([[5], [5, 3], [5, 5]]):
+    for agent, used in enumerate([[3, 3], [4, 4], [5, 5]]):
         chunks = [made._batches.chunk(agent, number)[0] @ weight.T + bias for number in range(len(used))]
         assert [len(chunk) for chunk in chunks] == used
         means.append(torch.stack([chunk.mean(0) for chunk in chunks]).mean(0))
