@@ -21,6 +21,7 @@ from mpidl.comm.world import World
 from mpidl.data.batches import Batches
 from mpidl.errors import ConfigError
 from mpidl.experiment.schema import Config, build_topology
+from mpidl.experiment.weights import initial_weights
 from mpidl.graphs.base import Topology
 from mpidl.models.initial import initial_module
 from mpidl.models.losses import per_example_loss
@@ -46,6 +47,7 @@ class Run:
     config: Config
     world: World
     training: Training
+    rows: RowModule
     state: State
     topology: Topology | None
     meters: Meters
@@ -80,8 +82,11 @@ def compose(config: Config, comm: MPI.Intracomm) -> Run:
     rounds_per_epoch = _rounds_per_epoch(config, shares.sizes)
     rounds = config.train.rounds or max(1, round(config.train.epochs * rounds_per_epoch))
 
+    weights = initial_weights(config.model.initial_file)
+
     def build(agent: int) -> nn.Module:
-        module = initial_module(config.model, dataset.example_shape, dataset.outputs, config.seed, agent, dtype)
+        shape = dataset.example_shape
+        module = initial_module(config.model, shape, dataset.outputs, config.seed, agent, dtype, weights)
         return module.to(world.device)
 
     rows = RowModule(build(0))
@@ -128,7 +133,7 @@ def compose(config: Config, comm: MPI.Intracomm) -> Run:
     training = Training(world, algorithm, rounds, rounds_per_epoch, [recorder, watch])
     notices, transports = (gossip.notices(), gossip.transports()) if gossip else ((), {})
     warnings = (*dataset.warnings, *shares.warnings, *notices)
-    return Run(config, world, training, state, topology, meters, gossip, batches, warnings, transports)
+    return Run(config, world, training, rows, state, topology, meters, gossip, batches, warnings, transports)
 
 
 def _set_arithmetic(config: Config) -> None:

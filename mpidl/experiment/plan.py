@@ -18,6 +18,7 @@ from mpidl.comm.sizes import Sizes
 from mpidl.comm.tree import rows_held
 from mpidl.errors import MpidlError
 from mpidl.experiment.schema import Config, build_topology
+from mpidl.experiment.weights import initial_weights
 from mpidl.models.initial import initial_module
 from mpidl.parameters import RowModule
 from mpidl.rows import room
@@ -58,8 +59,11 @@ def prepare(config: Config, ranks: int) -> RowModule:
     config.data.deal(dataset, agents, config.seed)
     dtype = Precision.named(config.train.precision).rows
 
+    weights = initial_weights(config.model.initial_file)
+
     def build() -> nn.Module:
-        return initial_module(config.model, dataset.example_shape, dataset.outputs, config.seed, dtype=dtype)
+        shape = dataset.example_shape
+        return initial_module(config.model, shape, dataset.outputs, config.seed, dtype=dtype, weights=weights)
 
     if config.model.initial_file is None:
         try:

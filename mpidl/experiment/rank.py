@@ -14,6 +14,7 @@ from mpidl.results import provenance
 from mpidl.results.run_file import RunFile
 from mpidl.training.progress import make_progress
 from mpidl.training.record import FileWriter
+from mpidl.training.snapshots import Snapshots
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -51,14 +52,26 @@ def train(config: Config, comm: MPI.Intracomm, output: Path, overwrite: bool = F
     comm.Barrier()
     writer = FileWriter(run_file, run.meters)
     hooks.append(writer)
+    snapshots = _snapshots(run, run_file)
+    hooks += [snapshots] if snapshots else []
     run.training.run()
     run.close()
-    problem = comm.bcast(writer.problem)
+    problem = comm.bcast(writer.problem or (snapshots.problem if snapshots else None))
     if problem is not None:
         # On all ranks, so that none waits for another; every round is done by now.
         raise problem
     if comm.rank == 0:
         print(f"results in {output}", file=sys.stderr, flush=True)
+
+
+def _snapshots(run: Run, run_file: RunFile | None) -> Snapshots | None:
+    """The hook that keeps models, where the configuration asks for it."""
+    training, often = run.training, run.config.checkpoint.snapshots
+    if often is None:
+        return None
+    every = max(1, often.rounds(training.rounds_per_epoch, training.rounds))
+    models = run.config.evaluate.models or training.algorithm.models
+    return Snapshots(run_file, every, models, dict(zip(run.rows.names, map(tuple, run.rows.shapes), strict=True)))
 
 
 def create_run_file(run: Run, output: Path, overwrite: bool) -> RunFile:

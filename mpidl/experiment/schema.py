@@ -85,6 +85,21 @@ class EvaluateSettings(Section):
         return value
 
 
+class CheckpointSettings(Section):
+    """What a run keeps of its models."""
+
+    snapshots: Rounds | None = Field(
+        None, description="how often the run file keeps the evaluated models, and after the last round; null: never"
+    )
+
+    @field_validator("snapshots")
+    @classmethod
+    def _some_time(cls, value: Duration | None) -> Duration | None:
+        if value is not None and not value.amount:
+            raise ConfigError("0 is no distance between two snapshots; give 1 for every round, or null for none")
+        return value
+
+
 class Config(Section):
     """A run."""
 
@@ -100,6 +115,7 @@ class Config(Section):
     schedule: SCHEDULES.field() = Field(Constant(name="constant"), description="of the learning rate")
     train: TrainSettings
     evaluate: EvaluateSettings = EvaluateSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
 
     @field_validator("name")
     @classmethod

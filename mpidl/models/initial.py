@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ def initial_module(
     seed: int,
     agent: int = 0,
     dtype: torch.dtype | None = None,
+    weights: Weights | None = None,
 ) -> nn.Module:
     """The module with which this agent starts, the same for every agent unless `init: per-agent`.
 
@@ -37,15 +39,25 @@ def initial_module(
         module = model.build(tuple(example_shape), outputs)
     if dtype is not None:
         module.to(dtype)
-    if model.initial_file is not None:
-        load(module, model.initial_file)
+    if weights is not None:
+        fill(module, weights)
     return module
 
 
-def load(module: nn.Module, path: str) -> None:
-    """Copy a state_dict that torch.save wrote into the module's own memory; names and shapes must be the module's."""
-    found = _read(path)
-    wanted = module.state_dict()
+@dataclass(frozen=True)
+class Weights:
+    """Tensors by name, out of the file `path`; `trained_only` where it has no buffers and no frozen parameters."""
+
+    path: str
+    values: dict[str, Tensor]
+    trained_only: bool = False
+
+
+def fill(module: nn.Module, weights: Weights) -> None:
+    """Copy weights into the module's own memory; names and shapes must be the module's."""
+    path, found, wanted = weights.path, weights.values, module.state_dict()
+    if weights.trained_only:
+        wanted = {name: value.data for name, value in module.named_parameters() if value.requires_grad}
     _check_names(found, wanted, path)
     for name, target in wanted.items():
         _check_value(name, found[name], target, path)
@@ -61,21 +73,30 @@ def load(module: nn.Module, path: str) -> None:
             )
 
 
-def _read(path: str) -> dict[str, Tensor]:
+def expanded(path: str) -> Path:
+    """The path with `~` and variables replaced."""
     try:
-        file = Path(os.path.expandvars(path)).expanduser()
-        with file.open("rb") as opened:
-            head = opened.read(len(_HDF5))
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot read the initial weights {path!r}: {reason}", _KEY) from error
-    if head == _HDF5:
-        raise ConfigError(
-            f"{path!r} is an HDF5 file; run files hold no weights: give what torch.save(module.state_dict(), …) wrote",
-            _KEY,
-        )
+        return Path(os.path.expandvars(path)).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"cannot read the initial weights {path!r}: {error}", _KEY) from error
+
+
+def is_hdf5(path: str) -> bool:
+    """Whether the file begins as HDF5 files do."""
+    try:
+        with expanded(path).open("rb") as file:
+            return file.read(len(_HDF5)) == _HDF5
+    except OSError as error:
+        raise ConfigError(f"cannot read the initial weights {path!r}: {error.strerror or error}", _KEY) from error
+
+
+def read(path: str) -> Weights:
+    """A state_dict that torch.save wrote."""
+    file = expanded(path)
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ConfigError(f"cannot read the initial weights {path!r}: {error.strerror or error}", _KEY) from error
     except Exception as error:
         # A damaged or foreign file may fail anywhere inside torch's reader; nothing in it is run.
         raise ConfigError(
@@ -85,7 +106,7 @@ def _read(path: str) -> dict[str, Tensor]:
         raise ConfigError(
             f"{path!r} holds something else than a state_dict; write it with torch.save(module.state_dict(), …)", _KEY
         )
-    return found
+    return Weights(path, found)
 
 
 def _check_names(found: dict[str, Tensor], wanted: dict[str, Tensor], path: str) -> None:

@@ -87,6 +87,7 @@ class Run:
     graph: dict[str, Any] | None
     metrics: Columns
     timing: Columns
+    snapshots: Columns
     events: tuple[Event, ...]
     quantities: dict[str, tuple[str, str]]
 
@@ -177,10 +178,17 @@ def open(path: str | Path) -> Run:
             graph=_mapping(file["graph"]) if "graph" in file else None,
             metrics=Columns(path, "metrics", records, _scales_first(file["metrics"])),
             timing=Columns(path, "timing", records, tuple(file["timing"])),
+            snapshots=_snapshots(path, file),
             events=_events(file["events"]),
             quantities=quantities,
             **{key: _text(file.attrs[key]) for key in ("name", "status", "created", "updated", "finished")},
         )
+
+
+def _snapshots(path: Path, file: h5py.File) -> Columns:
+    """The models that are kept, with `round`; empty where none is."""
+    group = file.get("snapshots")
+    return Columns(path, "snapshots", *((int(group.attrs["records"]), tuple(group)) if group is not None else (0, ())))
 
 
 def _refuse_other_than_file(path: Path) -> None:

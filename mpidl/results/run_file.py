@@ -14,7 +14,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpidl.errors import ConfigError, ResultsError, SaveError
+from mpidl.results import snapshots
 from mpidl.results.layout import TABLES, connect, fill, is_run_file, open_file, set_text, sync, system_words
 from mpidl.results.lock import WriterLock
 from mpidl.results.metrics import meter, metric
@@ -132,7 +133,7 @@ class RunFile:
             run.records = before.records
             if until_round is not None and before.records:
                 run.records = int(np.searchsorted(before.metrics["round"], until_round, "right"))
-            run._replace(run._cut_back)
+            run._replace(lambda file: run._cut_back(file, until_round))
         except BaseException:
             run.close()
             raise
@@ -164,6 +165,22 @@ class RunFile:
     def event(self, kind: str, text: str, round: int = -1) -> None:
         """Adds an event (a resume, a warning, a failure, …), stamped with the time; -1 is before the first round."""
         self._events.append((time.time(), round, kind.encode(), text.encode()))
+
+    def snapshot(
+        self, round: int, models: Mapping[str, np.ndarray], parameters: Mapping[str, Sequence[int]], room: int
+    ) -> None:
+        """Commits models as they are after this round, one of `room` such; see `mpidl.results.snapshots`."""
+        try:
+            with open_file(self.path, "r+") as file:
+                there = snapshots.GROUP in file
+                if there:
+                    snapshots.write(file, round, models)
+            if not there:
+                self._replace(lambda file: snapshots.create(file, models, parameters, room))
+                with open_file(self.path, "r+") as file:
+                    snapshots.write(file, round, models)
+        except _HDF5_ERRORS as error:
+            raise self._save_error(error) from error
 
     def flush(self) -> None:
         """Commits everything appended so far to the file."""
@@ -232,10 +249,12 @@ class RunFile:
         file.flush()
         tables["metrics"].commit(sum(spans["metrics"]))
 
-    def _cut_back(self, file: h5py.File) -> None:
+    def _cut_back(self, file: h5py.File, until_round: int | None) -> None:
         tables = self._tables(file)
         for name in ("metrics", "timing"):
             tables[name].cut(self.records)
+        if until_round is not None:
+            snapshots.cut(file, until_round)
         tables["events"].cut(tables["events"].committed)
         set_text(file, "status", "running")
         set_text(file, "finished", "")

@@ -29,5 +29,8 @@ SCHEMA = """\
 /metrics/round          int64, and epoch, seconds, bytes, float64: dimension scales of every metric
 /timing/<meter>         [record, rank], float64: seconds and counters of each rank since it started
 /events                 attribute records; time (seconds since 1970, UTC), round, kind, text: [event]
+/snapshots              absent unless checkpoint.snapshots says how often; attributes records (as above), names, shapes
+/snapshots/round        [record]
+/snapshots/<model>      [record, P], or [record, agent, P] for local: the parameters in the order of names
 /entry                  for NeXus viewers: NXentry whose `data` is a link to /metrics (NXdata)
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,15 @@ def test_show_tells_configuration_last_and_best_values_and_events(tmp_path: Path
     for words in ("small", "finished; 5 records", "dsgd, lr 0.1", "3 over 2 ranks (2 on here)", "90.00 %", "2 ranks"):
         assert words in text
     assert "gradient" not in text
+
+
+def test_show_tells_of_models_that_are_kept(tmp_path: Path) -> None:
+    path = run(tmp_path, "small").path
+    assert "models kept" not in invoke(show, path).output
+    writer = RunFile.open(path)
+    writer.snapshot(40, {"consensus": np.zeros(4)}, {"weight": (4,)}, 1)
+    writer.finish()
+    assert re.search(r"models kept +consensus; the last of 1 after round 40", invoke(show, path).output)
 
 
 def test_show_prints_lists_in_a_configuration_as_they_are(tmp_path: Path) -> None:

@@ -6,14 +6,13 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import h5py
 import pytest
 import torch
 from torch import nn
 
 from mpidl.errors import ConfigError
 from mpidl.models import MODELS
-from mpidl.models.initial import initial_module, load
+from mpidl.models.initial import fill, initial_module, read
 
 
 def flat(module: nn.Module) -> torch.Tensor:
@@ -22,7 +21,12 @@ def flat(module: nn.Module) -> torch.Tensor:
 
 def start(init: str, agent: int = 0, seed: int = 1, **more: Any) -> torch.Tensor:
     model = MODELS.parse({"name": "mlp", "hidden": [4], "init": init})
-    return flat(initial_module(model, (3,), 2, seed, agent, **more))
+    weights = None if model.initial_file is None else read(model.initial_file)
+    return flat(initial_module(model, (3,), 2, seed, agent, weights=weights, **more))
+
+
+def load(module: nn.Module, path: str) -> None:
+    fill(module, read(path))
 
 
 def test_shared_starts_are_equal_and_per_agent_starts_differ() -> None:
@@ -59,13 +63,6 @@ def test_a_file_may_lie_in_the_home_folder_or_where_a_variable_says(
         load(net(), path)
     with pytest.raises(ConfigError, match="cannot read the initial weights '~nobody-here/good.pt'"):
         load(net(), "~nobody-here/good.pt")
-
-
-def test_a_run_file_is_told_to_hold_no_weights(tmp_path: Path) -> None:
-    with h5py.File(tmp_path / "run.h5", "w") as file:
-        file.attrs["schema_version"] = 1
-    with pytest.raises(ConfigError, match=r"model.init: '.*run.h5' is an HDF5 file; run files hold no weights"):
-        load(net(), str(tmp_path / "run.h5"))
 
 
 def test_loading_writes_into_re_pointed_parameters_and_buffers(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def file(create: Callable[..., RunFile]) -> h5py.File:
         if round_ == 2:
             run.append({"round": round_, "test_accuracy_consensus": 0.5})
         run.flush()
+    run.snapshot(3, {"consensus": np.zeros(4), "local": np.zeros((3, 4))}, {"weight": (4,)}, 1)
     run.event("note", "all is well")
     run.finish()
     with h5py.File(run.path, "r", locking=False) as opened:

@@ -1,0 +1,58 @@
+"""Keeping the models of a run in its file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mpidl.errors import SaveError
+from mpidl.training.loop import Hook, Training
+
+if TYPE_CHECKING:
+    from mpidl.results.run_file import RunFile
+
+log = logging.getLogger("mpidl")
+
+
+class Snapshots(Hook):
+    """Every so many rounds and after the last, each model as it is; agents' own models go to rank 0 for that.
+
+    What cannot be saved does not stop the training: a person is told, and `problem` is the last that went wrong.
+    """
+
+    def __init__(
+        self, run_file: RunFile | None, every: int, models: Sequence[str], parameters: Mapping[str, Sequence[int]]
+    ) -> None:
+        """`run_file` is rank 0's; `parameters` are the names and shapes of what a row holds."""
+        self._run_file, self._every, self._models, self._parameters = run_file, every, models, parameters
+        self.problem: SaveError | None = None
+
+    def after_round(self, training: Training, done: int) -> None:
+        if done % self._every and done != training.rounds:
+            return
+        values = {name: self._whole(training, name) for name in self._models}
+        if self._run_file is None:
+            return
+        room = -(-training.rounds // self._every)
+        try:
+            self._run_file.snapshot(done, values, self._parameters, room)
+        except SaveError as error:
+            log.warning("%s; the models of round %d are lost, and training goes on", error, done)
+            self.problem = error
+
+    def _whole(self, training: Training, name: str) -> np.ndarray:
+        """The model [P] that all ranks hold, or on rank 0 the models [agents, P] of all agents."""
+        world = training.world
+        value = training.algorithm.model(name).detach().cpu().numpy()
+        if value.ndim == 1:
+            return value
+        blocks = world.comm.gather(value)
+        if blocks is None:
+            return value
+        whole = np.empty((world.agents, value.shape[1]), value.dtype)
+        for rank, block in enumerate(blocks):
+            whole[list(world.placement.of_rank(rank))] = block
+        return whole
