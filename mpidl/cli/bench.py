@@ -76,11 +76,13 @@ def bench(
         return 0
 
     from mpidl.launch.process import Launch
-    from mpidl.launch.surroundings import cores
+    from mpidl.launch.surroundings import cores, scheduler
 
     ranks = ranks or cores()
     topologies, lengths = _prepare(graphs, parameters, ranks)
-    _check_memory(max(lengths), len(topologies) * len(transports), ranks)
+    if scheduler() is None:
+        # In an allocation the ranks may be on other nodes, of which nothing is known here.
+        _check_memory(max(lengths), len(topologies) * len(transports), ranks)
     _check_output(output, overwrite)
     words = [sys.executable, "-m", "mpidl", "bench", "-g", graphs, "-p", parameters, "--seconds", str(seconds)]
     words += [word for transport in transports for word in ("-t", transport)]

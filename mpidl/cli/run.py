@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @click.option(
     "--dry-run", is_flag=True, help="Check, and print the command, the memory and the bytes per round; run nothing."
 )
-@click.option("-v", "--verbose", is_flag=True, help="Tell how rows travel, and other choices made on the way.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell how rows travel between neighbours.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def run(
     config: Path,

@@ -98,7 +98,7 @@ def measure(
         else:
             plays["staging", "", ""] = lambda source=source, target=target: target.copy_(source.cpu())
         gossips = []
-        travelled, notices = {("", "MPI"): "", ("", ""): ""}, list[str]()
+        travelled, notices = {("", "MPI"): "", ("", ""): ""}, [world.notice] if world.notice else []
         for name, topology in graphs.items():
             for transport in transports:
                 settings = GossipSettings(transport=transport)

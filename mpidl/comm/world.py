@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 from collections import Counter
 
@@ -11,8 +10,6 @@ from mpi4py import MPI
 
 from mpidl.comm import device as devices
 from mpidl.comm.placement import Placement
-
-log = logging.getLogger("mpidl.comm")
 
 
 class World:
@@ -36,7 +33,8 @@ class World:
         node = self.comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.node_ranks: tuple[int, ...] = tuple(node.allgather(self.rank))
         node.Free()
-        self._warn_of_shared_gpus()
+        self.notice = self._shared_gpus()
+        """What a person should know of the devices, the same on all ranks; empty where there is nothing."""
 
     @property
     def mine(self) -> tuple[int, ...]:
@@ -73,17 +71,15 @@ class World:
         """Gives the communicator back; a collective call."""
         self.comm.Free()
 
-    def _warn_of_shared_gpus(self) -> None:
+    def _shared_gpus(self) -> str:
         ranks = Counter((host, identity) for host, _, identity in self._ranks if identity)
         shared = [count for count in ranks.values() if count > 1]
-        if shared and self.rank == 0:
-            log.warning(
-                "%d of the %d GPUs in use are shared by several ranks (up to %d each), which slows them; "
-                "start as many ranks as there are GPUs, or start MPS",
-                len(shared),
-                len(ranks),
-                max(shared),
-            )
+        if not shared:
+            return ""
+        return (
+            f"{len(shared)} of the {len(ranks)} GPUs in use are shared by several ranks (up to {max(shared)} each), "
+            "which slows them; start as many ranks as there are GPUs, or start MPS"
+        )
 
 
 def _ranges(numbers: tuple[int, ...]) -> str:

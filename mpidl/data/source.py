@@ -119,7 +119,7 @@ class PlugIn(Source):
     def load(self) -> Dataset:
         parameters = inspect.signature(self.function).parameters
         open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-        common = set(Augmented.model_fields)
+        common = set(Augmented.model_fields if isinstance(self, Augmented) else Source.model_fields)
         keys = {key: value for key, value in self if key in parameters or open_ended and key not in common}
         try:
             found = self.function(**keys)

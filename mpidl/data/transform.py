@@ -8,6 +8,7 @@ from torch.nn.functional import pad
 
 from mpidl.data.dataset import Dataset
 from mpidl.errors import ConfigError
+from mpidl.rows import on_boundary
 from mpidl.seeding import stream
 
 
@@ -53,7 +54,8 @@ class Transform:
         if draw is not None and (self._crop or self._flip):
             x = self._augment(x, *draw)
         if self._factor is None:
-            return x.to(self._dtype), y
+            # These may be rows in the middle of what is stored, which begins elsewhere on another rank.
+            return on_boundary(x.to(self._dtype)), y
         # Stored rows are never written: `to` copies bytes, and floats are multiplied out of place.
         if x.dtype == self._dtype:
             return torch.addcmul(self._offset, x, self._factor), y

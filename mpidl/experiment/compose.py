@@ -54,7 +54,7 @@ class Run:
     gossip: Gossip | None
     batches: Batches
     warnings: tuple[str, ...]
-    """What a person should know of the data, their split and the ranks."""
+    """What a person should know of the data, their split, the devices, and how rows travel."""
     transports: dict[str, str]
     """By quantity that neighbours exchange, how."""
 
@@ -132,7 +132,7 @@ def compose(config: Config, comm: MPI.Intracomm) -> Run:
     watch = DivergenceWatch(gradients, measuring, min(every, max(rounds_per_epoch, 50)))
     training = Training(world, algorithm, rounds, rounds_per_epoch, [recorder, watch])
     notices, transports = (gossip.notices(), gossip.transports()) if gossip else ((), {})
-    warnings = (*dataset.warnings, *shares.warnings, *notices)
+    warnings = (*dataset.warnings, *shares.warnings, *filter(None, [world.notice]), *notices)
     return Run(config, world, training, rows, state, topology, meters, gossip, batches, warnings, transports)
 
 

@@ -36,6 +36,9 @@ def train(config: Config, comm: MPI.Intracomm, output: Path, overwrite: bool = F
     """Compose and train; rank 0 speaks and writes."""
     run = compose(config, comm)
     hooks, run_file = run.training.hooks, None
+    if comm.rank == 0:
+        for warning in run.warnings:
+            log.warning("%s", warning)
     run.training.rehearse()
     # All ranks have rehearsed before there is a file, so that a wrong model leaves none.
     comm.Barrier()
@@ -45,7 +48,6 @@ def train(config: Config, comm: MPI.Intracomm, output: Path, overwrite: bool = F
             log.info("%s travel by: %s", name, transport)
         run_file = create_run_file(run, output, overwrite)
         for warning in run.warnings:
-            log.warning("%s", warning)
             run_file.event("warning", warning)
         hooks.append(make_progress())
     # And all wait for it, so that none has trained when it cannot be made.

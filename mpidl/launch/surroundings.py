@@ -37,10 +37,12 @@ def memory() -> int | None:
         return None
     try:
         limit, used = (int(Path("/sys/fs/cgroup", name).read_text()) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):
+        counted = dict(line.split() for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines())
+        # Copies of files are counted as used, and given up when somebody needs the room.
+        return min(free, max(0, limit - used + int(counted["inactive_file"])))
+    except (OSError, ValueError, KeyError):
         # No such file, or "max".
         return free
-    return min(free, limit - used)
 
 
 def scheduler(environment: Mapping[str, str] = os.environ) -> str | None:

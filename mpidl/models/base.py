@@ -31,8 +31,8 @@ class Model(Part):
 
     init: str = Field(
         default="shared",
-        description="where the agents start: shared (one draw for all), per-agent (a draw each), or a file: a state_dict, "
-        "or a run file that keeps models",
+        description="where the agents start: shared (one draw for all), per-agent (a draw each), or a file: "
+        "a state_dict, or a run file that keeps models",
     )
 
     @field_validator("init")

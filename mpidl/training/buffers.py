@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mpidl.errors import ConfigError
 from mpidl.models.buffers import batch_norms, reestimate
-from mpidl.rows import copied
+from mpidl.rows import copied, on_boundary
 
 if TYPE_CHECKING:
     from mpidl.comm.reduce import Reducer
@@ -47,7 +47,7 @@ class AgentBuffers:
             weights = [1 / len(self._owners)] * len(self._owners)
             return self._sum(self.floats, self.integers, weights)
         floats, integers = copied(self.floats), copied(self.integers)
-        rows.point(row)
+        rows.point(on_boundary(row))
         sizes = [size if size > 1 else 0 for size in batches.sizes]
         if not any(sizes):
             raise ConfigError("'reestimate' needs an agent with two examples; say average", "evaluate.buffers")

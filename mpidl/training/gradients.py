@@ -88,18 +88,20 @@ class Gradients:
                 value = value / self._precision.loss_scale
             self._count(place, step, value)
 
-    def rehearse(self) -> None:
+    def rehearse(self, steps: int) -> None:
         """Gradients of which nothing remains, so that a network or a loss that fails does so before a run begins.
 
-        One of any batch, and one of a batch with a single example, on which BatchNorm fails, where an agent has one.
+        One of any batch, and one of a batch with a single example, on which BatchNorm fails, where an agent meets one
+        in so many steps.
         """
         row, batches = self._rows.flatten(), self._batches
-        single = [(agent, batches.steps_per_pass(agent) - 1) for agent in self._place if batches.smallest(agent) == 1]
-        steps = [(next(iter(self._place)), 0), *single[:1]]
+        ends = {agent: batches.steps_per_pass(agent) - 1 for agent in self._place if batches.smallest(agent) == 1}
+        single = [(agent, step) for agent, step in ends.items() if step < steps]
+        wanted = [(next(iter(self._place)), 0), *single[:1]]
         # As second gradients of their steps they count neither in losses nor in statistics.
-        self._last_step = [steps[-1][1]] * len(self._place)
+        self._last_step = [steps] * len(self._place)
         try:
-            for agent, step in steps:
+            for agent, step in wanted:
                 self.ahead([agent], row[None], step)
                 self(agent, row, step, torch.empty_like(row))
         finally:

@@ -25,7 +25,7 @@ Record = dict[str, "float | np.ndarray"]
 class Hook:
     """What can be hooked into the loop. Hooks run in their order, on every rank, and may communicate."""
 
-    def rehearse(self) -> None:
+    def rehearse(self, training: Training) -> None:
         """Before anything is written: fails where the run would, and leaves no trace. Must not communicate."""
 
     def start(self, training: Training) -> None:
@@ -72,7 +72,7 @@ class Training:
     def rehearse(self) -> None:
         """What can fail at the first use, on this rank alone."""
         for hook in self.hooks:
-            hook.rehearse()
+            hook.rehearse(self)
 
     def step(self) -> None:
         """One round, with all that is hooked to it."""

@@ -49,8 +49,8 @@ class Recorder(Hook):
         self._evaluator, self._gradients, self._losses = evaluator, gradients, gradients.losses
         self._reduction, self._meters = reduction, meters
 
-    def rehearse(self) -> None:
-        self._gradients.rehearse()
+    def rehearse(self, training: Training) -> None:
+        self._gradients.rehearse(training.rounds)
         self._evaluator.rehearse(self._parts[0])
 
     def start(self, training: Training) -> None:

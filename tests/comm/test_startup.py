@@ -83,18 +83,13 @@ def test_a_launcher_that_contradicts_shared_memory_is_reported_once(comm):
 
 @on_ranks(4)
 @pytest.mark.parametrize("gpus", [2, 4])
-def test_sharing_a_gpu_is_warned_of_once(comm, gpus):
-    with (
-        mock.patch.object(devices, "identity", lambda device: f"GPU-{comm.rank % gpus}"),
-        warnings_of_mpidl() as warned,
-    ):
-        World(comm, 4)
-    if gpus == 2 and comm.rank == 0:
-        ((level, text),) = warned
-        assert level == logging.WARNING
-        assert text.startswith("2 of the 2 GPUs in use are shared by several ranks (up to 2 each)")
+def test_sharing_a_gpu_is_noted(comm, gpus):
+    with mock.patch.object(devices, "identity", lambda device: f"GPU-{comm.rank % gpus}"):
+        world = World(comm, 4)
+    if gpus == 2:
+        assert world.notice.startswith("2 of the 2 GPUs in use are shared by several ranks (up to 2 each)")
     else:
-        assert not warned
+        assert not world.notice
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])

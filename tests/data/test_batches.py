@@ -13,6 +13,7 @@ from mpidl.data import Dataset
 from mpidl.data.batches import Batches
 from mpidl.data.shares import Shares
 from mpidl.errors import ConfigError
+from mpidl.rows import BOUNDARY
 from mpidl.seeding import stream
 
 SEED = 5
@@ -203,6 +204,21 @@ def test_chunks_cover_each_part_once_and_in_order(made: list[Batches]) -> None:
         assert np.array_equal(labels[0], data.y_test) and np.array_equal(labels[1], data.y[shares().validation])
         own = torch.cat([batches.chunk(2, at)[1] for at in range(4)])
         assert np.array_equal(own, data.y[shares()[2]])
+
+
+def test_where_data_lie_does_not_show_in_addresses(made: list[Batches]) -> None:
+    """Plain floats, in chunks that begin anywhere in what an agent keeps of its own."""
+    rng = np.random.default_rng(0)
+    data = Dataset(
+        rng.normal(size=(300, 5)), np.zeros(300, int), rng.normal(size=(70, 5)), np.zeros(70, int), classes=2
+    )
+    dealt = [np.arange(agent, 300, 3) for agent in range(3)]
+    for place, streamed in (("own", False), ("replicate", False), ("replicate", True)):
+        batches = Batches(data, dealt, 7, SEED, dtype=torch.float64, place=place, streamed=streamed, chunk=33)
+        made.append(batches)
+        given = [batches.chunk(1, at)[0] for at in range(4)] + [batches.test("test", at)[0] for at in range(3)]
+        given += [batches.batch(1, step)[0] for step in range(20)]
+        assert all(x.data_ptr() % BOUNDARY == 0 for x in given), place
 
 
 def test_without_a_validation_part_there_is_no_chunk_of_it() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mpidl.data import DATA, Dataset
+from mpidl.data.source import adapt
 from mpidl.errors import ConfigError, DataError
 
 PLUGINS = "tests.data.plugins"
@@ -68,6 +69,18 @@ def test_a_plug_in_without_images_has_nothing_to_shift() -> None:
     source = DATA.parse({"name": f"{PLUGINS}:points", "crop": 2})
     with pytest.raises(ConfigError, match="data.crop: crop and flip need images"):
         source.batches(source.load(), source.deal(source.load(), 2, 0), 0)
+
+
+def test_a_function_with_a_flip_of_its_own_gets_every_other_key() -> None:
+    seen: dict[str, object] = {}
+
+    def pictures(flip: bool = False, **keys: object) -> Dataset:
+        seen.update(keys, flip=flip)
+        return Dataset(np.zeros((4, 1, 5, 5)), np.zeros(4, int), np.zeros((1, 1, 5, 5)), np.zeros(1, int), classes=2)
+
+    part = adapt(pictures)
+    part(name="mine:pictures", flip=True, crop=3).load()
+    assert seen == {"flip": True, "crop": 3}
 
 
 def test_a_crop_of_the_functions_own_moves_nothing() -> None:

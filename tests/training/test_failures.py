@@ -52,6 +52,13 @@ def test_a_batch_of_one_that_a_network_cannot_train_on_is_found_before_there_is_
 
 
 @on_ranks(1)
+def test_a_batch_of_one_that_is_never_met_stops_nothing(comm):
+    sections = {"model": PLUG_INS + "normed", "data": {"batch": 7}}
+    # Agent 1 meets its eighth example in the second round.
+    run(configuration(**sections, train={"rounds": 1}), comm, before=lambda composed: composed.training.rehearse())
+
+
+@on_ranks(1)
 def test_an_operation_without_a_deterministic_kernel_is_told_with_the_way_out(comm):
     sections = {"model": PLUG_INS + "scattering"}
     with pytest.raises(ConfigError) as caught:
