@@ -59,6 +59,9 @@ def test_a_table_and_a_file_hold_every_length_graph_and_transport(tmp_path, mpir
         (["-p", "1e11"], "--parameters: rows of 100,000,000,000 numbers need .* TB on .* ranks, and .*B are free"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_before_ranks_start(words, told):
+def test_what_cannot_be_measured_is_refused_before_ranks_start(words, told, monkeypatch):
+    # Inside an allocation nothing is said of memory.
+    for variable in ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID"):
+        monkeypatch.delenv(variable, raising=False)
     with pytest.raises(ConfigError, match=told):
         CliRunner().invoke(bench, words, catch_exceptions=False, standalone_mode=False)
