@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_under_way: set[Batch] = set()
+"""Those that were started and are not known to have ended: MPI still reads and writes their memory, so that it must not
+be freed, also where an error has ended the exchange that they belong to."""
+
+
 @dataclass(frozen=True)
 class Lane:
     """A communicator, and whether requests on it are kept because the same messages recur."""
@@ -60,6 +65,7 @@ class Batch:
             self._posts.append((post, buffer(tensor), rank, tag))
 
     def start(self) -> None:
+        _under_way.add(self)
         if self._lane.keep:
             MPI.Prequest.Startall(self.requests)
         else:
@@ -67,11 +73,11 @@ class Batch:
 
     def wait(self) -> None:
         """Until all have arrived or left; at once where none was started."""
-        _wait_for(self.requests)
+        _wait_for([self])
 
     def done(self) -> bool:
         """Whether all have arrived or left, without waiting; asking lets MPI move them on."""
-        return _have_gone(self.requests)
+        return _have_gone([self])
 
     def free(self) -> None:
         """Gives persistent requests back; none may be under way."""
@@ -88,27 +94,32 @@ class Batches:
         self._batches = batches
 
     def wait(self) -> None:
-        _wait_for(self._requests())
+        _wait_for(self._batches)
 
     def done(self) -> bool:
-        return _have_gone(self._requests())
-
-    def _requests(self) -> list[MPI.Request]:
-        return [request for batch in self._batches for request in batch.requests]
+        return _have_gone(self._batches)
 
 
-def _wait_for(requests: list[MPI.Request]) -> None:
+def _wait_for(batches: Sequence[Batch]) -> None:
     try:
-        MPI.Request.Waitall(requests)
+        MPI.Request.Waitall(_requests(batches))
     except MPI.Exception as error:
         raise _explained(error) from error
+    _under_way.difference_update(batches)
 
 
-def _have_gone(requests: list[MPI.Request]) -> bool:
+def _have_gone(batches: Sequence[Batch]) -> bool:
     try:
-        return MPI.Request.Testall(requests)
+        gone = MPI.Request.Testall(_requests(batches))
     except MPI.Exception as error:
         raise _explained(error) from error
+    if gone:
+        _under_way.difference_update(batches)
+    return gone
+
+
+def _requests(batches: Sequence[Batch]) -> list[MPI.Request]:
+    return [request for batch in batches for request in batch.requests]
 
 
 def _explained(error: MPI.Exception) -> CommunicationError:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
 
+from mpidl.comm import messages
 from mpidl.comm.gossip import Gossip, GossipSettings
 from mpidl.comm.headers import SIZE, Header
 from mpidl.comm.meters import Meters
@@ -44,9 +48,16 @@ def test_a_different_setting_on_one_rank_is_an_error_on_all(comm, what):
 def test_another_round_is_never_mixed(comm, transport, sizes):
     exchange = start(comm, transport=transport, sizes=sizes)
     Z = exchange.mix(exchange.blocks[0], 0)
+    before = set(messages._under_way)
     here, there = (5, 6) if comm.rank == 0 else (6, 5)
     with pytest.raises(CommunicationError, match=f"rank {1 - comm.rank} and rank {comm.rank} disagree: round {there}"):
         exchange.mix(Z, here)
+    # What MPI may still read and write is kept, though nobody here knows of it any longer.
+    abandoned = weakref.ref(exchange._routes)
+    del exchange, Z
+    gc.collect()
+    assert abandoned() is None
+    assert (messages._under_way > before) or (transport == "shared" and messages._under_way == before)
 
 
 @on_ranks(2)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mpidl.comm import messages
 from mpidl.comm.footprint import exchange_bytes
 from mpidl.comm.gossip import Gossip, GossipSettings
 from mpidl.comm.meters import Meters
@@ -46,13 +47,14 @@ def test_no_row_is_allocated_beside_what_the_formula_says(comm, way, wire):
     sizes = Sizes(chunk=1024, inside=8 * PARAMETERS) if way == "letters" else CHUNKED
     settings = GossipSettings(transport="shared" if way == "shared" else "messages", wire=wire)
     world, topology = world_of(comm, AGENTS), topologies(AGENTS)["irregular"]
-    plain = Allocations()
+    plain, before = Allocations(), set(messages._under_way)
     with plain:
         gossip = Gossip(world, topology, settings, PARAMETERS, torch.float32, Meters(), sizes)
         exchange = gossip.exchange("parameters")
         Z = exchange.blocks[0]
         for t in range(2):
             Z = exchange.mix(Z, t)
+    assert messages._under_way == before
     others = frozenset(world.node_ranks) - {comm.rank}
     formula = exchange_bytes(
         [gossip.around.plans.at(0)],
