@@ -15,7 +15,6 @@ from mpidl.models.base import Model
 from mpidl.seeding import torch_seed
 
 _KEY = "model.init"
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def initial_module(
@@ -79,15 +78,6 @@ def expanded(path: str) -> Path:
         return Path(os.path.expandvars(path)).expanduser()
     except RuntimeError as error:
         raise ConfigError(f"cannot read the initial weights {path!r}: {error}", _KEY) from error
-
-
-def is_hdf5(path: str) -> bool:
-    """Whether the file begins as HDF5 files do."""
-    try:
-        with expanded(path).open("rb") as file:
-            return file.read(len(_HDF5)) == _HDF5
-    except OSError as error:
-        raise ConfigError(f"cannot read the initial weights {path!r}: {error.strerror or error}", _KEY) from error
 
 
 def read(path: str) -> Weights:
