@@ -58,14 +58,9 @@ def part_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported(path: Path, for_types: bool = True) -> Iterator[str]:
-    """The full name of every module (or name in it) that a file imports, in functions too."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    if not for_types:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-                node.body = []
-    for node in ast.walk(tree):
+def imported(path: Path) -> Iterator[str]:
+    """The full name of every module (or name in it) that a file imports, in functions and for types too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -104,7 +99,7 @@ def test_no_files_import_each_other_in_a_circle_even_for_types() -> None:
 
 @pytest.mark.parametrize("library", RESERVED)
 def test_a_reserved_library_is_imported_only_where_it_belongs(library: str) -> None:
-    users = {part_of(path) for path in FILES for name in imported(path, False) if name.split(".")[0] == library}
+    users = {part_of(path) for path in FILES for name in imported(path) if name.split(".")[0] == library}
     assert users <= RESERVED[library]
 
 

@@ -11,6 +11,9 @@ from mpi4py import MPI
 from mpidl.comm import device as devices
 from mpidl.comm.placement import Placement
 
+Communicator = MPI.Intracomm
+"""What parts above this one call the ranks that they are given; MPI itself they do not know."""
+
 
 class World:
     """`agents` agents over the ranks of a communicator, which is duplicated, so that no message meets the caller's.

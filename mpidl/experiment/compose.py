@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from mpidl.algorithms.base import Surroundings
 from mpidl.comm.gossip import Gossip, GossipSettings
 from mpidl.comm.meters import Meters
 from mpidl.comm.reduce import Reducer
-from mpidl.comm.world import World
+from mpidl.comm.world import Communicator, World
 from mpidl.data.batches import Batches
 from mpidl.errors import ConfigError
 from mpidl.experiment.schema import Config, build_topology
@@ -35,9 +34,6 @@ from mpidl.training.loop import Training
 from mpidl.training.precision import Precision
 from mpidl.training.record import Recorder
 from mpidl.training.watch import DivergenceWatch
-
-if TYPE_CHECKING:
-    from mpi4py import MPI
 
 
 @dataclass
@@ -66,7 +62,7 @@ class Run:
         self.world.close()
 
 
-def compose(config: Config, comm: MPI.Intracomm) -> Run:
+def compose(config: Config, comm: Communicator) -> Run:
     """Everything of a run, in the order in which its parts need each other. A collective call."""
     _set_arithmetic(config)
     agents = comm.size if config.agents == "auto" else config.agents

@@ -17,7 +17,7 @@ from mpidl.training.record import FileWriter
 from mpidl.training.snapshots import Snapshots
 
 if TYPE_CHECKING:
-    from mpi4py import MPI
+    from mpidl.comm.world import Communicator
 
 log = logging.getLogger("mpidl")
 
@@ -32,7 +32,7 @@ def main(config: Config, output: Path, overwrite: bool = False, verbose: bool = 
     train(config, comm, output, overwrite)
 
 
-def train(config: Config, comm: MPI.Intracomm, output: Path, overwrite: bool = False) -> None:
+def train(config: Config, comm: Communicator, output: Path, overwrite: bool = False) -> None:
     """Compose and train; rank 0 speaks and writes."""
     run = compose(config, comm)
     hooks, run_file = run.training.hooks, None
