@@ -33,11 +33,16 @@ def open_file(path: Path, mode: str) -> h5py.File:
 
 def is_run_file(path: Path) -> bool:
     """Whether it is an HDF5 file that says which schema of run files it has."""
+    return is_marked(path, "schema_version")
+
+
+def is_marked(path: Path, mark: str) -> bool:
+    """Whether it is an HDF5 file with this attribute."""
     import h5py
 
     try:
         with h5py.File(path, "r", locking=False) as file:
-            return "schema_version" in file.attrs
+            return mark in file.attrs
     except (OSError, RuntimeError):
         return False
 

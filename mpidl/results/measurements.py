@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mpidl.errors import SaveError
+from mpidl.results.layout import is_marked
 from mpidl.results.metrics import Quantity
 
 _MARK = "mpidl_measurements"
@@ -17,13 +18,7 @@ _MARK = "mpidl_measurements"
 
 def is_measurements(path: Path) -> bool:
     """Whether this is a file that `write` wrote."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            return _MARK in file.attrs
-    except OSError:
-        return False
+    return is_marked(path, _MARK)
 
 
 def write(
