@@ -46,7 +46,11 @@ class Snapshots(Hook):
     def _whole(self, training: Training, name: str) -> np.ndarray:
         """The model [P] that all ranks hold, or on rank 0 the models [agents, P] of all agents."""
         world = training.world
-        value = training.algorithm.model(name).detach().cpu().numpy()
+        model = training.algorithm.model(name).detach()
+        if model.ndim == 1 and self._run_file is None:
+            # Rank 0 has the same, and nobody writes it here: on a GPU it stays there.
+            return np.empty(0)
+        value = model.cpu().numpy()
         if value.ndim == 1:
             return value
         blocks = world.comm.gather(value)
