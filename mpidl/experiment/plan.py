@@ -28,12 +28,11 @@ from mpidl.training.precision import Precision
 
 @dataclass(frozen=True)
 class Plan:
-    """Bytes that a run needs: one model; all rows of the fullest rank; rows on their way to it; a round."""
+    """What a run needs, in bytes: all rows of the fullest rank; rows on their way to it; a round."""
 
     ranks: int
     agents: int
     parameters: int
-    row_bytes: int
     state_bytes: int
     transit_bytes: int
     """By messages between neighbours, or in a sum over agents."""
@@ -120,4 +119,4 @@ def plan(config: Config, ranks: int) -> Plan:
     else:
         transit = math.ceil(rows_held(placement.owners, ranks) * row_bytes)
     sent = config.method.rows_sent(agents, edges) * wire_bytes
-    return Plan(ranks, agents, rows.size, row_bytes, state.bytes(), transit, sent, neighbours)
+    return Plan(ranks, agents, rows.size, state.bytes(), transit, sent, neighbours)
