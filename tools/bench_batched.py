@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from mpidl import config as reading
-from mpidl.comm import startup
+from mpidl.comm.start import startup
 from mpidl.data import Dataset
 from mpidl.experiment import Config
 

@@ -40,7 +40,7 @@ def contestants(comm, parameters: int) -> dict[str, Callable[[], object]]:
     import torch.distributed as dist
     from mpi4py import MPI
 
-    from mpidl.comm.gossip import Gossip, GossipSettings
+    from mpidl.comm.gossip.settings import Gossip, GossipSettings
     from mpidl.comm.meters import Meters
     from mpidl.comm.world import World
     from mpidl.graphs.base import Mixing, Periodic

@@ -34,7 +34,7 @@ def options() -> argparse.Namespace:
 def exchange_of(comm, parameters: int, **settings):
     import torch
 
-    from mpidl.comm.gossip import Gossip, GossipSettings
+    from mpidl.comm.gossip.settings import Gossip, GossipSettings
     from mpidl.comm.meters import Meters
     from mpidl.comm.world import World
     from mpidl.graphs import GRAPHS
@@ -62,8 +62,8 @@ def arithmetic(seconds: float) -> Callable[[], None]:
 
 
 def rank_main(arguments: argparse.Namespace) -> None:
-    from mpidl.comm import startup
     from mpidl.comm.benchmark import slowest
+    from mpidl.comm.start import startup
 
     comm = startup.start("cpu", 1)
     if comm.rank == 0:

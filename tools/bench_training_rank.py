@@ -62,7 +62,7 @@ def images(examples: int) -> Any:
 
 @functools.cache
 def communicator() -> Any:
-    from mpidl.comm import startup
+    from mpidl.comm.start import startup
 
     return startup.start("cpu", 1)
 
@@ -169,7 +169,7 @@ def import_ahead(library: str) -> None:
     """What turns need, once before they fork."""
     import torch
 
-    from mpidl.comm.heap import keep_freed_memory
+    from mpidl.comm.start.startup import keep_freed_memory
 
     # As the ranks of mpidl do, so that the ratios are not those of two allocators.
     keep_freed_memory()

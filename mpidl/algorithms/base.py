@@ -32,7 +32,7 @@ class Oracle(Protocol):
 
 
 class Exchange(Protocol):
-    """Gossip of one quantity between neighbours; see mpidl/comm/gossip.py."""
+    """Gossip of one quantity between neighbours; see mpidl/comm/gossip/settings.py."""
 
     blocks: tuple[Tensor, Tensor]
 

@@ -141,13 +141,13 @@ def _measure(
     graphs: str, parameters: str, transports: Sequence[str], seconds: float, output: Path | None, overwrite: bool
 ) -> None:
     """What each rank does; rank 0 prints and writes."""
-    from mpidl.comm import failures
+    from mpidl.comm.start import failures
 
     with failures.guard():
         from rich.console import Console
 
-        from mpidl.comm import startup
         from mpidl.comm.benchmark import measure
+        from mpidl.comm.start import startup
 
         comm = startup.start("auto", 1)
         topologies, lengths = _prepare(graphs, parameters, comm.size)
@@ -201,7 +201,7 @@ def _table(found: Sequence[Measurement]) -> Table:
 def _write(output: Path, found: Sequence[Measurement], hosts: Sequence[str]) -> None:
     from dataclasses import asdict
 
-    from mpidl.comm.startup import library
+    from mpidl.comm.start.startup import library
     from mpidl.results import measurements, provenance
     from mpidl.results.metrics import Quantity
 

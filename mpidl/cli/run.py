@@ -119,7 +119,7 @@ def _run_rank(
     debug: bool,
 ) -> None:
     """The whole life of a rank. What goes wrong on all ranks alike is told by one of them."""
-    from mpidl.comm import failures
+    from mpidl.comm.start import failures
     from mpidl.launch.surroundings import ranks_around
 
     if debug:

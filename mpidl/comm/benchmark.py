@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from mpi4py import MPI
 
-from mpidl.comm.gossip import Gossip, GossipSettings
+from mpidl.comm.gossip.messages import buffer
+from mpidl.comm.gossip.settings import Gossip, GossipSettings
 from mpidl.comm.meters import Meters
-from mpidl.comm.wire import buffer
 from mpidl.comm.world import World
 from mpidl.graphs.base import Topology
 

@@ -8,8 +8,8 @@ from collections import Counter
 import torch
 from mpi4py import MPI
 
-from mpidl.comm import device as devices
 from mpidl.comm.placement import Placement
+from mpidl.comm.start import device as devices
 
 Communicator = MPI.Intracomm
 """What parts above this one call the ranks that they are given; MPI itself they do not know."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mpidl.algorithms.base import Surroundings
-from mpidl.comm.gossip import Gossip, GossipSettings
+from mpidl.comm.gossip.settings import Gossip, GossipSettings
 from mpidl.comm.meters import Meters
 from mpidl.comm.reduce import Reducer
 from mpidl.comm.world import Communicator, World

@@ -10,11 +10,10 @@ from torch import nn
 
 from mpidl.algorithms.base import Surroundings
 from mpidl.algorithms.decentralized.base import Decentralized
-from mpidl.comm.footprint import exchange_bytes
-from mpidl.comm.gossip import GossipSettings
+from mpidl.comm.gossip.plan import Plans
+from mpidl.comm.gossip.settings import GossipSettings
+from mpidl.comm.gossip.sizes import Sizes, exchange_bytes
 from mpidl.comm.placement import Placement
-from mpidl.comm.plan import Plans
-from mpidl.comm.sizes import Sizes
 from mpidl.comm.tree import rows_held
 from mpidl.errors import MpidlError
 from mpidl.experiment.schema import Config, build_topology

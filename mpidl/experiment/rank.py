@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpidl.comm import startup
+from mpidl.comm.start import startup
 from mpidl.experiment.compose import Run, compose
 from mpidl.experiment.schema import Config
 from mpidl.results import provenance

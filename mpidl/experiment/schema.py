@@ -13,7 +13,7 @@ from mpidl import config as reading
 from mpidl.algorithms import ALGORITHMS
 from mpidl.algorithms.base import Algorithm
 from mpidl.algorithms.decentralized.base import Decentralized
-from mpidl.comm.gossip import GossipSettings
+from mpidl.comm.gossip.settings import GossipSettings
 from mpidl.comm.placement import Placement
 from mpidl.config import Duration, Rounds
 from mpidl.data import DATA

@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mpidl.comm.failures import DEBUG, FAILURE_FILE
+from mpidl.comm.start.failures import DEBUG, FAILURE_FILE
 from mpidl.launch.launcher import Launcher
 from mpidl.launch.library import Library
 

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from mpidl.comm import failures
+from mpidl.comm.start import failures
 from mpidl.errors import MpidlError
 from mpidl.launch.command import keep_session, launch_command, rank_environment
 from mpidl.launch.launcher import Launcher, find_launcher

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from mpidl.comm import launcher_environment
+from mpidl.comm.start import launchers
 
 _SCHEDULERS = {"SLURM_JOB_ID": "Slurm", "PBS_JOBID": "PBS", "LSB_JOBID": "LSF"}
 
@@ -58,12 +58,12 @@ def is_rank(environment: Mapping[str, str] = os.environ) -> bool:
 
     One task of srun is no sign: the shell of an interactive allocation is one, and mpidl is to start the ranks there.
     """
-    place = launcher_environment.find(environment)
+    place = launchers.find(environment)
     started = place.launcher is not None and (place.launcher.name != "srun" or place.size > 1)
     return started or "MPIDL_LAUNCHED" in environment
 
 
 def ranks_around(environment: Mapping[str, str] = os.environ) -> int | None:
     """How many ranks were started, if this process is one of them and its launcher says so."""
-    place = launcher_environment.find(environment)
+    place = launchers.find(environment)
     return place.size if is_rank(environment) and place.launcher is not None else None

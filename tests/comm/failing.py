@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from mpidl.comm.failures import guard
+from mpidl.comm.start.failures import guard
 from mpidl.errors import CommunicationError, ConfigError, DivergenceError
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mpidl.comm.gossip import Gossip, GossipSettings
+from mpidl.comm.gossip.settings import Gossip, GossipSettings
+from mpidl.comm.gossip.sizes import Sizes
 from mpidl.comm.meters import Meters
 from mpidl.comm.placement import Placement
-from mpidl.comm.sizes import Sizes
 from mpidl.comm.world import World
 from mpidl.graphs.base import Drawn, Mixing, Periodic, Topology
 

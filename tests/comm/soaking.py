@@ -8,7 +8,7 @@ import time
 import numpy as np
 import torch
 
-from mpidl.comm.gossip import Gossip, GossipSettings
+from mpidl.comm.gossip.settings import Gossip, GossipSettings
 from mpidl.comm.meters import Meters
 from tests.comm.mixing import LARGE, SMALL, topologies, world_of
 
@@ -52,7 +52,7 @@ def soak(comm, kind: str, way: str, rounds: int) -> None:
 
 
 def main(rounds: int, kinds: list[str]) -> None:
-    from mpidl.comm import startup
+    from mpidl.comm.start import startup
 
     comm = startup.start("cpu", 1)
     for kind in kinds:

@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from mpidl.comm import device
+from mpidl.comm.start import device
 from mpidl.errors import ConfigError
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from mpidl.comm import messages
-from mpidl.comm.gossip import Gossip, GossipSettings
-from mpidl.comm.headers import SIZE, Header
+from mpidl.comm.gossip import messages
+from mpidl.comm.gossip.handshake import Header
+from mpidl.comm.gossip.settings import Gossip, GossipSettings
+from mpidl.comm.gossip.sizes import HEADER_BYTES
 from mpidl.comm.meters import Meters
 from mpidl.errors import CommunicationError
 from mpidl.graphs.base import Drawn, Mixing
@@ -97,7 +98,7 @@ def test_what_never_arrived_is_not_taken_for_a_disagreement(comm):
     header = Header(0, 2, 2, exchange._around.parameters, "float32", plan.mixing.digest, 0)
     first, second = letters.incoming
     for letter in (first, second):
-        letter.head[:] = bytes(SIZE)
+        letter.head[:] = bytes(HEADER_BYTES)
     broken = CommunicationError("a message between two ranks failed: no more")
     assert str(letters.explain(broken, header, "parameters")) == (
         f"exchange 'parameters': a message between two ranks failed: no more; rank {comm.rank} has heard nothing from "
@@ -114,7 +115,7 @@ HEADER = Header(exchange=1, turn=2, round=3, parameters=4, dtype="bfloat16", gra
 
 def test_a_header_tells_what_it_was_given():
     packed = HEADER.pack(sender=7, rows=9)
-    assert len(packed) == SIZE
+    assert len(packed) == HEADER_BYTES
     assert HEADER.check(packed, sender=7, rows=9, receiver=0, name="x") == 1
 
 
@@ -125,9 +126,9 @@ def test_a_header_tells_what_it_was_given():
         (HEADER.pack(7, 9)[:4] + b"\xff" + HEADER.pack(7, 9)[5:], "versions 255 and 1"),
         (HEADER.pack(6, 9), "sender 6 there, sender 7 here"),
         (HEADER.pack(7, 8), "rows 8 there, rows 9 here"),
-        (bytes(SIZE), "no message of mpidl's"),
+        (bytes(HEADER_BYTES), "no message of mpidl's"),
     ],
 )
 def test_what_is_wrong_with_a_header_is_named(changed, told):
     with pytest.raises(CommunicationError, match=f"exchange 'x': rank 7 and rank 0 disagree: .*{told}"):
-        HEADER.check(changed[:SIZE], sender=7, rows=9, receiver=0, name="x")
+        HEADER.check(changed[:HEADER_BYTES], sender=7, rows=9, receiver=0, name="x")

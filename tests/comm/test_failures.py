@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from mpidl.comm import failures
+from mpidl.comm.start import failures
 from mpidl.errors import DataError, DivergenceError
 
 HOST = socket.gethostname()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mpidl.comm.gossip import Gossip, GossipSettings
+from mpidl.comm.gossip.settings import Gossip, GossipSettings
 from mpidl.comm.meters import Meters
 from mpidl.graphs.base import Drawn, Mixing
 from tests.comm.mixing import LARGE, SMALL, dense, mixed, random_matrix, ring_matrix, rows, static, topologies, world_of

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mpidl.comm import routes
-from mpidl.comm.gossip import Gossip, GossipSettings
+from mpidl.comm.gossip import routes
+from mpidl.comm.gossip.messages import reaches
+from mpidl.comm.gossip.settings import Gossip, GossipSettings
+from mpidl.comm.gossip.sizes import ON_GPU, Sizes
 from mpidl.comm.meters import Meters
-from mpidl.comm.probe import reaches
-from mpidl.comm.sizes import ON_GPU, Sizes
 from mpidl.comm.world import World
 from tests.comm.mixing import rows, topologies
 from tests.ranks import on_ranks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mpidl.comm.launcher_environment import ALONE, find, refuse_solo
+from mpidl.comm.start.launchers import ALONE, find, refuse_solo
 from mpidl.errors import LaunchError
 
 BATCH_SCRIPT = {

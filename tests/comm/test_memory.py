@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mpidl.comm import messages
-from mpidl.comm.footprint import exchange_bytes
-from mpidl.comm.gossip import Gossip, GossipSettings
+from mpidl.comm.gossip import messages
+from mpidl.comm.gossip.settings import Gossip, GossipSettings
+from mpidl.comm.gossip.sizes import Sizes, exchange_bytes
 from mpidl.comm.meters import Meters
-from mpidl.comm.sizes import Sizes
 from tests.comm.mixing import topologies, world_of
 from tests.ranks import on_ranks
 

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpidl.comm.gossip import Gossip, GossipSettings
+from mpidl.comm.gossip.plan import Link, Plans, make_plan
+from mpidl.comm.gossip.settings import Gossip, GossipSettings
 from mpidl.comm.meters import Meters
 from mpidl.comm.placement import Placement
-from mpidl.comm.plan import Link, Plans, make_plan
 from mpidl.graphs import GRAPHS
 from mpidl.graphs.base import Drawn, Mixing
 from tests.comm.mixing import LARGE, SMALL, random_matrix, ring_matrix, static, topologies, world_of

@@ -12,16 +12,19 @@ from unittest import mock
 import pytest
 import torch
 
-from mpidl.comm import device as devices
-from mpidl.comm import startup
+from mpidl.comm.start import device as devices
+from mpidl.comm.start import startup
 from mpidl.comm.world import World
 from mpidl.errors import ConfigError
 from tests.mpirun import environment
 from tests.ranks import on_ranks
 
-ALONE = (
-    "from mpidl.comm.failures import guard\nwith guard():\n    from mpidl.comm.startup import start\n    start('cpu')"
-)
+ALONE = """
+from mpidl.comm.start.failures import guard
+with guard():
+    from mpidl.comm.start.startup import start
+    start("cpu")
+"""
 
 
 @contextmanager

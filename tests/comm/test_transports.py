@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mpidl.comm import places, routes, shared
-from mpidl.comm.gossip import Gossip, GossipSettings
+from mpidl.comm.gossip import memory, routes, streams
+from mpidl.comm.gossip.settings import Gossip, GossipSettings
 from mpidl.comm.meters import Meters
 from mpidl.errors import CommunicationError, ConfigError
 from tests.comm.mixing import LARGE, SMALL, dense, mixed, ring_matrix, rows, static, topologies, world_of
@@ -52,11 +52,11 @@ def test_two_nodes_of_shared_memory_with_messages_between_give_the_same_bits(com
 
 @on_ranks(4)
 def test_names_are_gone_from_the_file_system_once_memory_is_mapped(comm):
-    before = set(shared.FOLDER.glob(FILES))
+    before = set(memory.FOLDER.glob(FILES))
     comm.Barrier()
     gossip, exchange = exchange_of(comm, "shared")
     comm.Barrier()
-    assert set(shared.FOLDER.glob(FILES)) <= before
+    assert set(memory.FOLDER.glob(FILES)) <= before
     comm.Barrier()
     gossip.close()
 
@@ -64,7 +64,7 @@ def test_names_are_gone_from_the_file_system_once_memory_is_mapped(comm):
 @pytest.mark.parametrize(("call", "why"), [("posix_fallocate", "has no room"), ("ftruncate", "cannot be used")])
 @on_ranks(3)
 def test_without_room_on_one_rank_all_of_its_node_send_messages_and_one_says_why(call, why, comm):
-    before = set(shared.FOLDER.glob(FILES))
+    before = set(memory.FOLDER.glob(FILES))
     comm.Barrier()
     real = getattr(os, call)
 
@@ -88,19 +88,19 @@ def test_without_room_on_one_rank_all_of_its_node_send_messages_and_one_says_why
         assert gossip.transports() == {"parameters": "shared memory and messages, messages"}
         gossip.close()
         comm.Barrier()
-        assert set(shared.FOLDER.glob(FILES)) <= before
+        assert set(memory.FOLDER.glob(FILES)) <= before
     finally:
         setattr(os, call, real)
 
 
 @on_ranks(2)
 def test_memory_that_cannot_be_made_or_mapped_is_named(comm):
-    folder, shared.FOLDER = shared.FOLDER, Path("/nowhere") if comm.rank == 1 else shared.FOLDER
+    folder, memory.FOLDER = memory.FOLDER, Path("/nowhere") if comm.rank == 1 else memory.FOLDER
     try:
         with pytest.raises(ConfigError, match="rank 1: /nowhere cannot be used: No such file"):
             exchange_of(comm, "shared")
     finally:
-        shared.FOLDER = folder
+        memory.FOLDER = folder
 
 
 @pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=["inside letters", "in chunks"])
@@ -118,12 +118,12 @@ def test_staging_through_host_memory_gives_the_same_bits(comm, wire):
     """What a GPU does that MPI does not reach, with host memory for the GPU's: every chunk by way of a place."""
     topology, start = topologies(5)["irregular"], rows(5, 1000, torch.float32)
     direct = mixed(world_of(comm, 5), topology, start, 5, sizes=LARGE, transport="messages", wire=wire)
-    reaches, host = routes.reaches, places.HOST
+    reaches, host = routes.reaches, streams.HOST
     try:
-        routes.reaches, places.HOST = lambda *_: False, {}
+        routes.reaches, streams.HOST = lambda *_: False, {}
         staged = mixed(world_of(comm, 5), topology, start, 5, sizes=LARGE, transport="messages", wire=wire)
     finally:
-        routes.reaches, places.HOST = reaches, host
+        routes.reaches, streams.HOST = reaches, host
     assert torch.equal(staged, direct)
 
 

@@ -7,7 +7,7 @@ import socket
 import pytest
 import torch
 
-from mpidl.comm.startup import library
+from mpidl.comm.start.startup import library
 from mpidl.comm.world import World
 from mpidl.errors import ConfigError
 from tests.ranks import on_ranks

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mpidl import experiment
-from mpidl.comm import startup
+from mpidl.comm.start import startup
 from tests.algorithms.problems import run
 from tests.mpirun import ROOT
 

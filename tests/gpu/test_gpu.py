@@ -32,7 +32,7 @@ def hyper_parameters(algorithm: str) -> dict[str, Any]:
 
 def on_device(device: str, comm: Any, algorithm: str = "dsgd", gpus: int = 8, **sections: Any) -> Config:
     """A configuration for this device, which is chosen as at the start of a run: ranks take so many GPUs in turn."""
-    from mpidl.comm import device as devices
+    from mpidl.comm.start import device as devices
 
     devices.choose(device, comm.rank % gpus)
     train = {"device": device} | sections.pop("train", {})

@@ -18,7 +18,7 @@ class Together:
 
 
 def test_a_gpu_on_some_ranks_only_is_refused_in_one_sentence() -> None:
-    from mpidl.comm.startup import _refuse_mixture
+    from mpidl.comm.start.startup import _refuse_mixture
 
     _refuse_mixture(Together(("cpu", "there")), "cpu")
     with pytest.raises(ConfigError, match="train.device: 'auto' finds a GPU on there and none on "):

@@ -15,7 +15,7 @@ import torch
 
 from mpidl.algorithms import ALGORITHMS
 from mpidl.algorithms.decentralized.base import Decentralized
-from mpidl.comm import startup
+from mpidl.comm.start import startup
 from mpidl.experiment import Config
 from tests.algorithms.problems import VARIANTS, configuration, label, run
 

@@ -23,7 +23,7 @@ both_algorithms = pytest.mark.parametrize("algorithm", ["dsgd", "csgd"])
 @both_algorithms
 @on_ranks(3)
 def test_divergence_names_the_same_agent_and_round_on_any_number_of_ranks(algorithm, comm, tmp_path):
-    from mpidl.comm.failures import describe
+    from mpidl.comm.start.failures import describe
     from mpidl.experiment.rank import train
     from mpidl.results import reader
 

@@ -18,7 +18,7 @@ from mpi4py import MPI
 from mpidl.errors import CommunicationError, ConfigError
 
 if TYPE_CHECKING:
-    from mpidl.comm.messages import Batch, Batches
+    from mpidl.comm.gossip.messages import Batch, Batches
     from mpidl.comm.meters import Meters
 
 Steps = Iterator["Batch | Batches"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import socket
@@ -9,8 +10,8 @@ import socket
 import torch
 from mpi4py import MPI
 
-from mpidl.comm import device as devices
-from mpidl.comm import heap, launcher_environment
+from mpidl.comm.start import device as devices
+from mpidl.comm.start import launchers
 from mpidl.errors import ConfigError
 
 log = logging.getLogger("mpidl.comm")
@@ -29,8 +30,8 @@ def start(device: str = "auto", threads: int | str = 1) -> MPI.Intracomm:
     """
     if threads != "auto":
         torch.set_num_threads(int(threads))
-    heap.keep_freed_memory()
-    place = launcher_environment.find(os.environ)
+    keep_freed_memory()
+    place = launchers.find(os.environ)
     late = MPI.Is_initialized()
     chosen, problem = torch.device("cpu"), ""
     try:
@@ -43,7 +44,7 @@ def start(device: str = "auto", threads: int | str = 1) -> MPI.Intracomm:
     if not late:
         MPI.Init_thread(MPI.THREAD_MULTIPLE)
     comm = MPI.COMM_WORLD
-    launcher_environment.refuse_solo(place, comm.size, library())
+    launchers.refuse_solo(place, comm.size, library())
     _refuse_device(comm, problem)
     _refuse_mixture(comm, chosen.type)
     _cross_check(comm, place, chosen)
@@ -71,7 +72,7 @@ def _refuse_mixture(comm: MPI.Intracomm, kind: str) -> None:
         )
 
 
-def _cross_check(comm: MPI.Intracomm, place: launcher_environment.Place, chosen: torch.device) -> None:
+def _cross_check(comm: MPI.Intracomm, place: launchers.Place, chosen: torch.device) -> None:
     """Warns where the launcher's idea of who shares a host is not MPI's."""
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)
     local_rank, local_size = node.rank, node.size
@@ -90,3 +91,21 @@ def _cross_check(comm: MPI.Intracomm, place: launcher_environment.Place, chosen:
             len(differing),
             comm.size,
         )
+
+
+# Of glibc's malloc.h: options of mallopt, and the largest block that can be kept out of mmap.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX = -1, -3, 32 << 20
+
+
+def keep_freed_memory() -> None:
+    """Has glibc's malloc keep freed memory for the next step; other C libraries have no option for it.
+
+    By default the activations freed at the end of a backward pass go back to the system, and each page of the next
+    pass is faulted in anew: resnet20 at batch 32 took 85 ms a step with 7,800 faults, and takes 64 ms with 44 at the
+    same peak of memory.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        # Both, because setting either ends malloc's own adjustment of the other.
+        mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX)
+        mallopt(M_TRIM_THRESHOLD, -1)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from mpidl.comm.plan import Plans
-from mpidl.comm.sizes import ON_CPU, ON_GPU, Sizes
+from mpidl.comm.gossip.plan import Plans
+from mpidl.comm.gossip.sizes import ON_CPU, ON_GPU, Sizes
 from mpidl.config import Strict
 
 if TYPE_CHECKING:

@@ -9,19 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mpidl.comm.letters import Letters
-from mpidl.comm.messages import Batches, Lane
-from mpidl.comm.places import Places
-from mpidl.comm.plan import Link, Plan
-from mpidl.comm.probe import reaches
-from mpidl.comm.streams import Arrival, Departures, make_arrivals
+from mpidl.comm.gossip.handshake import Letters
+from mpidl.comm.gossip.messages import Batches, Lane, reaches
+from mpidl.comm.gossip.plan import Link, Plan
+from mpidl.comm.gossip.streams import Arrival, Departures, Places, make_arrivals
 
 if TYPE_CHECKING:
     from mpi4py import MPI
     from torch import Tensor
 
-    from mpidl.comm.headers import Header
-    from mpidl.comm.neighbourhood import Neighbourhood
+    from mpidl.comm.gossip.handshake import Header
+    from mpidl.comm.gossip.neighbourhood import Neighbourhood
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from mpidl.registry import Part
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mpidl.comm.neighbourhood import Neighbourhood
+    from mpidl.comm.gossip.neighbourhood import Neighbourhood
 
 
 class Exchange(Protocol):

@@ -6,4 +6,4 @@ from mpidl.registry import Registry
 
 SCHEMES = Registry("gossip scheme")
 
-SCHEMES.add("exact", "mpidl.comm.schemes.exact:Exact")
+SCHEMES.add("exact", "mpidl.comm.gossip.schemes.exact:Exact")

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from mpidl.comm import launcher_environment
+from mpidl.comm.start import launchers
 from mpidl.errors import MpidlError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def read(path: str | Path) -> tuple[str, int] | None:
 
 def _end(error: BaseException, comm: MPI.Intracomm | None) -> NoReturn:
     sentence, exit_code = describe(error)
-    place = launcher_environment.find(os.environ)
+    place = launchers.find(os.environ)
     world = comm if comm is not None and comm.size > 1 else _all_ranks(place)
     if world is None:
         # Processes that a launcher started, but that MPI did not join, all fail alike: one speaks.
@@ -118,7 +118,7 @@ def _end(error: BaseException, comm: MPI.Intracomm | None) -> NoReturn:
     raise SystemExit(exit_code)
 
 
-def _all_ranks(place: launcher_environment.Place) -> MPI.Intracomm | None:
+def _all_ranks(place: launchers.Place) -> MPI.Intracomm | None:
     """The communicator of all ranks, for which MPI is started if need be; None for a process alone."""
     if place.launcher is None and "mpi4py.MPI" not in sys.modules:
         return None

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from mpidl.comm.neighbourhood import Neighbourhood, TravelSettings
-from mpidl.comm.schemes import SCHEMES
-from mpidl.comm.schemes.base import Exchange, Scheme
-from mpidl.comm.schemes.exact import Exact
+from mpidl.comm.gossip.neighbourhood import Neighbourhood, TravelSettings
+from mpidl.comm.gossip.schemes import SCHEMES
+from mpidl.comm.gossip.schemes.base import Exchange, Scheme
+from mpidl.comm.gossip.schemes.exact import Exact
 
 if TYPE_CHECKING:
     import torch
 
+    from mpidl.comm.gossip.sizes import Sizes
     from mpidl.comm.meters import Meters
-    from mpidl.comm.sizes import Sizes
     from mpidl.comm.world import World
     from mpidl.graphs.base import Topology
 

@@ -1,8 +1,8 @@
-"""The blocks of the ranks of one node in memory that all of them see, so that neighbours' rows are read, not sent.
+"""Where the blocks of an exchange lie: in memory that the ranks of a node share, or in this rank's own.
 
-Each rank has one file in /dev/shm that holds both its blocks. Its name cannot be guessed, is told by message, and is
-removed as soon as all ranks of the node have mapped the file, before it takes any room: from then on nothing is left
-behind however a rank ends.
+Each rank has one file in /dev/shm that holds its blocks. Its name cannot be guessed, is told by message, and is removed
+as soon as all ranks of the node have mapped the file, before it takes any room: from then on nothing is left behind
+however a rank ends.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mpidl.rows import room
+from mpidl.errors import ConfigError
+from mpidl.rows import new_rows, room
 
 if TYPE_CHECKING:
     from mpi4py import MPI
     from torch import Tensor
+
+    from mpidl.comm.gossip.neighbourhood import Neighbourhood
+
 
 FOLDER = Path("/dev/shm")
 
@@ -113,3 +117,47 @@ class SharedBlocks:
             self.failure = f"{FOLDER} has no room for {size / 2**20:.0f} MiB: {error.strerror}"
         finally:
             os.close(handle)
+
+
+class Blocks:
+    """This rank's two blocks `[k, P]`, `own`; and those of the ranks in `sharing`, where there are such.
+
+    `notice` says on the lowest rank of a node why its ranks share no memory, where they should have.
+    """
+
+    def __init__(
+        self, own: tuple[Tensor, Tensor], shared: SharedBlocks | None, sharing: frozenset[int], notice: str = ""
+    ) -> None:
+        self.own, self.sharing, self._shared, self.notice = own, sharing, shared, notice
+
+    def of(self, rank: int) -> tuple[Tensor, Tensor]:
+        """The blocks of a rank in `sharing`."""
+        if self._shared is None:
+            raise ValueError(f"the memory of rank {rank} is not shared")
+        return self._shared.of(rank)
+
+    def close(self) -> None:
+        if self._shared is not None:
+            self._shared.close()
+
+
+def allocate(around: Neighbourhood) -> Blocks:
+    """Blocks of zeros, as `gossip.transport` has it; made by all ranks together.
+
+    Where sharing fails, all ranks of that node take messages instead, and one of them notes why; unless sharing was
+    asked for, which makes it an error.
+    """
+    world, transport = around.world, around.settings.transport
+    notice = ""
+    if transport == "shared" and world.device.type != "cpu":
+        raise ConfigError(f"'shared' is for rows in main memory, not on {world.device}", "gossip.transport")
+    if transport != "messages" and world.device.type == "cpu" and world.size > 1:
+        shared = SharedBlocks(around.comm, world.node_ranks, len(world.mine), around.parameters, around.dtype)
+        if not shared.failure:
+            return Blocks(shared.of(world.rank), shared, frozenset(world.node_ranks) - {world.rank})
+        if transport == "shared":
+            raise ConfigError(f"'shared' is not possible on {world.host}: {shared.failure}", "gossip.transport")
+        if world.rank == world.node_ranks[0]:
+            notice = f"{world.host}: rows go as messages, not through shared memory: {shared.failure}"
+    first, second = new_rows((2, len(world.mine), around.parameters), around.dtype, world.device)
+    return Blocks((first, second), None, frozenset(), notice)

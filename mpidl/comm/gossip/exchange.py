@@ -9,22 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mpidl.comm.agreement import agree, graph_digest
-from mpidl.comm.blocks import allocate
-from mpidl.comm.chunks import Row, Sum, split
-from mpidl.comm.headers import Header
-from mpidl.comm.progress import Helper, Steps, drive
-from mpidl.comm.routes import Route, Routes
-from mpidl.comm.wire import short_name
+from mpidl.comm.gossip.handshake import Header, agree, graph_digest
+from mpidl.comm.gossip.memory import allocate
+from mpidl.comm.gossip.messages import short_name
+from mpidl.comm.gossip.overlap import Helper, Steps, drive
+from mpidl.comm.gossip.routes import Route, Routes
+from mpidl.comm.gossip.sums import Row, Sum, split
 from mpidl.errors import CommunicationError
 from mpidl.rows import room
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mpidl.comm.neighbourhood import Neighbourhood
-    from mpidl.comm.plan import Plan
-    from mpidl.comm.streams import Arrival
+    from mpidl.comm.gossip.neighbourhood import Neighbourhood
+    from mpidl.comm.gossip.plan import Plan
+    from mpidl.comm.gossip.streams import Arrival
 
 
 Term = tuple[Row, float, "Arrival | None", "Arrival | None"]
@@ -34,7 +33,7 @@ Work = list[tuple[Row, Row, float, list[Term]]]
 
 
 class RowExchange:
-    """Z + γ(WZ − Z) for one named quantity; see `mpidl.comm.schemes.base.Exchange` for how it is used."""
+    """Z + γ(WZ − Z) for one named quantity; see `mpidl.comm.gossip.schemes.base.Exchange` for how it is used."""
 
     def __init__(self, around: Neighbourhood, name: str, number: int, gamma: float) -> None:
         self.name, self._number, self._around = name, number, around
@@ -72,7 +71,7 @@ class RowExchange:
 
     @property
     def memory(self) -> int:
-        """Bytes that this exchange has allocated for rows and parts of rows; see `mpidl.comm.footprint`."""
+        """Bytes that this exchange has allocated for rows and parts of rows; see `mpidl.comm.gossip.sizes`."""
         blocks = room(2 * len(self._world.mine), self._around.parameters, self._around.dtype)
         return blocks + self._routes.memory + self._sum.scratch
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from mpidl.comm.schemes.base import Scheme
+from mpidl.comm.gossip.schemes.base import Scheme
 
 if TYPE_CHECKING:
-    from mpidl.comm.exchange import RowExchange
-    from mpidl.comm.neighbourhood import Neighbourhood
+    from mpidl.comm.gossip.exchange import RowExchange
+    from mpidl.comm.gossip.neighbourhood import Neighbourhood
 
 
 class Exact(Scheme):
@@ -24,6 +24,6 @@ class Exact(Scheme):
     gamma: float = Field(1.0, gt=0, le=1, description="consensus step γ")
 
     def exchange(self, around: Neighbourhood, name: str, number: int) -> RowExchange:
-        from mpidl.comm.exchange import RowExchange
+        from mpidl.comm.gossip.exchange import RowExchange
 
         return RowExchange(around, name, number, self.gamma)

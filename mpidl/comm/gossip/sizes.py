@@ -1,4 +1,6 @@
-"""How much memory an exchange of whole rows takes on a rank, by a formula; the tests hold it against what is allocated.
+"""How rows are cut for their way, which decides speed and memory and never results, and the memory that it takes.
+
+What an exchange of whole rows takes on a rank, by a formula; the tests hold it against what is allocated:
 
     two blocks, each row up to where the next may begin  2 k ⌈P s⌉
     arriving rows, in rings of chunks                    r min(ring, chunks) C w    (twice where a GPU needs staging)
@@ -14,16 +16,43 @@ they are the third line is 0 too: nothing of a row's size is kept but the blocks
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from mpidl.comm.headers import SIZE
-from mpidl.rows import room
 
 if TYPE_CHECKING:
     import torch
 
-    from mpidl.comm.plan import Link, Plan
-    from mpidl.comm.sizes import Sizes
+    from mpidl.comm.gossip.plan import Link, Plan
+    from mpidl.comm.gossip.sizes import Sizes
+
+
+HEADER_BYTES = 64
+"""Bytes in front of every letter between two ranks."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The defaults are those measured to be fastest on a node of two cores, with Open MPI 5 between the ranks.
+
+    A chunk must be a multiple of 64 elements: then an element's place in its vector register, and with it the rounding
+    of multiply-add, is the same however long chunks are.
+    """
+
+    chunk: int = 256 * 1024
+    """Elements summed, and sent, at a time: the sum stays in a cache while one neighbour after another is added."""
+    inside: int = 128 * 1024
+    """Bytes: a row up to this size travels inside the letter; above, packing costs more than messages of its own."""
+    ahead: int = 16
+    """Chunks of a row that its sender keeps under way, so that a receiver held up by the system finds them there."""
+    far: int = 3
+    """Chunks of a row from another node that its receiver has room for: one that is summed, and others that arrive."""
+    near: int = 1
+    """The same on one node, where the receiver itself copies: more would not arrive sooner, but leave its cache."""
+
+
+ON_CPU = Sizes()
+ON_GPU = Sizes(chunk=2**20, ahead=4)
+"""Chunks long enough for the cost of a kernel's launch, and few of them, since pinned memory is dear."""
 
 
 def exchange_bytes(
@@ -40,6 +69,9 @@ def exchange_bytes(
 
     `sharing`: ranks whose memory it reads. `near`: ranks of its node, `sharing` or not.
     """
+    # Here, because settings need the lengths above and must not bring torch.
+    from mpidl.rows import room
+
     chunk = min(sizes.chunk, parameters)
     chunks = -(-parameters // chunk)
     row = parameters * wire.itemsize
@@ -50,7 +82,7 @@ def exchange_bytes(
             [link for link in links if link.rank not in sharing] for links in (plan.receives, plan.sends)
         )
         if inside:
-            letters += sum(SIZE + len(link.agents) * row for link in (*receives, *sends))
+            letters += sum(HEADER_BYTES + len(link.agents) * row for link in (*receives, *sends))
             continue
         rings = sum(len(link.agents) * min(chunks, _ring(link, near, sizes)) for link in receives)
         arriving = max(arriving, rings * chunk * wire.itemsize)

@@ -1,0 +1,216 @@
+"""How ranks that exchange rows tell each other what they believe, at the start and in every round.
+
+Before the first round all compare what they are about to exchange. Then one message per round goes between two ranks
+that have to do with each other: a header of 64 bytes, checked on receipt, and small rows behind it. Its arrival says
+that the sender's rows are there to be read, and that the sender has finished its round before.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from mpidl.comm.gossip.sizes import HEADER_BYTES
+from mpidl.errors import CommunicationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mpi4py import MPI
+    from torch import Tensor
+
+    from mpidl.comm.gossip.messages import Lane
+    from mpidl.comm.gossip.plan import Link
+    from mpidl.graphs.base import Topology
+
+
+VERSION = 1
+_MAGIC = b"mpiD"
+_LAYOUT = struct.Struct("<4sHHIIQQQI8sB11x")
+# The block is the sender's choice; everything in front of it must be what the receiver expects.
+_BLOCK_AT = 52
+
+# The numbers are part of the format: a dtype keeps its own for good.
+_DTYPES = {"float32": 1, "float64": 2, "bfloat16": 3, "float16": 4, "uint8": 5}
+_NAMES = {code: name for name, code in _DTYPES.items()}
+_FIELDS = ("dtype", "exchange", "rows", "turn", "round", "parameters", "sender", "graph")
+
+
+class Header(NamedTuple):
+    """What all letters of one rank and turn have in common."""
+
+    exchange: int
+    """Number of the exchange."""
+    turn: int
+    """Rounds that the exchange has done."""
+    round: int
+    """The t that its caller gave."""
+    parameters: int
+    dtype: str
+    graph: bytes
+    """Digest of the round's mixing matrix."""
+    block: int
+    """Which of its two blocks the sender has published."""
+
+    def pack(self, sender: int, rows: int) -> bytes:
+        """The header of a letter from `sender` about so many rows."""
+        return _LAYOUT.pack(
+            _MAGIC,
+            VERSION,
+            _DTYPES[self.dtype],
+            self.exchange,
+            rows,
+            self.turn,
+            self.round,
+            self.parameters,
+            sender,
+            self.graph,
+            self.block,
+        )
+
+    def check(self, received: bytes, sender: int, rows: int, receiver: int, name: str) -> int:
+        """The block that `sender` has published; an error that names both ranks where anything else is unexpected."""
+        expected = self.pack(sender, rows)
+        if received[:_BLOCK_AT] != expected[:_BLOCK_AT]:
+            raise CommunicationError(
+                f"exchange {name!r}: rank {sender} and rank {receiver} disagree: {_difference(received, expected)}"
+            )
+        return received[_BLOCK_AT]
+
+
+def _difference(received: bytes, expected: bytes) -> str:
+    magic, version, *there, _ = _LAYOUT.unpack(received)
+    _, _, *here, _ = _LAYOUT.unpack(expected)
+    if magic != _MAGIC:
+        return f"what arrived is no message of mpidl's (it begins with {magic!r})"
+    if version != VERSION:
+        return f"they have versions {version} and {VERSION} of the message format; install the same mpidl for all ranks"
+    different = [field for field in zip(_FIELDS, there, here, strict=True) if field[1] != field[2]]
+    told, believed = (
+        ", ".join(f"{name} {_shown(name, values[side])}" for name, *values in different) for side in (0, 1)
+    )
+    return f"{told} there, {believed} here; start all ranks from one configuration"
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
+    return _NAMES.get(value, f"number {value}") if name == "dtype" else str(value)  # type: ignore[call-overload]
+
+
+TAG = 0
+
+# What stands in a letter before it arrives; no header is all zeros.
+_NOTHING = bytes(HEADER_BYTES)
+
+
+@dataclass(frozen=True)
+class Letter:
+    """To or from one rank. `rows` are as many as the plan has between the two, also where they travel otherwise."""
+
+    rank: int
+    rows: int
+    agents: tuple[int, ...]
+    """Those whose rows are inside, in this order."""
+    memory: Tensor
+    head: memoryview
+    """The first bytes of `memory`."""
+    payload: Tensor
+    """`[agents, P]` in the wire's dtype, inside `memory`."""
+
+
+class Letters:
+    """The letters of one kind of round."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        outgoing: Sequence[tuple[Link, bool]],
+        incoming: Sequence[tuple[Link, bool]],
+        parameters: int,
+        wire: torch.dtype,
+    ) -> None:
+        """Links of the plan (without agents for a mere acknowledgement), and whether their rows go inside."""
+        self._rank, self._parameters, self._wire = lane.comm.rank, parameters, wire
+        self.outgoing = [self._letter(link, inside) for link, inside in outgoing]
+        self.incoming = [self._letter(link, inside) for link, inside in incoming]
+        self.sent, self.arrived = lane.batch(), lane.batch()
+        for letter in self.outgoing:
+            self.sent.send(letter.memory, letter.rank, TAG)
+        for letter in self.incoming:
+            self.arrived.receive(letter.memory, letter.rank, TAG)
+
+    def _letter(self, link: Link, inside: bool) -> Letter:
+        agents = link.agents if inside else ()
+        size = len(agents) * self._parameters * self._wire.itemsize
+        memory = torch.zeros(HEADER_BYTES + size, dtype=torch.uint8)
+        payload = memory[HEADER_BYTES:].view(self._wire).view(len(agents), self._parameters)
+        head = memory[:HEADER_BYTES].numpy().data
+        return Letter(link.rank, len(link.agents), agents, memory, head, payload)
+
+    @property
+    def memory(self) -> int:
+        return self.sent.bytes + self.arrived.bytes
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of rows that leave inside letters."""
+        return sum(letter.payload.nbytes for letter in self.outgoing)
+
+    def start(self, header: Header, rows: Mapping[int, Tensor]) -> None:
+        """Sends header and rows (rounded to the wire's dtype), and makes ready to receive."""
+        for letter in self.incoming:
+            letter.head[:] = _NOTHING
+        self.arrived.start()
+        for letter in self.outgoing:
+            letter.head[:] = header.pack(self._rank, letter.rows)
+            for place, agent in enumerate(letter.agents):
+                letter.payload[place].copy_(rows[agent])
+        self.sent.start()
+
+    def check(self, header: Header, name: str) -> dict[int, int]:
+        """By sender, the block it has published, once all have arrived; an error where one is not as expected."""
+        return {letter.rank: self._check(letter, header, name) for letter in self.incoming}
+
+    def _check(self, letter: Letter, header: Header, name: str) -> int:
+        return header.check(bytes(letter.head), letter.rank, letter.rows, self._rank, name)
+
+    def explain(self, error: CommunicationError, header: Header, name: str) -> CommunicationError:
+        """The reason why letters failed to arrive, where a header that did arrive tells it (a row too long, say)."""
+        missing = []
+        for letter in self.incoming:
+            if letter.head == _NOTHING:
+                missing.append(str(letter.rank))
+                continue
+            try:
+                self._check(letter, header, name)
+            except CommunicationError as found:
+                return found
+        whose = f"; rank {self._rank} has heard nothing from rank {', '.join(missing)}" if missing else ""
+        return CommunicationError(f"exchange {name!r}: {error}{whose}")
+
+    def free(self) -> None:
+        self.sent.free()
+        self.arrived.free()
+
+
+def agree(comm: MPI.Intracomm, beliefs: Mapping[str, str], hosts: tuple[str, ...]) -> None:
+    """Raises the same error on every rank, naming two of them and what differs, unless all believe the same."""
+    told = comm.allgather(dict(beliefs))
+    for rank, other in enumerate(told):
+        different = [key for key in told[0] if other.get(key) != told[0][key]]
+        if different:
+            first, second = (", ".join(f"{key} {who.get(key)}" for key in different) for who in (told[0], other))
+            raise CommunicationError(
+                f"rank 0 on {hosts[0]} and rank {rank} on {hosts[rank]} disagree about what they exchange: {first} on "
+                f"the one, {second} on the other; start all ranks from one configuration"
+            )
+
+
+def graph_digest(topology: Topology) -> str:
+    """All rounds of a periodic graph, or the first round of one that is drawn (the others are checked as they come)."""
+    return "+".join(topology.at(t).digest.hex() for t in topology.rounds(1))

@@ -1,0 +1,1 @@
+"""How a rank starts, and how it ends when something fails."""
