@@ -30,7 +30,7 @@ LAYERS = (
     ("graphs",),
     ("data", "models"),
     ("state", "parameters"),
-    ("rows",),
+    ("rows", "layout"),
     ("registry",),
     ("config",),
     ("seeding", "pictures"),
