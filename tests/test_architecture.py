@@ -33,7 +33,7 @@ LAYERS = (
     ("rows", "layout"),
     ("registry",),
     ("config",),
-    ("seeding", "pictures"),
+    ("seeding", "pictures", "metrics"),
     ("errors",),
 )
 HEIGHT = {name: len(LAYERS) - place for place, names in enumerate(LAYERS) for name in names}
@@ -45,7 +45,8 @@ RESERVED = {"mpi4py": {"comm", "launch"}, "h5py": {"results", "data"}, "click": 
 HEAVY = {"torch", "h5py", "networkx", "matplotlib", "mpi4py.MPI", "scipy"}
 
 TOP_LEVEL = {
-    *("setup.py", "mpidl", "jobs", "configs", "tests", "tools", "README.md", "LICENSE", "pyproject.toml"),
+    *("setup.py", "mpidl", "jobs", "configs", "tests", "tools", "LICENSE", "pyproject.toml"),
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
     # What running and installing leaves behind, none of it in version control.
     *("runs", "build", "dist", "mpidl.egg-info"),
 }

@@ -27,7 +27,7 @@ _COLOURS = ("#14213d", "#c8553d", "#e3a92f", "#00798c", "#6a4c93", "#6bbf59", "#
 _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-_LOGARITHMIC = ("consensus_distance", "gradient_variance")
+_LOGARITHMIC = ("consensus_distance",)
 
 
 def draw(runs: Sequence[Run], metrics: Sequence[str] = METRICS, axes: Sequence[str] = AXES) -> Figure:

@@ -202,27 +202,28 @@ def _write(output: Path, found: Sequence[Measurement], hosts: Sequence[str]) -> 
     from dataclasses import asdict
 
     from mpidl.comm.start.startup import library
+    from mpidl.metrics import Metric
     from mpidl.results import measurements, provenance
-    from mpidl.results.metrics import Quantity
 
-    quantities = {
-        "what": Quantity(
+    metrics = (
+        Metric(
+            "what",
             "",
             "mix: a round of gossip; allreduce; copy: of one row on every rank at once; staging: its way from a GPU to "
             "pageable memory and back",
         ),
-        "graph": Quantity("", "for mix, who exchanges with whom"),
-        "transport": Quantity("", "as gossip.transport has it"),
-        "travelled": Quantity("", "how rows travelled then"),
-        "ranks": Quantity("1", "with one agent each"),
-        "parameters": Quantity("1", "float32 numbers in a row"),
-        "rounds": Quantity("1", "measured"),
-        "low": Quantity("s", "first quartile of the slowest rank's time"),
-        "median": Quantity("s", "median of the slowest rank's time"),
-        "high": Quantity("s", "third quartile of the slowest rank's time"),
-        "bytes": Quantity("bytes", "that reach a rank in a round"),
-        "copies": Quantity("1", "the median by that of copy for the same length"),
-    }
+        Metric("graph", "", "for mix, who exchanges with whom"),
+        Metric("transport", "", "as gossip.transport has it"),
+        Metric("travelled", "", "how rows travelled then"),
+        Metric("ranks", "1", "with one agent each"),
+        Metric("parameters", "1", "float32 numbers in a row"),
+        Metric("rounds", "1", "measured"),
+        Metric("low", "s", "first quartile of the slowest rank's time"),
+        Metric("median", "s", "median of the slowest rank's time"),
+        Metric("high", "s", "third quartile of the slowest rank's time"),
+        Metric("bytes", "bytes", "that reach a rank in a round"),
+        Metric("copies", "1", "the median by that of copy for the same length"),
+    )
     rows = [asdict(one) for one in found]
-    columns = {name: [row[name] for row in rows] for name in quantities}
-    measurements.write(output, "bench", columns, quantities, provenance.gather(hosts=hosts, mpi_library=library()))
+    columns = {metric.name: [row[metric.name] for row in rows] for metric in metrics}
+    measurements.write(output, "bench", columns, metrics, provenance.gather(hosts=hosts, mpi_library=library()))

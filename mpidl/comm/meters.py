@@ -4,7 +4,26 @@ from __future__ import annotations
 
 from time import perf_counter
 
-SECONDS = ("gradient", "mixing", "waiting", "packing", "reduction", "evaluation", "io")
+from mpidl.metrics import Metric
+
+SECONDS = (
+    Metric("gradient", "s", "computing gradients"),
+    Metric("mixing", "s", "arithmetic of gossip"),
+    Metric("waiting", "s", "waiting for messages"),
+    Metric("packing", "s", "compressing, casting and copying messages"),
+    Metric("reduction", "s", "sums over all agents"),
+    Metric("evaluation", "s", "evaluating models"),
+    Metric("io", "s", "reading and writing files"),
+)
+
+COUNTERS = (
+    Metric("bytes_sent", "bytes", "packed bytes of the messages of the rank's agents, by the algorithm's formula"),
+    Metric("bytes_mpi", "bytes", "bytes handed to MPI"),
+    Metric("bytes_shared", "bytes", "bytes read from the memory of other ranks"),
+    Metric("messages", "1", "messages handed to MPI"),
+)
+
+METERS = (*SECONDS, *COUNTERS)
 
 
 class Timer:
@@ -30,7 +49,7 @@ class Meters:
     """
 
     def __init__(self) -> None:
-        self.seconds = dict.fromkeys(SECONDS, 0.0)
+        self.seconds = {meter.name: 0.0 for meter in SECONDS}
         self.bytes_sent = 0
         self.bytes_mpi = 0
         self.bytes_shared = 0
@@ -43,3 +62,7 @@ class Meters:
     def handed_to_mpi(self, bytes: int, messages: int = 1) -> None:
         self.bytes_mpi += bytes
         self.messages += messages
+
+    def read(self) -> dict[str, float]:
+        """Every meter by its name, as it stands now."""
+        return self.seconds | {meter.name: getattr(self, meter.name) for meter in COUNTERS}

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from mpidl.errors import SaveError
+from mpidl.metrics import Metric
 from mpidl.results.layout import is_marked
-from mpidl.results.metrics import Quantity
 
 _MARK = "mpidl_measurements"
 
@@ -25,7 +25,7 @@ def write(
     path: str | Path,
     group: str,
     columns: Mapping[str, Sequence[Any]],
-    quantities: Mapping[str, Quantity],
+    metrics: Sequence[Metric],
     provenance: Mapping[str, Any],
 ) -> None:
     """Writes columns of equal length to `/<group>/<name>`; a file that exists is replaced once the new one is whole."""
@@ -39,12 +39,15 @@ def write(
             file.attrs[_MARK] = 1
             file.attrs["provenance"] = json.dumps(dict(provenance))
             place = file.create_group(group)
-            for name, values in columns.items():
+            for metric in metrics:
+                values = columns[metric.name]
                 text = any(isinstance(value, str) for value in values)
                 dataset = place.create_dataset(
-                    name, data=list(values) if text else np.asarray(values), dtype=h5py.string_dtype() if text else None
+                    metric.name,
+                    data=list(values) if text else np.asarray(values),
+                    dtype=h5py.string_dtype() if text else None,
                 )
-                dataset.attrs["units"], dataset.attrs["description"] = quantities[name]
+                dataset.attrs.update(units=metric.units, description=metric.description)
         part.replace(path)
     except OSError as error:
         raise SaveError(f"the measurements could not be written to {str(path)!r}: {error.strerror or error}") from error

@@ -14,18 +14,20 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpidl.comm.meters import METERS
 from mpidl.errors import ConfigError, ResultsError, SaveError
+from mpidl.metrics import Metric
 from mpidl.results import snapshots
 from mpidl.results.layout import TABLES, connect, fill, is_run_file, open_file, set_text, sync, system_words
 from mpidl.results.lock import WriterLock
-from mpidl.results.metrics import meter, metric
+from mpidl.results.metrics import METRICS
 from mpidl.results.provenance import utc_now
 from mpidl.results.rows import events_columns, metrics_columns, timing_columns
 from mpidl.results.schema import STATUSES
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 # What h5py raises when HDF5 fails: OSError where the system said why, RuntimeError otherwise.
 _HDF5_ERRORS = (OSError, RuntimeError)
 
-_QUANTITIES = {"metrics": metric, "timing": meter}
+_METERS = {meter.name: meter for meter in METERS}
 
 
 def check_output(path: str | Path, overwrite: bool = False, is_ours: Callable[[Path], bool] = is_run_file) -> None:
@@ -78,11 +80,13 @@ class RunFile:
     Records, timings and events are kept in memory until `flush`; a flush that fails keeps them for the next.
     """
 
-    def __init__(self, path: Path, agents: int, lock: WriterLock, room: int) -> None:
+    def __init__(self, path: Path, agents: int, lock: WriterLock, room: int, metrics: Iterable[Metric]) -> None:
         self.path = path
         self.agents = agents
         self._lock = lock
         self._room = room
+        known = {metric.name: metric for metric in (*METRICS, *metrics)}
+        self._columns: dict[str, Mapping[str, Metric]] = {"metrics": known, "timing": _METERS}
         self._pending: list[dict[str, Any]] = []
         self._timing: list[dict[str, np.ndarray]] = []
         self._events: list[tuple[float, int, bytes, bytes]] = []
@@ -99,15 +103,19 @@ class RunFile:
         *,
         overwrite: bool = False,
         room: int = 256,
+        metrics: Iterable[Metric] = (),
     ) -> RunFile:
-        """A new run file, complete or not there at all. `room` is how many records are allocated at a time."""
+        """A new run file, complete or not there at all.
+
+        `room` is how many records are allocated at a time; `metrics` are those that not every run has.
+        """
         path = Path(path)
         check_output(path, overwrite)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _unwritable(path, error) from error
-        run = cls(path, agents, WriterLock(path), room)
+        run = cls(path, agents, WriterLock(path), room, metrics)
         try:
             # Again, because a writer may have finished between the check and the lock.
             check_output(path, overwrite)
@@ -119,14 +127,16 @@ class RunFile:
         return run
 
     @classmethod
-    def open(cls, path: str | Path, *, until_round: int | None = None, room: int = 256) -> RunFile:
+    def open(
+        cls, path: str | Path, *, until_round: int | None = None, room: int = 256, metrics: Iterable[Metric] = ()
+    ) -> RunFile:
         """A run file to go on with; records after `until_round` are cut off, uncommitted rows always."""
         from mpidl.results import reader
 
         path = Path(path)
         if not path.is_file():
             raise ResultsError(f"there is no run file {str(path)!r}")
-        run = cls(path, 0, WriterLock(path), room)
+        run = cls(path, 0, WriterLock(path), room, metrics)
         try:
             before = reader.open(path)
             run.agents = before.agents
@@ -228,7 +238,7 @@ class RunFile:
             self._replace(lambda file: self._write(file, self._tables(file), columns))
 
     def _tables(self, file: h5py.File) -> dict[str, Table]:
-        return {name: Table(file[name], self._room, _QUANTITIES.get(name)) for name in TABLES}
+        return {name: Table(file[name], self._room, self._columns.get(name)) for name in TABLES}
 
     def _spans(self, tables: Mapping[str, Table]) -> dict[str, tuple[int, int]]:
         """Where the new rows of each table begin, and how many they are."""

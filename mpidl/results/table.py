@@ -6,12 +6,12 @@ writing them changes numbers in place and nothing of the file's structure: see `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpidl.results.metrics import Quantity
+from mpidl.metrics import Metric
 
 if TYPE_CHECKING:
     import h5py
@@ -23,13 +23,13 @@ Columns = Mapping[str, np.ndarray]
 
 
 class Table:
-    """One table of an open file; `room` is how many rows a chunk holds, `describe` knows the units of a column."""
+    """One table of an open file; `room` is how many rows a chunk holds, `known` what its columns are."""
 
-    def __init__(self, group: h5py.Group, room: int, describe: Callable[[str], Quantity] | None = None) -> None:
+    def __init__(self, group: h5py.Group, room: int, known: Mapping[str, Metric] | None = None) -> None:
         self.group = group
         self.datasets: dict[str, h5py.Dataset] = dict(group.items())
         self._room = room
-        self._describe = describe
+        self._known = known
 
     @staticmethod
     def create(file: h5py.File, name: str) -> h5py.Group:
@@ -65,9 +65,9 @@ class Table:
         new = [name for name in columns if name not in self.datasets]
         for name in new:
             self._add(name, start, columns[name].shape[1:], columns[name].dtype, self._room)
-            if self._describe:
-                quantity = self._describe(name)
-                self.datasets[name].attrs.update(units=quantity.units, description=quantity.description)
+            if self._known is not None:
+                metric = self._known.get(name, Metric(name, "", ""))
+                self.datasets[name].attrs.update(units=metric.units, description=metric.description)
         for name in self.datasets:
             column = columns.get(name)
             if column is not None and not _holds(self.datasets[name], column):

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mpidl")
 
-COUNTERS = ("bytes_sent", "bytes_mpi", "bytes_shared", "messages")
 FLUSH_SECONDS = 1.0
 
 
@@ -110,7 +109,7 @@ class FileWriter(Hook):
         self.problem: SaveError | None = None
 
     def recorded(self, training: Training, record: Record) -> None:
-        mine = self._meters.seconds | {name: getattr(self._meters, name) for name in COUNTERS}
+        mine = self._meters.read()
         ranks = training.world.comm.gather(mine)
         if self._run_file is not None:
             self._run_file.append(record)

@@ -9,7 +9,9 @@ import h5py
 import numpy as np
 import pytest
 
-from mpidl.results import metrics
+from mpidl.comm.meters import METERS
+from mpidl.metrics import Metric
+from mpidl.results.metrics import METRICS
 from mpidl.results.run_file import RunFile
 from mpidl.results.schema import SCALES, SCHEMA, SCHEMA_VERSION, SIGNALS
 
@@ -68,11 +70,27 @@ def test_old_tools_can_read_the_format(file: h5py.File) -> None:
 
 
 def test_every_known_metric_and_meter_is_described() -> None:
-    for quantity in (*metrics.METRICS.values(), *metrics.METERS.values()):
-        assert quantity.units
-        assert quantity.description
-        assert not quantity.description.endswith(".")
+    for metric in (*METRICS, *METERS):
+        assert metric.units
+        assert metric.description
+        assert not metric.description.endswith(".")
 
 
 def test_signals_and_scales_are_known_metrics() -> None:
-    assert {*SIGNALS, *SCALES} <= set(metrics.METRICS)
+    assert {*SIGNALS, *SCALES} <= {metric.name for metric in METRICS}
+
+
+def test_what_a_run_declares_is_described_beside_its_numbers(create: Callable[..., RunFile]) -> None:
+    run = create(metrics=[Metric("tracker_norm", "1", "norm of the tracker")])
+    run.append({"round": 0, "tracker_norm": 2.0, "undeclared": 3.0})
+    run.append_timing({"waiting": np.zeros(2)})
+    run.flush()
+    with h5py.File(run.path, "r", locking=False) as opened:
+        described = {
+            name: (dataset.attrs["units"], dataset.attrs["description"])
+            for table in ("metrics", "timing")
+            for name, dataset in opened[table].items()
+        }
+    assert described["tracker_norm"] == ("1", "norm of the tracker")
+    assert described["waiting"] == ("s", "waiting for messages")
+    assert described["undeclared"] == ("", "")
