@@ -16,7 +16,7 @@ import torch
 from mpidl.data.checks import check_finite, in_memory
 from mpidl.data.dataset import Dataset
 from mpidl.data.prefetch import Prefetch
-from mpidl.data.rows import row_bytes, take, whole
+from mpidl.data.reading import row_bytes, take, whole
 from mpidl.data.shares import Shares
 from mpidl.data.transform import Transform
 from mpidl.errors import ConfigError

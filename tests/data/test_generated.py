@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mpidl.data import DATA, Dataset
-from mpidl.data.quadratics import optimum
+from mpidl.data.generated import optimum
 
 
 def load(name: str, **keys: object) -> Dataset:

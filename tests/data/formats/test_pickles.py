@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mpidl.data import DATA
-from mpidl.data.pickles import read_pickle
-from tests.data import formats
+from mpidl.data.formats.pickles import read_pickle
+from tests.data.formats import written
 from tests.data.refusal import refused
 
 
@@ -78,7 +78,7 @@ def test_the_attacks_would_work_on_python_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["reduce", "system"])
 def test_a_hostile_cifar_file_is_refused_with_or_without_checksum(tmp_path: Path, kind: str) -> None:
-    formats.write_cifar10(tmp_path)
+    written.write_cifar10(tmp_path)
     (tmp_path / "data_batch_3").write_bytes(attacks(tmp_path / "canary")[kind])
     for checksum in (True, False):
         refused(lambda checksum=checksum: load("cifar10", tmp_path, checksum=checksum))
@@ -103,19 +103,19 @@ def test_a_pickle_cannot_ask_for_memory_it_does_not_fill(content: bytes) -> None
 def test_a_key_that_is_no_text_is_a_key_like_any_other(tmp_path: Path) -> None:
     key = b"X\x03\0\0\0\xed\xa0\x80"
     assert read_pickle(b"}" + key + b"K\x01s.", Path("f")) == {b"\xed\xa0\x80": 1}
-    formats.write_cifar10(tmp_path)
+    written.write_cifar10(tmp_path)
     (tmp_path / "test_batch").write_bytes(b"}" + key + b"K\x01s.")
     assert "holds no images" in refused(lambda: load("cifar10", tmp_path, checksum=False))
 
 
 def test_a_pickle_cannot_make_objects_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mpidl.data.pickles._MOST_READS", 1000)
+    monkeypatch.setattr("mpidl.data.formats.pickles._MOST_READS", 1000)
     for endless in (b"]" * 2000, b"\x80\x04\x95" + struct.pack("<Q", 2000) + b"]" * 2000):
         assert "more objects than such a file has" in refused(lambda endless=endless: read_pickle(endless, Path("f")))
 
 
 def test_arrays_that_do_not_fit_their_pickle_are_refused(tmp_path: Path) -> None:
-    good = formats.cifar_bytes(formats.images(2, 3, 32, 32), {"labels": [0, 1]})
+    good = written.cifar_bytes(written.images(2, 3, 32, 32), {"labels": [0, 1]})
     assert read_pickle(good, Path("f"))[b"data"].shape == (2, 3072)
     for bad in (
         good.replace(b"K\x02J\x00\x0c\0\0\x86", b"J\xff\xff\xff\x7fJ\x00\x0c\0\0\x86"),
@@ -129,12 +129,12 @@ def test_arrays_that_do_not_fit_their_pickle_are_refused(tmp_path: Path) -> None
     "labels", [{"labels": [0, 1, 2]}, {"labels": [0, 10]}, {"labels": [-1, 0]}, {"tags": [0, 1]}, {}]
 )
 def test_cifar_labels_that_do_not_fit_are_refused(tmp_path: Path, labels: dict[str, list[int]]) -> None:
-    formats.write_cifar10(tmp_path)
-    (tmp_path / "test_batch").write_bytes(formats.cifar_bytes(formats.images(2, 3, 32, 32), labels))
+    written.write_cifar10(tmp_path)
+    (tmp_path / "test_batch").write_bytes(written.cifar_bytes(written.images(2, 3, 32, 32), labels))
     assert "test_batch holds" in refused(lambda: load("cifar10", tmp_path, checksum=False))
 
 
 def test_the_generated_pickles_use_python_2_strings() -> None:
-    content = formats.cifar_bytes(formats.images(1, 3, 32, 32), {"labels": [0]})
+    content = written.cifar_bytes(written.images(1, 3, 32, 32), {"labels": [0]})
     names = {opcode.name for opcode, _, _ in pickletools.genops(content)}
     assert {"SHORT_BINSTRING", "BINSTRING", "GLOBAL", "REDUCE", "BUILD"} <= names

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from mpidl.data.dataset import Dataset
-from mpidl.data.files import find_file
+from mpidl.data.formats.files import find_file
 from mpidl.data.source import Source
 from mpidl.errors import DataError
 from mpidl.seeding import stream

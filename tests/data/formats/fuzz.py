@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 
 from mpidl.data import DATA
-from mpidl.data.rows import whole
+from mpidl.data.reading import whole
 from mpidl.errors import MpidlError
-from tests.data import formats
+from tests.data.formats import written
 
 ROUNDS = 150
 KINDS = ("mnist", "cifar10", "cifar100", "libsvm", "npz", "hdf5", "text")
@@ -24,22 +24,22 @@ def prepare(kind: str, folder: Path) -> tuple[dict[str, object], list[Path]]:
     """Sound files of this kind, the keys that load them, and the files to damage."""
     rows, labels = np.random.default_rng(0).standard_normal((30, 6)).round(3), np.arange(30) % 2
     if kind == "mnist":
-        formats.write_idx_set(folder)
+        written.write_idx_set(folder)
         # Unpacked ones, so that damage is not always caught by the checksum of gzip.
-        for name in formats.IDX_NAMES[:2]:
-            array = formats.images(40, 28, 28) if "images" in name else (np.arange(40) % 10).astype(np.uint8)
+        for name in written.IDX_NAMES[:2]:
+            array = written.images(40, 28, 28) if "images" in name else (np.arange(40) % 10).astype(np.uint8)
             (folder / name).unlink()
-            (folder / name.removesuffix(".gz")).write_bytes(formats.idx_bytes(array))
+            (folder / name.removesuffix(".gz")).write_bytes(written.idx_bytes(array))
         return {}, sorted(folder.iterdir())
     if kind.startswith("cifar"):
-        write = formats.write_cifar10 if kind == "cifar10" else formats.write_cifar100
+        write = written.write_cifar10 if kind == "cifar10" else written.write_cifar100
         write(folder, 2) if kind == "cifar10" else write(folder, 4, 2)
         return {"checksum": False}, sorted(folder.iterdir())
     if kind == "libsvm":
-        (folder / "t").write_text(formats.libsvm_text(rows, 2 * labels - 1))
+        (folder / "t").write_text(written.libsvm_text(rows, 2 * labels - 1))
         return {"train": "t", "test": "t"}, [folder / "t"]
     if kind == "text":
-        (folder / "t").write_text(formats.PLAY)
+        (folder / "t").write_text(written.PLAY)
         return {"file": "t", "context": 8}, [folder / "t"]
     arrays = {"x": rows, "y": labels, "x_test": rows[:5], "y_test": labels[:5], "owner": np.arange(30) // 10}
     if kind == "npz":

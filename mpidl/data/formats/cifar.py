@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from mpidl.data.dataset import Dataset
-from mpidl.data.files import check_md5, find_set, read_limited
-from mpidl.data.pickles import read_pickle
+from mpidl.data.formats.files import check_md5, find_set, read_limited
+from mpidl.data.formats.pickles import read_pickle
 from mpidl.data.source import Images
 from mpidl.errors import DataError
 

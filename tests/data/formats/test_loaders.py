@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from mpidl.data import DATA, Dataset
-from mpidl.data.rows import whole
-from mpidl.data.text import speaker_spans
+from mpidl.data.formats.text import speaker_spans
+from mpidl.data.reading import whole
 from mpidl.errors import ConfigError, DataError
-from tests.data import formats
+from tests.data.formats import written
 
 
 def load(name: str, root: Path | str = ".", **keys: object) -> Dataset:
@@ -24,23 +24,23 @@ def load(name: str, root: Path | str = ".", **keys: object) -> Dataset:
 
 @pytest.mark.parametrize("name, folder", [("mnist", "mnist"), ("fashion-mnist", "fashion_mnist"), ("mnist", ".")])
 def test_idx_files_come_back_as_written(tmp_path: Path, name: str, folder: str) -> None:
-    arrays = formats.write_idx_set(tmp_path / folder)
+    arrays = written.write_idx_set(tmp_path / folder)
     found = load(name, tmp_path)
-    for part, file in zip((found.x, found.y, found.x_test, found.y_test), formats.IDX_NAMES, strict=True):
+    for part, file in zip((found.x, found.y, found.x_test, found.y_test), written.IDX_NAMES, strict=True):
         assert np.array_equal(part.reshape(arrays[file].shape), arrays[file])
     assert (found.example_shape, found.outputs) == ((1, 28, 28), 10)
 
 
 def test_unpacked_idx_files_do_as_well(tmp_path: Path) -> None:
-    arrays = formats.write_idx_set(tmp_path)
-    packed = tmp_path / formats.IDX_NAMES[0]
+    arrays = written.write_idx_set(tmp_path)
+    packed = tmp_path / written.IDX_NAMES[0]
     packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
     packed.unlink()
-    assert np.array_equal(load("mnist", tmp_path).x[:, 0], arrays[formats.IDX_NAMES[0]])
+    assert np.array_equal(load("mnist", tmp_path).x[:, 0], arrays[written.IDX_NAMES[0]])
 
 
 def test_cifar10_files_come_back_as_written(tmp_path: Path) -> None:
-    pixels, labels = formats.write_cifar10(tmp_path / "cifar-10-batches-py")
+    pixels, labels = written.write_cifar10(tmp_path / "cifar-10-batches-py")
     found = load("cifar10", tmp_path, checksum=False)
     assert np.array_equal(found.x, pixels) and np.array_equal(found.y, labels)
     assert (found.x_test.shape, found.outputs) == ((20, 3, 32, 32), 10)
@@ -48,7 +48,7 @@ def test_cifar10_files_come_back_as_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("labels, outputs", [("fine", 100), ("coarse", 20)])
 def test_cifar100_has_fine_and_coarse_labels(tmp_path: Path, labels: str, outputs: int) -> None:
-    pixels, fine = formats.write_cifar100(tmp_path / "cifar-100-python")
+    pixels, fine = written.write_cifar100(tmp_path / "cifar-100-python")
     found = load("cifar100", tmp_path, checksum=False, labels=labels)
     assert np.array_equal(found.x, pixels)
     assert np.array_equal(found.y, fine if labels == "fine" else fine // 5)
@@ -56,15 +56,15 @@ def test_cifar100_has_fine_and_coarse_labels(tmp_path: Path, labels: str, output
 
 
 def test_the_generated_cifar_files_are_what_python_itself_reads() -> None:
-    pixels = formats.images(3, 3, 32, 32)
-    read = pickle.loads(formats.cifar_bytes(pixels, {"labels": [1, 2, 3]}), encoding="bytes")
+    pixels = written.images(3, 3, 32, 32)
+    read = pickle.loads(written.cifar_bytes(pixels, {"labels": [1, 2, 3]}), encoding="bytes")
     assert np.array_equal(read[b"data"], pixels.reshape(3, -1)) and read[b"labels"] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
 def test_cifar_files_pickled_by_python_3_are_read(tmp_path: Path, protocol: int) -> None:
-    pixels = formats.images(120, 3072)
-    for at, name in enumerate(formats.CIFAR10_NAMES):
+    pixels = written.images(120, 3072)
+    for at, name in enumerate(written.CIFAR10_NAMES):
         part = pixels[at * 20 : at * 20 + 20]
         (tmp_path / name).write_bytes(pickle.dumps({"data": part, "labels": [at] * 20}, protocol=protocol))
     found = load("cifar10", tmp_path, checksum=False)
@@ -72,7 +72,7 @@ def test_cifar_files_pickled_by_python_3_are_read(tmp_path: Path, protocol: int)
 
 
 def test_files_that_are_not_the_published_ones_are_refused_unless_allowed(tmp_path: Path) -> None:
-    formats.write_cifar10(tmp_path)
+    written.write_cifar10(tmp_path)
     with pytest.raises(DataError, match=r"data_batch_1 is not the published file \(MD5 .*checksum: false"):
         load("cifar10", tmp_path)
 
@@ -83,8 +83,8 @@ def test_libsvm_rows_come_back_dense(tmp_path: Path, sparse: bool) -> None:
     rows = np.where(rng.random((30, 12)) < 0.3, rng.standard_normal((30, 12)), 0.0)
     rows[4] = 0.0
     labels = np.where(np.arange(30) % 2, 1, -1)
-    (tmp_path / "t").write_text("# a comment\n\n" + formats.libsvm_text(rows[:20], labels[:20]))
-    (tmp_path / "u").write_text(formats.libsvm_text(rows[20:], labels[20:]))
+    (tmp_path / "t").write_text("# a comment\n\n" + written.libsvm_text(rows[:20], labels[:20]))
+    (tmp_path / "u").write_text(written.libsvm_text(rows[20:], labels[20:]))
     found = load("libsvm", tmp_path, train="t", test="u", features=15, sparse=sparse)
     assert np.array_equal(whole(found.x).numpy(), np.pad(rows[:20], ((0, 0), (0, 3))))
     assert np.array_equal(
@@ -97,7 +97,7 @@ def test_libsvm_rows_come_back_dense(tmp_path: Path, sparse: bool) -> None:
 @pytest.mark.parametrize("sparse", [False, True])
 def test_libsvm_without_a_test_file_holds_examples_out_once_and_for_all(tmp_path: Path, sparse: bool) -> None:
     rows = np.arange(1.0, 41.0).reshape(20, 2)
-    (tmp_path / "t").write_text(formats.libsvm_text(rows, np.arange(20)))
+    (tmp_path / "t").write_text(written.libsvm_text(rows, np.arange(20)))
     keys = {"train": "t", "test": None, "holdout": 0.25, "task": "regression", "sparse": sparse}
     found, again = (load("libsvm", tmp_path, **keys) for _ in range(2))
     both = np.concatenate([whole(found.x).numpy(), whole(found.x_test).numpy()])
@@ -113,7 +113,7 @@ def arrays_for(task: str) -> dict[str, np.ndarray]:
     elif task == "language":
         kinds = {"x": rng.integers(0, 9, (30, 5)), "y": rng.integers(0, 9, (30, 5))}
     else:
-        kinds = {"x": formats.images(30, 3, 8, 8), "y": rng.integers(0, 3, 30)}
+        kinds = {"x": written.images(30, 3, 8, 8), "y": rng.integers(0, 3, 30)}
     train, test = ({key: array[part] for key, array in kinds.items()} for part in (slice(20), slice(20, 30)))
     return train | {f"{key}_test": array for key, array in test.items()} | {"owner": np.arange(20) // 5}
 
@@ -184,11 +184,11 @@ def test_channel_means_in_a_file_are_used(tmp_path: Path) -> None:
 
 
 def test_text_becomes_windows_owned_by_speakers(tmp_path: Path) -> None:
-    (tmp_path / "play").write_text(formats.PLAY)
+    (tmp_path / "play").write_text(written.PLAY)
     found = load("text", tmp_path, file="play", context=10, test=0.2)
-    letters = sorted(set(formats.PLAY))
-    said = {name: "".join(formats.PLAY[a:b] for a, b in spans) for name, spans in speaker_spans(formats.PLAY).items()}
-    assert list(said) == ["First Citizen", "All", "MENENIUS"] and sum(map(len, said.values())) == len(formats.PLAY)
+    letters = sorted(set(written.PLAY))
+    said = {name: "".join(written.PLAY[a:b] for a, b in spans) for name, spans in speaker_spans(written.PLAY).items()}
+    assert list(said) == ["First Citizen", "All", "MENENIUS"] and sum(map(len, said.values())) == len(written.PLAY)
     assert found.outputs == len(letters) and found.task == "language"
     for owner, words in enumerate(said.values()):
         windows = found.x[found.owner == owner]
@@ -206,14 +206,14 @@ def test_text_windows_that_overlap_never_show_the_test_part(tmp_path: Path) -> N
 
 
 def test_text_without_speakers_is_one_stream(tmp_path: Path) -> None:
-    (tmp_path / "play").write_text(formats.PLAY)
+    (tmp_path / "play").write_text(written.PLAY)
     found = load("text", tmp_path, file="play", context=10, speakers=False)
-    letters = sorted(set(formats.PLAY))
-    assert formats.PLAY.startswith("".join(letters[token] for token in found.x.ravel())) and found.owner is None
+    letters = sorted(set(written.PLAY))
+    assert written.PLAY.startswith("".join(letters[token] for token in found.x.ravel())) and found.owner is None
 
 
 def test_a_speaker_with_too_little_to_say_is_counted_in_a_warning(tmp_path: Path) -> None:
-    (tmp_path / "play").write_text(formats.PLAY + "\nBob:\nAy.\n")
+    (tmp_path / "play").write_text(written.PLAY + "\nBob:\nAy.\n")
     found = load("text", tmp_path, file="play", context=10)
     assert found.warnings == ("1 of 4 speakers say too little for one window",)
 
@@ -241,8 +241,8 @@ def test_a_missing_data_set_is_told_where_to_go(tmp_path: Path, name: str, monke
 
 
 def test_a_set_with_one_file_missing_names_it(tmp_path: Path) -> None:
-    formats.write_idx_set(tmp_path / "mnist")
-    (tmp_path / "mnist" / formats.IDX_NAMES[1]).unlink()
+    written.write_idx_set(tmp_path / "mnist")
+    (tmp_path / "mnist" / written.IDX_NAMES[1]).unlink()
     with pytest.raises(DataError, match="lacks train-labels-idx1-ubyte.gz; put"):
         load("mnist", tmp_path)
 

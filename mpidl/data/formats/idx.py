@@ -12,7 +12,7 @@ from typing import BinaryIO, ClassVar
 import numpy as np
 
 from mpidl.data.dataset import Dataset
-from mpidl.data.files import DEFLATE_RATIO, find_set, read_rest
+from mpidl.data.formats.files import DEFLATE_RATIO, find_set, read_rest
 from mpidl.data.source import Images
 from mpidl.errors import DataError
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from mpidl.data import DATA
-from mpidl.data.idx import read_idx
-from mpidl.data.rows import whole
-from tests.data import formats, fuzz
+from mpidl.data.formats.idx import read_idx
+from mpidl.data.reading import whole
+from tests.data.formats import fuzz, written
+from tests.data.formats.test_pickles import Attack
 from tests.data.refusal import refused
-from tests.data.test_pickles import Attack
 
 
 def load(name: str, root: Path, **keys: object) -> object:
@@ -29,7 +29,7 @@ def load(name: str, root: Path, **keys: object) -> object:
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("shape", [(2**32 - 1, 28, 28), (60000, 2**31, 2**31), (41, 28, 28), (39, 28, 28)])
 def test_an_idx_header_that_lies_is_refused(tmp_path: Path, shape: tuple[int, ...], packed: bool) -> None:
-    content = bytes([0, 0, 8, 3]) + struct.pack(">3I", *shape) + formats.images(40, 28, 28).tobytes()
+    content = bytes([0, 0, 8, 3]) + struct.pack(">3I", *shape) + written.images(40, 28, 28).tobytes()
     path = tmp_path / ("f.gz" if packed else "f")
     path.write_bytes(gzip.compress(content) if packed else content)
     assert str(path) in refused(lambda: read_idx(path, 3))
@@ -43,7 +43,7 @@ def test_what_is_no_idx_file_is_refused(tmp_path: Path, head: bytes) -> None:
 
 def test_a_gzip_file_with_any_bit_flipped_is_refused(tmp_path: Path) -> None:
     # Noise is stored almost as it is, and the checksum at its end covers it; fields of the header do not matter.
-    content = gzip.compress(formats.idx_bytes(formats.images(4, 28, 28)), mtime=0)
+    content = gzip.compress(written.idx_bytes(written.images(4, 28, 28)), mtime=0)
     path = tmp_path / "f.gz"
     for at in range(12, len(content), 61):
         path.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
@@ -51,17 +51,17 @@ def test_a_gzip_file_with_any_bit_flipped_is_refused(tmp_path: Path) -> None:
 
 
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
-    formats.write_idx_set(tmp_path)
-    (tmp_path / formats.IDX_NAMES[0]).write_bytes(gzip.compress(formats.idx_bytes(formats.images(40, 32, 32))))
+    written.write_idx_set(tmp_path)
+    (tmp_path / written.IDX_NAMES[0]).write_bytes(gzip.compress(written.idx_bytes(written.images(40, 32, 32))))
     assert "32×32 pixels, not 28×28" in refused(lambda: load("mnist", tmp_path))
 
 
 def test_labels_out_of_range_or_number_are_refused(tmp_path: Path) -> None:
-    formats.write_idx_set(tmp_path)
-    labels = tmp_path / formats.IDX_NAMES[1]
-    labels.write_bytes(gzip.compress(formats.idx_bytes(np.full(40, 10, np.uint8))))
+    written.write_idx_set(tmp_path)
+    labels = tmp_path / written.IDX_NAMES[1]
+    labels.write_bytes(gzip.compress(written.idx_bytes(np.full(40, 10, np.uint8))))
     assert "outside 0 to 9" in refused(lambda: load("mnist", tmp_path))
-    labels.write_bytes(gzip.compress(formats.idx_bytes(np.zeros(39, np.uint8))))
+    labels.write_bytes(gzip.compress(written.idx_bytes(np.zeros(39, np.uint8))))
     assert "x of shape (40, 1, 28, 28), but y of shape (39,)" in refused(lambda: load("mnist", tmp_path))
 
 
@@ -223,7 +223,7 @@ def test_text_that_is_no_text_is_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     # In a process of its own with limited memory: what is damaged here is also read by libraries in C.
-    program = f"from tests.data import fuzz; fuzz.main({str(tmp_path_factory.mktemp('fuzz'))!r})"
+    program = f"from tests.data.formats import fuzz; fuzz.main({str(tmp_path_factory.mktemp('fuzz'))!r})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return {kind: int(count) for kind, count in map(str.split, done.stdout.splitlines())}

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from mpidl.data.checks import is_numeric
 from mpidl.data.dataset import Dataset
-from mpidl.data.files import DEFLATE_RATIO, find_file
-from mpidl.data.npz import named_dataset
+from mpidl.data.formats.files import DEFLATE_RATIO, find_file
+from mpidl.data.formats.npz import named_dataset
 from mpidl.data.source import Images
 from mpidl.errors import DataError
 

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from mpidl.data.dataset import Dataset
-from mpidl.data.files import find_file, read_limited
+from mpidl.data.formats.files import find_file, read_limited
 from mpidl.data.source import Source
 from mpidl.errors import DataError
 

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from mpidl.data.checks import is_numeric
 from mpidl.data.dataset import Dataset
-from mpidl.data.files import DEFLATE_RATIO, find_file, read_rest
+from mpidl.data.formats.files import DEFLATE_RATIO, find_file, read_rest
 from mpidl.data.source import Images
 from mpidl.errors import DataError
 

@@ -18,7 +18,7 @@ def load(name: str, root: Path, **keys: object) -> Dataset:
 
 
 def shared(folder: str) -> Path:
-    root = Path(os.environ.get("MPIDL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+    root = Path(os.environ.get("MPIDL_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
     if not (root / folder).is_dir():
         pytest.skip(f"needs {folder} in $MPIDL_DATA")
     return root
