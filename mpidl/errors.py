@@ -62,9 +62,15 @@ class CommunicationError(MpidlError, RuntimeError):
     exit_code = 5
 
 
+def nearest(value: object, choices: Iterable[str]) -> str | None:
+    """The choice that is written most like this value, if any is like it."""
+    close = difflib.get_close_matches(str(value), list(choices), n=1, cutoff=0.5)
+    return close[0] if close else None
+
+
 def choices_sentence(value: object, choices: Iterable[str]) -> str:
     """`'metropolise' is not known; did you mean 'metropolis'? (lazy, metropolis, uniform)`."""
     known = sorted(choices)
-    close = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    close = nearest(value, known)
+    hint = f"; did you mean {close!r}?" if close else ""
     return f"{value!r} is not known{hint} ({', '.join(known)})"

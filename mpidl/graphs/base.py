@@ -69,11 +69,11 @@ class Mixing:
     @cached_property
     def receivers(self) -> tuple[tuple[int, ...], ...]:
         """For each agent j, the agents i ≠ j, ascending, that need j's row."""
-        found: list[list[int]] = [[] for _ in range(self.agents)]
+        receivers: list[list[int]] = [[] for _ in range(self.agents)]
         for i, columns in enumerate(self.neighbours):
             for j in columns:
-                found[j].append(i)
-        return tuple(map(tuple, found))
+                receivers[j].append(i)
+        return tuple(map(tuple, receivers))
 
     @cached_property
     def entries(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:

@@ -114,17 +114,21 @@ def simple_base_graph(nodes: Sequence[int], k: int) -> list[Round]:
 
 
 def base_graph(nodes: Sequence[int], k: int) -> list[Round]:
-    """Algorithm 3: of n = p·q, p all factors up to k + 1, average q at a time and then p; or plainly, where shorter."""
+    """Algorithm 3: the factored form or the plain one, whichever has fewer rounds.
+
+    Factored, n = p·q with p all factors up to k + 1: q at a time average, and then p across. It is also taken where
+    both are equally long, because it nearly always sends fewer messages (n = 26, k = 4: 278 a period, not 494).
+    """
     smooth = _smooth_part(len(nodes), k + 1)
     plain = simple_base_graph(nodes, k)
     rest = len(nodes) // smooth
     if smooth == 1 or rest == 1:
         return plain
     groups = [simple_base_graph(nodes[start : start + rest], k) for start in range(0, len(nodes), rest)]
-    rounds = [{edge: weight for group in groups for edge, weight in group[m].items()} for m in range(len(groups[0]))]
+    factored = [{edge: weight for group in groups for edge, weight in group[m].items()} for m in range(len(groups[0]))]
     across = [hyper_hypercube(nodes[place::rest], k) for place in range(rest)]
-    rounds += [{edge: weight for line in across for edge, weight in line[m].items()} for m in range(len(across[0]))]
-    return min(plain, rounds, key=len)
+    factored += [{edge: weight for line in across for edge, weight in line[m].items()} for m in range(len(across[0]))]
+    return min(factored, plain, key=len)
 
 
 def _smooth_part(size: int, largest: int) -> int:

@@ -17,6 +17,9 @@ from mpidl.seeding import stream
 
 DRAWS = 100
 PASSES = 1000
+# Exchanges tried for each edge of a regular graph, and at most in all: only small graphs are not uniform before.
+EXCHANGES = 20
+MOST_EXCHANGES = 20_000
 
 
 class Random(Undirected):
@@ -56,7 +59,12 @@ class ErdosRenyi(Random):
 
 
 class RandomRegular(Random):
-    """Random regular graph: every agent has the same number of neighbours, chosen at random [Steger, Wormald 1999]."""
+    """Random regular graph: every agent has the same number of neighbours, and all such graphs are equally likely.
+
+    Loose ends are paired off [Steger, Wormald 1999], which is uniform only for many agents with few neighbours each;
+    then random pairs of edges exchange their ends until it is uniform for few agents as well [Cooper, Dyer, Greenhill
+    2007].
+    """
 
     degree: int | None = Field(None, ge=1, description="neighbours of each agent; null: 4, or all in a smaller company")
     hint: ClassVar[str] = "raise degree"
@@ -74,13 +82,16 @@ class RandomRegular(Random):
         degree = min(4, agents - 1) if self.degree is None else self.degree
         # A dense regular graph is what a sparse one leaves out.
         sparse = degree <= (agents - 1) // 2
-        edges = _regular(agents, degree if sparse else agents - 1 - degree, random)
-        if edges is not None and not sparse:
+        edges = _paired(agents, degree if sparse else agents - 1 - degree, random)
+        if edges is None:
+            return None
+        edges = _exchanged(edges, random)
+        if not sparse:
             edges = {(i, j) for i in range(agents) for j in range(i + 1, agents)} - edges
-        return None if edges is None else undirected(agents, edges)
+        return undirected(agents, edges)
 
 
-def _regular(agents: int, degree: int, random: np.random.Generator) -> set[tuple[int, int]] | None:
+def _paired(agents: int, degree: int, random: np.random.Generator) -> set[tuple[int, int]] | None:
     """Pairs off loose ends at random, keeps what makes new edges, and goes on with the rest until that is stuck."""
     edges: set[tuple[int, int]] = set()
     ends = np.repeat(np.arange(agents), degree)
@@ -101,6 +112,28 @@ def _regular(agents: int, degree: int, random: np.random.Generator) -> set[tuple
     return None
 
 
+def _exchanged(edges: set[tuple[int, int]], random: np.random.Generator) -> set[tuple[int, int]]:
+    """The edges after many exchanges: a–b and c–d become a–d and c–b, unless that would repeat an edge or make a loop.
+
+    An exchange is as likely as its reverse, so that in the long run all graphs with these degrees are equally likely.
+    """
+    order = sorted(edges)
+    tries = min(EXCHANGES * len(order), MOST_EXCHANGES) if len(order) > 1 else 0
+    chosen = random.integers(len(order), size=(tries, 2)).tolist() if tries else []
+    turned = random.integers(2, size=tries).tolist()
+    kept = set(order)
+    for (first, second), turn in zip(chosen, turned, strict=True):
+        a, b = order[first]
+        c, d = reversed(order[second]) if turn else order[second]
+        exchanged = (min(a, d), max(a, d)), (min(c, b), max(c, b))
+        if a == d or b == c or not kept.isdisjoint(exchanged):
+            continue
+        kept -= {order[first], order[second]}
+        kept.update(exchanged)
+        order[first], order[second] = exchanged
+    return kept
+
+
 class SmallWorld(Random):
     """Small world: a ring lattice of which each edge's far end is moved with probability p [Watts, Strogatz 1998]."""
 
@@ -116,16 +149,16 @@ class SmallWorld(Random):
     def draw(self, agents: int, random: np.random.Generator) -> Neighbours:
         hops = range(1, min(self.degree // 2, agents // 2) + 1)
         lattice = undirected(agents, ((i, (i + hop) % agents) for hop in hops for i in range(agents)))
-        found = [set(row) for row in lattice]
+        neighbours = [set(row) for row in lattice]
         for hop in hops:
             for i in range(agents):
                 j = (i + hop) % agents
-                if random.random() >= self.p or j not in found[i] or len(found[i]) >= agents - 1:
+                if random.random() >= self.p or j not in neighbours[i] or len(neighbours[i]) >= agents - 1:
                     continue
-                free = [other for other in range(agents) if other != i and other not in found[i]]
+                free = [other for other in range(agents) if other != i and other not in neighbours[i]]
                 moved = free[int(random.integers(len(free)))]
-                found[i].remove(j)
-                found[j].remove(i)
-                found[i].add(moved)
-                found[moved].add(i)
-        return tuple(tuple(sorted(row)) for row in found)
+                neighbours[i].remove(j)
+                neighbours[j].remove(i)
+                neighbours[i].add(moved)
+                neighbours[moved].add(i)
+        return tuple(tuple(sorted(row)) for row in neighbours)

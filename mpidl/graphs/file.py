@@ -74,7 +74,9 @@ def read_edges(path: str, one_way: bool) -> list[Edge]:
             edge = _edge(words)
             if edges and (edge.weight is None) != (edges[0].weight is None):
                 raise ValueError("has a weight where others have none" if words[2:] else "lacks the weight others have")
-            pair = (edge.sender, edge.receiver) if one_way else tuple(sorted((edge.sender, edge.receiver)))
+            pair = (edge.sender, edge.receiver)
+            if not one_way:
+                pair = (min(pair), max(pair))
             if pair in first:
                 what = f"self-loop of agent {pair[0]}" if pair[0] == pair[1] else f"edge {pair[0]} {pair[1]}"
                 raise ValueError(f"gives the {what} again (first on line {first[pair]})")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from mpidl.errors import ConfigError, choices_sentence
+from mpidl.errors import ConfigError, choices_sentence, nearest
 from mpidl.graphs.base import Graph, Mixing, Periodic, Topology
 from mpidl.graphs.drawn import DRAWS
 from mpidl.graphs.paths import connected
@@ -18,7 +18,7 @@ from mpidl.registry import Part, keyword_part
 from mpidl.seeding import stream
 
 if TYPE_CHECKING:
-    import networkx
+    import networkx  # type: ignore[import-untyped]  # networkx brings no types
 
 # Parameters of networkx's generators that choose classes and back ends, not graphs.
 _INTERNAL = {"create_using", "backend", "backend_kwargs"}
@@ -66,22 +66,17 @@ class Networkx(Graph):
 
 
 def _generator(name: str) -> tuple[Callable[..., Any], dict[str, inspect.Parameter]]:
-    import networkx.generators
+    import networkx.generators  # type: ignore[import-untyped]  # networkx brings no types
 
     known = {
         key: value for key, value in vars(networkx.generators).items() if inspect.isfunction(value) and key[0] != "_"
     }
     if name not in known:
-        raise ConfigError(f"networkx has no generator {name!r}{_nearest(name, known)}", "graph.generator")
+        close = nearest(name, known)
+        hint = f"; did you mean {close!r}?" if close else ""
+        raise ConfigError(f"networkx has no generator {name!r}{hint}", "graph.generator")
     parameters = inspect.signature(known[name]).parameters
     return known[name], {key: value for key, value in parameters.items() if key not in _INTERNAL}
-
-
-def _nearest(name: str, known: dict[str, Any]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _neighbours(graph: networkx.Graph, agents: int, source: str) -> Neighbours:
@@ -108,11 +103,11 @@ class FromFunction(Graph):
             key: getattr(self, key) for key in [*type(self).model_fields, *(self.model_extra or {})] if key != "name"
         }
         try:
-            found = type(self).function(**supplied, **keys)
+            result = type(self).function(**supplied, **keys)
         except Exception as error:
             # A user's function may raise anything; whatever it is, the culprit is this name.
             raise ConfigError(f"{self.name!r} raised {type(error).__name__}: {error}", "graph.name") from error
-        return _topology(found, agents, repr(self.name))
+        return _topology(result, agents, repr(self.name))
 
 
 def part_of(function: Callable[..., Any]) -> type[Part]:
@@ -121,15 +116,17 @@ def part_of(function: Callable[..., Any]) -> type[Part]:
     return keyword_part(function, base, ("agents", "seed"))
 
 
-def _topology(found: Any, agents: int, source: str) -> Topology:
-    if hasattr(found, "is_directed"):
-        topology = by_rule(_neighbours(found, agents, source), None, found.is_directed())
-    elif isinstance(found, Topology):
-        topology = found
-    elif isinstance(found, Mixing):
-        topology = Periodic([found])
+def _topology(result: Any, agents: int, source: str) -> Topology:
+    """What a user's function returned, as a topology."""
+    if hasattr(result, "is_directed"):
+        topology = by_rule(_neighbours(result, agents, source), None, result.is_directed())
+    elif isinstance(result, Topology):
+        topology = result
+    elif isinstance(result, Mixing):
+        topology = Periodic([result])
     else:
-        rounds = list(found) if isinstance(found, (list, tuple)) and np.ndim(found[0] if found else 0) == 2 else [found]
+        several = isinstance(result, (list, tuple)) and np.ndim(result[0] if result else 0) == 2
+        rounds = list(result) if several else [result]
         topology = Periodic([Mixing.from_dense(matrix, f"what {source} returned") for matrix in rounds])
     for t in topology.rounds(1):
         if topology.at(t).agents != agents:

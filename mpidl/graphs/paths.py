@@ -11,13 +11,13 @@ WINDOW = 100
 
 def _reached(neighbours: Neighbours) -> set[int]:
     """The agents that agent 0 hears from, directly or through others."""
-    found, waiting = {0}, [0]
+    reached, waiting = {0}, [0]
     while waiting:
         for j in neighbours[waiting.pop()]:
-            if j not in found:
-                found.add(j)
+            if j not in reached:
+                reached.add(j)
                 waiting.append(j)
-    return found
+    return reached
 
 
 def connected(neighbours: Neighbours) -> bool:

@@ -83,15 +83,15 @@ def period_product(topology: Topology) -> NDArray[np.float64]:
     return product
 
 
-def eigenvalues(matrix: NDArray[np.float64]) -> NDArray[np.complex128] | NDArray[np.float64]:
+def eigenvalues(matrix: NDArray[np.float64]) -> NDArray[np.floating | np.complexfloating]:
     """All eigenvalues; real and ascending where the matrix is symmetric."""
     return np.linalg.eigvalsh(matrix) if _symmetric(matrix) else np.linalg.eigvals(matrix)
 
 
 def second_modulus(matrix: NDArray[np.float64]) -> float:
     """The largest modulus of an eigenvalue but the one nearest to 1."""
-    found = eigenvalues(matrix)
-    others = np.delete(found, np.abs(found - 1).argmin())
+    values = eigenvalues(matrix)
+    others = np.delete(values, np.abs(values - 1).argmin())
     return float(np.abs(others).max(initial=0.0))
 
 
@@ -121,7 +121,7 @@ def measured_rate(topology: Topology) -> float:
         mixing = topology.at(t)
         receivers, senders, weights = mixing.entries
         rows /= size
-        rows = mixing.self_weights * rows + np.bincount(receivers, weights * rows[senders], minlength=len(rows))
+        rows = np.array(mixing.self_weights) * rows + np.bincount(receivers, weights * rows[senders], minlength=len(rows))
         rows -= rows.mean()
         logarithm += math.log(size) if t else 0.0
     size = float(np.linalg.norm(rows))

@@ -52,13 +52,13 @@ def require_averaging(topology: Topology) -> None:
 
     if topology.period is None:
         rate = measured_rate(topology)
-        found = f"a round multiplies disagreement by {rate:.6g}, measured over the first ones"
+        reason = f"a round multiplies disagreement by {rate:.6g}, measured over the first ones"
     else:
         rate = second_modulus(period_product(topology))
-        found = f"the second largest eigenvalue has the modulus {rate:.6g}"
+        reason = f"the second largest eigenvalue has the modulus {rate:.6g}"
     if rate >= 1 - TOLERANCE:
         raise ConfigError(
-            f"mixing with these weights never averages: {found}, not below 1; make the self-weights larger "
+            f"mixing with these weights never averages: {reason}, not below 1; make the self-weights larger "
             "(weights: lazy)",
             "graph.weights",
         )

@@ -36,21 +36,21 @@ Rule = Annotated[
 
 def undirected(agents: int, edges: Iterable[tuple[int, int]]) -> Neighbours:
     """Neighbours when every edge works both ways; self-loops and repeated edges count once or not at all."""
-    found: list[set[int]] = [set() for _ in range(agents)]
+    rows: list[set[int]] = [set() for _ in range(agents)]
     for i, j in edges:
         if i != j:
-            found[i].add(j)
-            found[j].add(i)
-    return tuple(tuple(sorted(row)) for row in found)
+            rows[i].add(j)
+            rows[j].add(i)
+    return tuple(tuple(sorted(row)) for row in rows)
 
 
 def directed(agents: int, edges: Iterable[tuple[int, int]]) -> Neighbours:
     """Neighbours when every edge (sender, receiver) works one way."""
-    found: list[set[int]] = [set() for _ in range(agents)]
+    rows: list[set[int]] = [set() for _ in range(agents)]
     for sender, receiver in edges:
         if sender != receiver:
-            found[receiver].add(sender)
-    return tuple(tuple(sorted(row)) for row in found)
+            rows[receiver].add(sender)
+    return tuple(tuple(sorted(row)) for row in rows)
 
 
 def completed(neighbours: Neighbours, weights: Iterable[tuple[float, ...]]) -> Mixing:

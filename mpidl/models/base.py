@@ -67,7 +67,7 @@ class Model(Part):
         """
 
 
-def signature(function: object, label: str) -> dict[str, inspect.Parameter]:
+def signature(function: Callable[..., Any], label: str) -> dict[str, inspect.Parameter]:
     """The parameters of something that a user calls a function, by name and in order."""
     try:
         return dict(inspect.signature(function).parameters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mpidl.errors import ConfigError
+from mpidl.errors import ConfigError, nearest
 from mpidl.models.base import Model
 from mpidl.seeding import torch_seed
 
@@ -54,17 +53,17 @@ class Weights:
 
 def fill(module: nn.Module, weights: Weights) -> None:
     """Copy weights into the module's own memory; names and shapes must be the module's."""
-    path, found, wanted = weights.path, weights.values, module.state_dict()
+    path, given, wanted = weights.path, weights.values, module.state_dict()
     if weights.trained_only:
         wanted = {name: value.data for name, value in module.named_parameters() if value.requires_grad}
-    _check_names(found, wanted, path)
+    _check_names(given, wanted, path)
     for name, target in wanted.items():
-        _check_value(name, found[name], target, path)
+        _check_value(name, given[name], target, path)
     # The tensors of a state_dict share the module's memory, so re-pointed parameters are written where they now live.
     for name, target in wanted.items():
-        target.copy_(found[name])
+        target.copy_(given[name])
     for name, target in wanted.items():
-        if not torch.equal(target, found[name].to(target)):
+        if not torch.equal(target, given[name].to(target)):
             raise ConfigError(
                 f"{path!r} gives {name!r} values of its own, but in this model it shares them with another tensor; "
                 "build the model without sharing (for gpt: tied: false)",
@@ -84,7 +83,7 @@ def read(path: str) -> Weights:
     """A state_dict that torch.save wrote."""
     file = expanded(path)
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ConfigError(f"cannot read the initial weights {path!r}: {error.strerror or error}", _KEY) from error
     except Exception as error:
@@ -92,25 +91,25 @@ def read(path: str) -> Weights:
         raise ConfigError(
             f"{path!r} is not a state_dict written by torch.save(module.state_dict(), …) ({type(error).__name__})", _KEY
         ) from error
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ConfigError(
             f"{path!r} holds something else than a state_dict; write it with torch.save(module.state_dict(), …)", _KEY
         )
-    return Weights(path, found)
+    return Weights(path, content)
 
 
-def _check_names(found: dict[str, Tensor], wanted: dict[str, Tensor], path: str) -> None:
-    surplus = [name for name in found if name not in wanted]
+def _check_names(given: dict[str, Tensor], wanted: dict[str, Tensor], path: str) -> None:
+    surplus = [name for name in given if name not in wanted]
     for name in wanted:
-        if name not in found:
-            raise ConfigError(f"{path!r} has no {name!r}, which the model needs{_nearest(name, surplus)}", _KEY)
+        if name not in given:
+            raise ConfigError(f"{path!r} has no {name!r}, which the model needs{_hint(name, surplus)}", _KEY)
     for name in surplus:
-        raise ConfigError(f"{path!r} has {name!r}, which the model lacks{_nearest(name, list(wanted))}", _KEY)
+        raise ConfigError(f"{path!r} has {name!r}, which the model lacks{_hint(name, list(wanted))}", _KEY)
 
 
-def _nearest(name: str, candidates: list[str]) -> str:
-    close = difflib.get_close_matches(str(name), map(str, candidates), n=1, cutoff=0.5)
-    return f" (nearest: {close[0]!r})" if close else ""
+def _hint(name: str, candidates: list[str]) -> str:
+    close = nearest(name, map(str, candidates))
+    return f" (nearest: {close!r})" if close else ""
 
 
 def _check_value(name: str, value: Tensor, target: Tensor, path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -128,6 +129,21 @@ def test_random_graphs_differ_between_seeds_and_can_have_a_seed_of_their_own():
         assert build(name, 20, 1).at(0).digest != build(name, 20, 2).at(0).digest
         fixed = {"name": name, "seed": 5}
         assert build(fixed, 20, 1).at(0).digest == build(fixed, 20, 2).at(0).digest == build(name, 20, 5).at(0).digest
+
+
+def test_small_regular_graphs_are_equally_likely():
+    """6 agents with 3 neighbours have 70 graphs, of which 10 are K3,3: those in which two neighbours never touch."""
+    draws = Counter(build({"name": "random-regular", "degree": 3}, 6, seed).at(0).neighbours for seed in range(2100))
+    assert len(draws) == 70
+    bipartite = [
+        count
+        for rows, count in draws.items()
+        if all(set(rows[i]).isdisjoint(rows[j]) for i in range(6) for j in rows[i])
+    ]
+    # Four deviations of 0.0076 about 1/7.
+    assert len(bipartite) == 10 and abs(sum(bipartite) / 2100 - 1 / 7) < 0.03
+    # The mean of chi² is 69 here, and its deviation 12.
+    assert sum((count - 30) ** 2 / 30 for count in draws.values()) < 120
 
 
 def test_a_digest_is_the_same_in_another_process():

@@ -86,6 +86,16 @@ def test_base_k_averages_exactly_with_at_most_k_peers(agents, k):
     assert np.abs(period_product(topology) - 1 / agents).max() < 3e-15
 
 
+@pytest.mark.parametrize(
+    ("agents", "period", "messages"),
+    [(26, 5, 278), (22, 4, 282)],
+    ids=["factored where both are equally long", "plain where that is shorter"],
+)
+def test_base_k_takes_the_shorter_form_and_of_two_equally_long_ones_the_factored(agents, period, messages):
+    topology = build({"name": "base-k", "k": 4}, agents)
+    assert (topology.period, sum(mixing.messages for mixing in topology.phases)) == (period, messages)
+
+
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(st.integers(2, 70))
 def test_one_peer_exponential_averages_exactly_for_powers_of_two_only(agents):
