@@ -98,7 +98,7 @@ def measure(
         else:
             plays["staging", "", ""] = lambda source=source, target=target: target.copy_(source.cpu())
         gossips = []
-        travelled, notices = {("", "MPI"): "", ("", ""): ""}, [world.notice] if world.notice else []
+        travelled, warnings = {("", "MPI"): "", ("", ""): ""}, [world.warning] if world.warning else []
         for name, topology in graphs.items():
             for transport in transports:
                 settings = GossipSettings(transport=transport)
@@ -106,12 +106,12 @@ def measure(
                 gossips.append(gossip)
                 plays["mix", name, transport] = _mixing(gossip)
                 travelled[name, transport] = gossip.transports()["parameters"]
-                notices += gossip.notices()
+                warnings += gossip.notices()
         plays = {key: _settled(play, world.device) for key, play in plays.items()}
         found = slowest(world.comm, {"\0".join(key): play for key, play in plays.items()}, seconds)
         if comm.rank == 0:
-            for notice in dict.fromkeys(notices):
-                log.warning("%s", notice)
+            for warning in dict.fromkeys(warnings):
+                log.warning("%s", warning)
         copy = statistics.median(found["copy\0\0"])
         for key, times in found.items():
             what, name, transport = key.split("\0")

@@ -15,6 +15,7 @@ import torch
 from mpi4py import MPI
 
 from mpidl.comm.meters import Meters
+from mpidl.comm.moves import pieces
 from mpidl.comm.tree import Cut, cut
 from mpidl.comm.world import World
 from mpidl.errors import CommunicationError
@@ -23,8 +24,8 @@ from mpidl.errors import CommunicationError
 SMALL = 64 * 1024
 # Elements added at a time, so that what was just added is still in the cache.
 CHUNK = 64 * 1024
-# MPI counts in 32-bit integers until MPI 4, so no message is longer.
-LONGEST = 2**30
+# Numbers that MPI's own sum is given at a time: it counts in 32-bit integers.
+LONGEST_SUM = 2**27
 
 _cut = lru_cache(maxsize=32)(cut)
 
@@ -44,7 +45,7 @@ class Reducer:
         self.parameters = parameters
         self.dtype = dtype
         self.deterministic = deterministic
-        self.meters = meters or Meters()
+        self.meters = meters or world.meters
         # Slices start on cache lines, so that no two ranks write the same one.
         width = -(-parameters // world.size // 64) * 64
         self._bounds = [min(rank * width, parameters) for rank in range(world.size + 1)]
@@ -86,19 +87,29 @@ class Reducer:
             raise CommunicationError(f"rank {self.world.rank} yields more rows than its {len(mine)} positions")
         return out
 
-    def gather(self, values: np.ndarray) -> np.ndarray:
-        """The values [k, m] of this rank's agents as [N, m] of all agents, in their order; a collective call."""
+    def gather(
+        self, values: np.ndarray, agents: Sequence[int] | None = None, owners: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """The values [k, m] that this rank holds as [n, m] of all ranks, in the order of `agents`; a collective call.
+
+        `agents`, ascending, are those that there are values of, by default all; `owners[i]` is the rank that holds the
+        values of `agents[i]`, by default the one that the placement says. A rank gives its own in the same order.
+        """
+        placement = self.world.placement
+        if owners is None:
+            owners = placement.owners if agents is None else [placement.owner(agent) for agent in agents]
+        if agents is not None and len(agents) != len(owners):
+            raise ValueError(f"{len(owners)} owners for {len(agents)} agents")
         values = np.ascontiguousarray(values, dtype=np.float64)
-        if values.ndim != 2 or len(values) != len(self.world.mine):
-            raise ValueError(f"{values.shape} are not the values of {len(self.world.mine)} agents")
-        placement, width = self.world.placement, values.shape[1]
-        shares = [placement.of_rank(rank) for rank in range(self.world.size)]
-        by_rank = np.empty((self.world.agents, width))
-        counts = [len(share) * width for share in shares]
-        self.world.comm.Allgatherv([values, MPI.DOUBLE], [by_rank, counts, MPI.DOUBLE])
+        counts = np.bincount(owners, minlength=self.world.size)
+        if values.ndim != 2 or len(values) != counts[self.world.rank]:
+            raise ValueError(f"{values.shape} are not the values of {counts[self.world.rank]} agents")
+        width = values.shape[1]
+        by_rank = np.empty((len(owners), width))
+        self.world.comm.Allgatherv([values, MPI.DOUBLE], [by_rank, (counts * width).tolist(), MPI.DOUBLE])
         self.meters.handed_to_mpi(values.nbytes)
         ordered = np.empty_like(by_rank)
-        ordered[[agent for share in shares for agent in share]] = by_rank
+        ordered[np.argsort(owners, kind="stable")] = by_rank
         return ordered
 
     # The part of the sum that needs no other rank.
@@ -210,12 +221,12 @@ class Reducer:
         MPI.Request.Waitall(requests)
 
     def _send(self, part: torch.Tensor, target: int) -> list[MPI.Request]:
-        pieces = _pieces(part)
-        self.meters.handed_to_mpi(part.nbytes, len(pieces))
-        return [self.world.comm.Isend([piece, MPI.BYTE], target) for piece in pieces]
+        messages = pieces(part)
+        self.meters.handed_to_mpi(part.nbytes, len(messages))
+        return [self.world.comm.Isend(message, target) for message in messages]
 
     def _receive(self, part: torch.Tensor, source: int) -> list[MPI.Request]:
-        return [self.world.comm.Irecv([piece, MPI.BYTE], source) for piece in _pieces(part)]
+        return [self.world.comm.Irecv(message, source) for message in pieces(part)]
 
     def _add(self, inputs: list[torch.Tensor], plan: Cut, out: torch.Tensor) -> None:
         """Adds up what all ranks have, a chunk at a time."""
@@ -245,8 +256,8 @@ class Reducer:
             host = out if out.dtype == wide and out.device.type == "cpu" else out.to("cpu", wide)
             datatype = MPI.DOUBLE if wide == torch.float64 else MPI.FLOAT
             numbers = host.numpy()
-            for begin in range(0, len(numbers), LONGEST // 8):
-                self.world.comm.Allreduce(MPI.IN_PLACE, [numbers[begin : begin + LONGEST // 8], datatype])
+            for begin in range(0, len(numbers), LONGEST_SUM):
+                self.world.comm.Allreduce(MPI.IN_PLACE, [numbers[begin : begin + LONGEST_SUM], datatype])
             self.meters.handed_to_mpi(host.nbytes)
             if host is not out:
                 out.copy_(host)
@@ -266,9 +277,3 @@ class Reducer:
 
 def _bytes(part: torch.Tensor) -> np.ndarray:
     return part.detach().view(torch.uint8).numpy()
-
-
-def _pieces(part: torch.Tensor) -> list[np.ndarray]:
-    """The memory of a tensor, in pieces that MPI can count."""
-    whole = _bytes(part)
-    return [whole[begin : begin + LONGEST] for begin in range(0, len(whole), LONGEST)]

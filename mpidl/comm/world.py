@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 from collections import Counter
+from collections.abc import Mapping
 
+import numpy as np
 import torch
 from mpi4py import MPI
 
+from mpidl.comm.meters import Meters
 from mpidl.comm.placement import Placement
 from mpidl.comm.start import device as devices
+from mpidl.errors import CommunicationError
 
 Communicator = MPI.Intracomm
 """What parts above this one call the ranks that they are given; MPI itself they do not know."""
 
 
 class World:
-    """`agents` agents over the ranks of a communicator, which is duplicated, so that no message meets the caller's.
+    """Agents over the ranks of a communicator, which is duplicated, so that no message meets the caller's.
 
-    Making one is a collective call. `comm`, `rank`, `size`: the ranks. `placement`: who runs which agent, `mine` the
-    agents of this rank. `device`: of this rank. `hosts` and `devices`: of every rank. `node_ranks`: the ranks, this one
-    among them, that can share memory.
+    Making one is a collective call, as are its methods that say so: their meaning is the same on every rank, their
+    messages are typed, and `meters` counts them; what an algorithm sends is counted elsewhere. `comm`, `rank`, `size`:
+    the ranks, of which parts above this one use the numbers alone. `placement`: who runs which agent, `mine` the agents
+    of this rank. `device`: of this rank. `hosts` and `devices`: of every rank. `node_ranks`: the ranks, this one among
+    them, that can share memory.
     """
 
-    def __init__(self, comm: MPI.Intracomm, agents: int, device: str | torch.device = "cpu") -> None:
-        self.placement = Placement.contiguous(agents, comm.size)
+    def __init__(self, comm: MPI.Intracomm, placement: Placement | int, device: str | torch.device = "cpu") -> None:
+        """`placement` may be a number of agents, which are then dealt out in order."""
+        if isinstance(placement, int):
+            placement = Placement.contiguous(placement, comm.size)
+        if placement.ranks != comm.size:
+            raise ValueError(f"a placement over {placement.ranks} ranks is not one over {comm.size}")
+        self.placement = placement
         self.comm = comm.Dup()
-        self.rank = self.comm.rank
-        self.size = self.comm.size
-        self.agents = agents
+        self.rank: int = self.comm.rank
+        self.size: int = self.comm.size
         self.device = devices.resolve(device)
+        self.meters = Meters()
         described = (socket.gethostname(), devices.name(self.device), devices.identity(self.device))
         self._ranks: list[tuple[str, str, str]] = self.comm.allgather(described)
         self.hosts = tuple(host for host, _, _ in self._ranks)
         node = self.comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.node_ranks: tuple[int, ...] = tuple(node.allgather(self.rank))
         node.Free()
-        self.notice = self._shared_gpus()
+        self.warning = self._shared_gpus()
         """What a person should know of the devices, the same on all ranks; empty where there is nothing."""
+
+    @property
+    def agents(self) -> int:
+        """The number of agents of all ranks."""
+        return self.placement.agents
 
     @property
     def mine(self) -> tuple[int, ...]:
@@ -60,7 +77,7 @@ class World:
         return sum((h, i) == (host, identity) for h, _, i in self._ranks) if identity else 1
 
     def table(self) -> str:
-        """One line a rank: its number, host, device and agents."""
+        """A line for each rank: its number, host, device and agents."""
         rows = [("rank", "host", "device", "agents")]
         rows += [
             (str(rank), host, device, _ranges(self.placement.of_rank(rank)))
@@ -69,6 +86,60 @@ class World:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
         return "\n".join(line.rstrip() for line in lines)
+
+    def barrier(self) -> None:
+        """Returns once every rank has called it. A collective call."""
+        self.comm.Barrier()
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """Σ over ranks of int64 or float64 numbers, on every rank. A collective call.
+
+        MPI chooses the order of additions. So floats must be exact in any: whole numbers below 2^53, or entries that
+        are zero on all ranks but one. `Reducer` sums what rounds.
+        """
+        values = np.ascontiguousarray(values)
+        if values.dtype not in (np.int64, np.float64):
+            raise ValueError(f"{values.dtype} is neither int64 nor float64")
+        total = np.empty_like(values)
+        self.comm.Allreduce(values, total)
+        self.meters.handed_to_mpi(values.nbytes)
+        return total
+
+    def gather_numbers(self, numbers: Mapping[str, float]) -> dict[str, np.ndarray]:
+        """On rank 0, by name, a float64 for every rank; elsewhere nothing. Names must be the same on all ranks.
+
+        A collective call.
+        """
+        values = np.array(list(numbers.values()), dtype=np.float64)
+        gathered = np.empty((self.size, len(values))) if self.rank == 0 else None
+        self.comm.Gather(values, gathered)
+        self.meters.handed_to_mpi(values.nbytes)
+        return {} if gathered is None else dict(zip(numbers, gathered.T.copy(), strict=True))
+
+    def bcast_text(self, text: str) -> str:
+        """Rank 0's text, on every rank. A collective call."""
+        encoded = np.frombuffer(text.encode(), dtype=np.uint8) if self.rank == 0 else np.empty(0, dtype=np.uint8)
+        length = np.array([len(encoded)], dtype=np.int64)
+        self.comm.Bcast(length)
+        received = encoded.copy() if self.rank == 0 else np.empty(length[0], dtype=np.uint8)
+        self.comm.Bcast(received)
+        if self.rank == 0:
+            self.meters.handed_to_mpi(length.nbytes + received.nbytes, 2)
+        return received.tobytes().decode()
+
+    def agree(self, what: str, value: str) -> None:
+        """Raises the same error on every rank unless all have this value of `what`. A collective call."""
+        digest = np.frombuffer(hashlib.sha256(value.encode()).digest(), dtype=np.uint8)
+        digests = np.empty((self.size, len(digest)), dtype=np.uint8)
+        self.comm.Allgather(digest, digests)
+        self.meters.handed_to_mpi(digest.nbytes)
+        different = np.flatnonzero((digests != digests[0]).any(axis=1))
+        if len(different):
+            rank = int(different[0])
+            raise CommunicationError(
+                f"rank 0 on {self.hosts[0]} and rank {rank} on {self.hosts[rank]} have not the same {what}; "
+                "start all ranks from one configuration"
+            )
 
     def close(self) -> None:
         """Gives the communicator back; a collective call."""

@@ -128,7 +128,7 @@ def compose(config: Config, comm: Communicator) -> Run:
     watch = DivergenceWatch(gradients, measuring, min(every, max(rounds_per_epoch, 50)))
     training = Training(world, algorithm, rounds, rounds_per_epoch, [recorder, watch])
     notices, transports = (gossip.notices(), gossip.transports()) if gossip else ((), {})
-    warnings = (*dataset.warnings, *shares.warnings, *filter(None, [world.notice]), *notices)
+    warnings = (*dataset.warnings, *shares.warnings, *filter(None, [world.warning]), *notices)
     return Run(config, world, training, rows, state, topology, meters, gossip, batches, warnings, transports)
 
 

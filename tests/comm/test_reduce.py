@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 from mpidl import seeding
+from mpidl.comm import moves
+from mpidl.comm import reduce as module
 from mpidl.comm.meters import Meters
 from mpidl.comm.reduce import Reducer
 from mpidl.comm.tree import tree_sum
@@ -25,6 +28,17 @@ def rows(positions: int, parameters: int, dtype: torch.dtype) -> torch.Tensor:
     draw = seeding.stream(1, "rows", positions)
     values = draw.standard_normal((positions, parameters)) * 10.0 ** draw.integers(-3, 4, (positions, parameters))
     return torch.from_numpy(values).to(dtype)
+
+
+@contextlib.contextmanager
+def limited(module, name: str, value: int):
+    """Inside, a constant of the module has this value."""
+    kept = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, kept)
 
 
 def owners(kind: str, positions: int, ranks: int) -> list[int]:
@@ -97,28 +111,19 @@ def test_other_dtypes_are_summed_in_their_own_precision(comm, dtype):
 
 @on_ranks(3)
 def test_a_row_shorter_than_the_number_of_ranks_is_summed(comm):
-    from mpidl.comm import reduce as module
-
-    kept, module.SMALL = module.SMALL, 0
-    try:
+    with limited(module, "SMALL", 0):
         table = rows(5, 2, torch.float64)
         assert torch.equal(reduce(comm, table, owners("round robin", 5, comm.size)), reference(table))
-    finally:
-        module.SMALL = kept
 
 
 @on_ranks(2)
 def test_messages_longer_than_the_limit_go_in_pieces(comm):
-    from mpidl.comm import reduce as module
-
-    kept, module.LONGEST = module.LONGEST, 1000
-    try:
-        table = rows(3, LARGE_ROW, torch.float32)
+    table = rows(3, LARGE_ROW, torch.float32)
+    with limited(moves, "LONGEST", 1000):
         assert torch.equal(reduce(comm, table, owners("contiguous", 3, comm.size)), reference(table))
+    with limited(module, "LONGEST_SUM", 1000):
         found = reduce(comm, table, owners("contiguous", 3, comm.size), deterministic=False)
-        assert torch.allclose(found, table.sum(0), rtol=1e-4, atol=1e-3)
-    finally:
-        module.LONGEST = kept
+    assert torch.allclose(found, table.sum(0), rtol=1e-4, atol=1e-3)
 
 
 @on_ranks(1, 3)
@@ -179,3 +184,21 @@ def test_values_are_gathered_in_the_order_of_agents(comm):
     assert np.array_equal(found, [[agent, agent / 3] for agent in range(7)])
     with pytest.raises(ValueError, match="agents"):
         Reducer(world, 1, torch.float32).gather(values[:-1])
+
+
+@on_ranks(1, 2, 3)
+def test_values_of_some_agents_are_gathered_wherever_they_are_held(comm):
+    world = World(comm, 7)
+    reducer = Reducer(world, 1, torch.float32)
+    agents = [1, 2, 5, 6]
+    found = reducer.gather(np.array([[agent] for agent in agents if agent in world.mine]).reshape(-1, 1), agents)
+    assert found.ravel().tolist() == agents
+    elsewhere = [(agent * agent + 1) % comm.size for agent in agents]
+    held = [[agent, -agent] for agent, owner in zip(agents, elsewhere, strict=True) if owner == comm.rank]
+    found = reducer.gather(np.array(held).reshape(-1, 2), agents, elsewhere)
+    assert found.tolist() == [[agent, -agent] for agent in agents]
+    assert world.meters.bytes_mpi == 8 * agents_held(world, agents) + 16 * len(held)
+
+
+def agents_held(world, agents):
+    return len(set(world.mine) & set(agents))

@@ -90,9 +90,9 @@ def test_sharing_a_gpu_is_noted(comm, gpus):
     with mock.patch.object(devices, "identity", lambda device: f"GPU-{comm.rank % gpus}"):
         world = World(comm, 4)
     if gpus == 2:
-        assert world.notice.startswith("2 of the 2 GPUs in use are shared by several ranks (up to 2 each)")
+        assert world.warning.startswith("2 of the 2 GPUs in use are shared by several ranks (up to 2 each)")
     else:
-        assert not world.notice
+        assert not world.warning
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])

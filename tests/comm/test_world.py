@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 
+import numpy as np
 import pytest
 import torch
 
+from mpidl.comm.placement import Placement
 from mpidl.comm.start.startup import library
 from mpidl.comm.world import World
-from mpidl.errors import ConfigError
+from mpidl.errors import CommunicationError, ConfigError
 from tests.ranks import on_ranks
 
 
@@ -72,4 +74,53 @@ def test_ranks_of_a_gpu_are_counted_by_host_and_gpu(comm):
     a, b = ("here", "cuda:0 (A)", "one"), ("here", "cuda:1 (A)", "two")
     world._ranks = [a, b, ("there", "cuda:0 (A)", "one"), a]
     assert world.sharers == 2
+    world.close()
+
+
+@on_ranks(1, 3)
+def test_a_world_takes_any_placement_over_its_ranks(comm):
+    placement = Placement((comm.size - 1, 0, comm.size - 1), comm.size)
+    world = World(comm, placement)
+    assert world.agents == 3
+    assert world.mine == placement.of_rank(comm.rank)
+    with pytest.raises(ValueError, match=f"{comm.size + 1} ranks is not one over {comm.size}"):
+        World(comm, Placement((0,), comm.size + 1))
+    world.close()
+
+
+@on_ranks(1, 2, 3)
+def test_numbers_are_summed_and_gathered_and_counted(comm):
+    world = World(comm, comm.size)
+    large = 2**62 // comm.size
+    assert world.sum(np.array([large, comm.rank])).tolist() == [large * comm.size, sum(range(comm.size))]
+    held = np.zeros((comm.size, 2))
+    held[comm.rank] = 0.1 * (comm.rank + 1), 1e300
+    assert world.sum(held).tolist() == [[0.1 * (rank + 1), 1e300] for rank in range(comm.size)]
+    with pytest.raises(ValueError, match="float32 is neither"):
+        world.sum(np.zeros(1, dtype=np.float32))
+    gathered = world.gather_numbers({"seconds": comm.rank / 2, "bytes": 2**53 - comm.rank})
+    if comm.rank:
+        assert gathered == {}
+    else:
+        assert gathered["seconds"].tolist() == [rank / 2 for rank in range(comm.size)]
+        assert gathered["bytes"].tolist() == [2**53 - rank for rank in range(comm.size)]
+    assert world.meters.bytes_mpi == 16 + held.nbytes + 16
+    world.barrier()
+    world.close()
+
+
+@on_ranks(1, 3)
+@pytest.mark.parametrize("text", ["", "the disk is full – 3 µm", "x" * 100_000])
+def test_a_text_of_rank_0_reaches_all(comm, text):
+    world = World(comm, comm.size)
+    assert world.bcast_text(text if comm.rank == 0 else f"not this of {comm.rank}") == text
+    world.close()
+
+
+@on_ranks(3)
+def test_ranks_that_disagree_are_named_on_all_of_them(comm):
+    world = World(comm, 3)
+    world.agree("seed", "7")
+    with pytest.raises(CommunicationError, match="rank 0 on .* and rank 2 on .* have not the same seed; start all"):
+        world.agree("seed", "8" if comm.rank == 2 else "7")
     world.close()

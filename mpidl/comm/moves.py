@@ -1,0 +1,104 @@
+"""Rows from rank to rank: all of them to rank 0, or items by themselves to wherever they are needed next.
+
+Both sides know every message in advance, and none is longer than MPI can count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from mpi4py import MPI
+from torch import Tensor
+
+from mpidl.comm.meters import Meters
+from mpidl.comm.world import World
+from mpidl.errors import CommunicationError
+from mpidl.rows import items, new_rows
+
+# MPI counts in 32-bit integers until MPI 4.
+LONGEST = 2**30
+
+Item = TypeVar("Item", bound=Hashable)
+
+
+def pieces(memory: Tensor) -> list[list[Any]]:
+    """The bytes of a contiguous tensor on the host in pieces that MPI can count; the caller keeps the tensor alive."""
+    if memory.device.type != "cpu" or not memory.is_contiguous():
+        raise ValueError(f"a message needs contiguous memory of the host, not of {memory.device}")
+    first, size = memory.data_ptr(), memory.nbytes
+    return [
+        [MPI.buffer.fromaddress(first + begin, min(LONGEST, size - begin)), MPI.BYTE]
+        for begin in range(0, size, LONGEST)
+    ]
+
+
+def gather_rows(world: World, block: Tensor, owners: Sequence[int] | None = None) -> Tensor | None:
+    """On rank 0 the rows [n, P] of all ranks, in the host's memory; elsewhere None. A collective call.
+
+    `owners[i]` is the rank whose block [k, P] holds row i, ascending; by default row i is that of agent i. Rows travel
+    one by one, so that no rank needs a copy of its block.
+    """
+    owners = world.placement.owners if owners is None else owners
+    if len(block) != owners.count(world.rank):
+        raise ValueError(f"{len(block)} rows are not the {owners.count(world.rank)} of rank {world.rank}")
+    whole = new_rows((len(owners), block.shape[1]), block.dtype, "cpu") if world.rank == 0 else None
+    own = iter(block)
+    for number, owner in enumerate(owners):
+        if whole is not None and owner == 0:
+            whole[number] = next(own)
+        elif whole is not None:
+            for piece in pieces(whole[number]):
+                world.comm.Recv(piece, owner)
+        elif owner == world.rank:
+            row = next(own).detach().to("cpu").contiguous()
+            parts = pieces(row)
+            for piece in parts:
+                world.comm.Send(piece, 0)
+            world.meters.handed_to_mpi(row.nbytes, len(parts))
+    return whole
+
+
+def move_items(
+    world: World,
+    moves: Sequence[tuple[Item, int, int]],
+    outgoing: Mapping[Item, Tensor],
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    meters: Meters | None = None,
+) -> dict[Item, Tensor]:
+    """The items that reach this rank, in the order of `moves`, each in new memory of the rank's device.
+
+    `moves` are (item, source, target), the same on every rank in the same order; `outgoing` holds at least the items
+    that leave this rank, tensors of this shape and dtype. An item whose source is its target is handed on as it is.
+    Called by all ranks that a move touches. `meters` count what is sent, by default those of the world.
+    """
+    meters = meters or world.meters
+    arriving: dict[Item, Tensor] = {}
+    # MPI knows only addresses: what it reads and writes is kept here until it is done.
+    leaving: list[tuple[Tensor, int]] = []
+    sources: list[tuple[Tensor, int]] = []
+    for item, source, target in moves:
+        if source == world.rank:
+            tensor = outgoing[item]
+            if tensor.shape != torch.Size(shape) or tensor.dtype != dtype:
+                raise CommunicationError(
+                    f"{item!r} is {tuple(tensor.shape)} {tensor.dtype}, where {tuple(shape)} {dtype} is expected"
+                )
+            if target == source:
+                arriving[item] = tensor
+            else:
+                leaving.append((tensor.detach().to("cpu").contiguous(), target))
+        elif target == world.rank:
+            if item in arriving:
+                raise CommunicationError(f"{item!r} is moved to rank {target} twice")
+            arriving[item] = items(1, shape, dtype, "cpu")[0]
+            sources.append((arriving[item], source))
+    requests = [world.comm.Irecv(piece, source) for tensor, source in sources for piece in pieces(tensor)]
+    for tensor, target in leaving:
+        parts = pieces(tensor)
+        requests += [world.comm.Isend(piece, target) for piece in parts]
+        meters.handed_to_mpi(tensor.nbytes, len(parts))
+    MPI.Request.Waitall(requests)
+    return {item: tensor.to(world.device) for item, tensor in arriving.items()}
