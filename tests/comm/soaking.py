@@ -22,17 +22,16 @@ WAYS = {
 }
 
 
-def soak(comm, kind: str, way: str, rounds: int) -> None:
+def soak(comm, kind: str, way: str, rounds: int, blocks: int = 2) -> None:
     """Every agent's row tells who wrote it and when, so that a single row of another round shows in the sum."""
     chosen, sizes, nodes = WAYS[way]
     topology, world = topologies(AGENTS)[kind], world_of(comm, AGENTS)
     if nodes:
         world.node_ranks = next(ranks for ranks in nodes if comm.rank in ranks)
     gossip = Gossip(world, topology, GossipSettings(**chosen), PARAMETERS, torch.float64, Meters(), sizes)
-    exchange = gossip.exchange("parameters")
     delays = np.random.default_rng(comm.rank)
     mine = list(world.mine)
-    Z = exchange.blocks[0]
+    exchange = gossip.exchange("parameters", blocks)
 
     def held_up() -> None:
         if delays.random() < 0.01:
@@ -40,12 +39,15 @@ def soak(comm, kind: str, way: str, rounds: int) -> None:
 
     for t in range(rounds):
         written = 1000.0 * t + np.arange(AGENTS)
+        drafted = blocks == 3 and delays.random() < 0.5
+        before, Z = exchange.present.clone(), exchange.draft if drafted else exchange.present
         Z.copy_(torch.from_numpy(written[mine])[:, None].expand(-1, PARAMETERS))
         held_up()
         exchange.start(Z, t)
         held_up()
-        Z = exchange.finish()
+        old, Z = exchange.present, exchange.finish()
         held_up()
+        assert not drafted or torch.equal(old, before), f"round {t}"
         expected = torch.from_numpy((topology.at(t).dense() @ written)[mine])[:, None].expand(-1, PARAMETERS)
         assert torch.allclose(Z, expected, rtol=1e-12, atol=1e-9), f"round {t}"
     gossip.close()

@@ -94,7 +94,7 @@ def test_what_never_arrived_is_not_taken_for_a_disagreement(comm):
     for t in range(2):
         Z = exchange.mix(Z, t)
     plan = exchange._plans.at(2)
-    letters = exchange._routes.next(plan, exchange._side(Z)).letters
+    letters = exchange._routes.next(plan, exchange._roles.turn(Z)[0]).letters
     header = Header(0, 2, 2, exchange._around.parameters, "float32", plan.mixing.digest, 0)
     first, second = letters.incoming
     for letter in (first, second):

@@ -124,8 +124,58 @@ def test_a_block_that_neighbours_may_be_reading_is_refused(comm):
     exchange.mix(exchange.blocks[0], 0)
     with pytest.raises(ValueError, match="mix the one returned last"):
         exchange.mix(exchange.blocks[0], 1)
-    with pytest.raises(ValueError, match="one of the two blocks"):
+    with pytest.raises(ValueError, match="one of its two blocks"):
         exchange.mix(torch.zeros(1, 10), 1)
     with pytest.raises(ValueError, match="without start"):
         exchange.finish()
+    gossip.close()
+
+
+@pytest.mark.parametrize("way", [{"transport": "shared"}, {"transport": "messages"}, {"sizes": LARGE}])
+@on_ranks(1, 2, 3)
+def test_with_a_third_block_what_was_there_before_mixing_can_still_be_read_after_it(comm, way):
+    agents, start = 6, rows(6, 200)
+    topology = topologies(agents)["periodic"]
+    world = world_of(comm, agents)
+    chosen = dict(way)
+    sizes = chosen.pop("sizes", SMALL)
+    gossip = Gossip(world, topology, GossipSettings(**chosen), 200, torch.float64, Meters(), sizes)
+    exchange = gossip.exchange("parameters", blocks=3)
+    mine = list(world.mine)
+    exchange.present.copy_(start[mine])
+    expected = start.clone()
+    for t in range(9):
+        if t % 3 == 2:
+            # In place, as with two blocks.
+            exchange.mix(exchange.present.mul_(0.5), t)
+            expected = dense(topology_at(topology, t), 0.5 * expected, 1)
+            assert torch.allclose(exchange.present, expected[mine], rtol=0, atol=1e-12)
+            continue
+        x = exchange.present
+        torch.sub(2 * x, 1.0, out=exchange.draft)
+        z = exchange.draft
+        mixed_rows = exchange.mix(z, t)
+        assert mixed_rows is exchange.present and x is exchange.draft
+        assert torch.allclose(x, expected[mine], rtol=0, atol=1e-12)
+        expected = dense(topology_at(topology, t), 2 * expected - 1.0, 1)
+        assert torch.allclose(mixed_rows, expected[mine], rtol=0, atol=1e-12)
+        with pytest.raises(ValueError, match="mix the one returned last or the draft"):
+            exchange.start(z, t + 1)
+    with pytest.raises(ValueError, match="has 3 blocks already, not 2"):
+        gossip.exchange("parameters")
+    with pytest.raises(ValueError, match="two or three"):
+        gossip.exchange("tracker", blocks=4)
+    gossip.close()
+
+
+def topology_at(topology, t: int):
+    """The graph of round t alone."""
+    return static(topology.at(t).dense())
+
+
+@on_ranks(1)
+def test_two_blocks_have_no_draft(comm):
+    gossip = Gossip(world_of(comm, 2), static(ring_matrix(2)), GossipSettings(), 10, torch.float32, Meters())
+    with pytest.raises(ValueError, match="only an exchange with three blocks has a draft"):
+        gossip.exchange("parameters").draft  # noqa: B018
     gossip.close()

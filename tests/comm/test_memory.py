@@ -41,16 +41,17 @@ class Allocations(TorchDispatchMode):
 
 @pytest.mark.parametrize("wire", [None, "bfloat16"])
 @pytest.mark.parametrize("way", ["shared", "chunks", "letters"])
+@pytest.mark.parametrize("blocks", [2, 3])
 @on_ranks(1, 3)
-def test_no_row_is_allocated_beside_what_the_formula_says(comm, way, wire):
+def test_no_row_is_allocated_beside_what_the_formula_says(comm, way, wire, blocks):
     sizes = Sizes(chunk=1024, inside=8 * PARAMETERS) if way == "letters" else CHUNKED
     settings = GossipSettings(transport="shared" if way == "shared" else "messages", wire=wire)
     world, topology = world_of(comm, AGENTS), topologies(AGENTS)["irregular"]
     plain, before = Allocations(), set(messages._under_way)
     with plain:
         gossip = Gossip(world, topology, settings, PARAMETERS, torch.float32, Meters(), sizes)
-        exchange = gossip.exchange("parameters")
-        Z = exchange.blocks[0]
+        exchange = gossip.exchange("parameters", blocks)
+        Z = exchange.present
         for t in range(2):
             Z = exchange.mix(Z, t)
     assert messages._under_way == before
@@ -64,6 +65,7 @@ def test_no_row_is_allocated_beside_what_the_formula_says(comm, way, wire):
         sizes,
         sharing=others if way == "shared" else frozenset(),
         near=others,
+        blocks=blocks,
     )
     headers = 64 * 2 * comm.size
     assert formula <= exchange.memory <= formula + headers

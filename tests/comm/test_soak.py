@@ -17,6 +17,13 @@ def test_200_rounds_with_ranks_held_up(comm, kind, way):
     soak(comm, kind, way, 200)
 
 
+@pytest.mark.parametrize("way", sorted(WAYS))
+@pytest.mark.parametrize("kind", ["ring", "periodic", "drawn"])
+@on_ranks(4)
+def test_100_rounds_from_three_blocks_with_ranks_held_up(comm, kind, way):
+    soak(comm, kind, way, 100, blocks=3)
+
+
 @pytest.mark.full
 def test_10000_rounds_with_ranks_held_up(mpirun):
     # Ten times as long as on two cores that do nothing else.

@@ -1,7 +1,7 @@
-"""The exchange of whole rows between neighbours: two blocks a rank, of which one is read while the other is written.
+"""The exchange of whole rows between neighbours: blocks per rank, of which one is read while another is written.
 
 In its turn a rank publishes one block (letters to its neighbours say so, rows follow where memory is not shared), and
-fills the other from its own rows and theirs. Neighbours may have read that other block in the turn before; a letter
+fills another from its own rows and theirs. Neighbours may have read that other block in the turn before; a letter
 from each of them says that they are through. So neighbours wait for each other, and nobody for anybody else.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mpidl.comm.gossip.blocks import Roles
 from mpidl.comm.gossip.handshake import Header, agree, graph_digest
 from mpidl.comm.gossip.memory import allocate
 from mpidl.comm.gossip.messages import short_name
@@ -35,17 +36,17 @@ Work = list[tuple[Row, Row, float, list[Term]]]
 class RowExchange:
     """Z + γ(WZ − Z) for one named quantity; see `mpidl.comm.gossip.schemes.base.Exchange` for how it is used."""
 
-    def __init__(self, around: Neighbourhood, name: str, number: int, gamma: float) -> None:
+    def __init__(self, around: Neighbourhood, name: str, number: int, gamma: float, blocks: int = 2) -> None:
         self.name, self._number, self._around = name, number, around
         self._world, self._meters, self._plans = around.world, around.meters, around.plans
         self._wire = around.wire
         self._wire_name = short_name(self._wire)
         self._row_bytes = around.parameters * self._wire.itemsize
-        self._agree()
-        self._memory = allocate(around)
-        self.blocks: tuple[Tensor, Tensor] = self._memory.own
+        self._agree(blocks)
+        self._memory = allocate(around, blocks)
+        self.blocks: tuple[Tensor, ...] = self._memory.own
         self.notice = self._memory.notice
-        self._addresses = [block.data_ptr() for block in self.blocks]
+        self._roles = Roles(self.blocks, name)
         self._all_shared = len(self._memory.sharing) + 1 == self._world.size
         self._chunk = min(around.sizes.chunk, around.parameters)
         self._sum = Sum(gamma, around.dtype, self._wire, self._chunk, self._world.device)
@@ -59,8 +60,21 @@ class RowExchange:
         self._keep_works = self._plans.recurring and self._world.device.type == "cpu"
         self._helper = Helper() if around.settings.overlap and not self._all_shared else None
         self._turn = 0
-        self._next: int | None = None
         self._steps: Steps | None = None
+        self._sides = (0, 0)
+        """The blocks published and filled in the turn under way."""
+
+    @property
+    def present(self) -> Tensor:
+        """The block returned last; the first one before any turn."""
+        return self.blocks[self._roles.present]
+
+    @property
+    def draft(self) -> Tensor:
+        """Of three blocks, the one beside the present one that no neighbour reads: it may be written, and started."""
+        if self._roles.draft is None:
+            raise ValueError(f"exchange {self.name!r}: only an exchange with three blocks has a draft")
+        return self.blocks[self._roles.draft]
 
     @property
     def transport(self) -> str:
@@ -72,7 +86,7 @@ class RowExchange:
     @property
     def memory(self) -> int:
         """Bytes that this exchange has allocated for rows and parts of rows; see `mpidl.comm.gossip.sizes`."""
-        blocks = room(2 * len(self._world.mine), self._around.parameters, self._around.dtype)
+        blocks = room(len(self.blocks) * len(self._world.mine), self._around.parameters, self._around.dtype)
         return blocks + self._routes.memory + self._sum.scratch
 
     def mix(self, Z: Tensor, t: int) -> Tensor:
@@ -80,7 +94,9 @@ class RowExchange:
         return self.finish()
 
     def start(self, Z: Tensor, t: int) -> None:
-        side = self._side(Z)
+        if self._steps is not None:
+            raise ValueError(f"exchange {self.name!r}: start() before the turn before was finished")
+        published, filled = self._sides = self._roles.turn(Z)
         plan = self._plans.at(t)
         header = Header(
             exchange=self._number,
@@ -89,19 +105,19 @@ class RowExchange:
             parameters=self._around.parameters,
             dtype=self._wire_name,
             graph=plan.mixing.digest,
-            block=side,
+            block=published,
         )
         with self._meters.time("packing"):
-            route = self._routes.next(plan, side)
+            route = self._routes.next(plan, published)
             route.start(header)
         self._count(plan, route)
-        self._turn, self._next = self._turn + 1, 1 - side
-        self._steps = self._complete(plan, route, header)
+        self._turn += 1
+        self._steps = self._complete(plan, route, header, published, filled)
         if self._helper:
             self._helper.give(self._steps)
 
     def finish(self) -> Tensor:
-        if self._steps is None or self._next is None:
+        if self._steps is None:
             raise ValueError(f"exchange {self.name!r}: finish() without start()")
         steps, self._steps = self._steps, None
         if self._helper is None:
@@ -110,21 +126,10 @@ class RowExchange:
             with self._meters.time("waiting"):
                 awaited = self._helper.take_back()
             drive(steps, self._meters, awaited)
-        return self.blocks[self._next]
+        self._roles.ended(*self._sides)
+        return self.present
 
-    def _side(self, Z: Tensor) -> int:
-        """Which block is to be mixed, if it is one that may be."""
-        address = Z.data_ptr()
-        if address not in self._addresses:
-            raise ValueError(f"exchange {self.name!r}: what is mixed must be one of the two blocks of the exchange")
-        if self._steps is not None:
-            raise ValueError(f"exchange {self.name!r}: start() before the turn before was finished")
-        side = self._addresses.index(address)
-        if self._next not in (side, None):
-            raise ValueError(f"exchange {self.name!r}: neighbours may still read this block; mix the one returned last")
-        return side
-
-    def _complete(self, plan: Plan, route: Route, header: Header) -> Steps:
+    def _complete(self, plan: Plan, route: Route, header: Header, side: int, filled: int) -> Steps:
         """What is to be done up to the end of the turn, and what is to be awaited for it."""
         letters, departures = route.letters, route.departures
         try:
@@ -132,10 +137,10 @@ class RowExchange:
         except CommunicationError as error:
             raise letters.explain(error, header, self.name) from error
         published = letters.check(header, self.name)
-        key = (letters, self._next, *published.values())
+        key = (letters, side, filled, *published.values())
         work = self._works.get(key)
         if work is None:
-            work = self._work(plan, route, published)
+            work = self._work(plan, route, published, side, filled)
             if self._keep_works:
                 self._works[key] = work
         begin, add = self._sum.begin, self._sum.add
@@ -153,9 +158,9 @@ class RowExchange:
                         leaving.release(c)
         yield route.leaving
 
-    def _work(self, plan: Plan, route: Route, published: dict[int, int]) -> Work:
+    def _work(self, plan: Plan, route: Route, published: dict[int, int], side: int, filled: int) -> Work:
         """A neighbour's row is read wherever it is: here, in another rank's memory, in a letter, or as it arrives."""
-        here = self._rows[1 - self._next]
+        here = self._rows[side]
         rows = {**here, **{agent: arrival.row for agent, arrival in route.arrivals.items()}}
         for letter in route.letters.incoming:
             for place, agent in enumerate(letter.agents):
@@ -170,7 +175,7 @@ class RowExchange:
         last = {j: i for i, j in uses}
         return [
             (
-                self._rows[self._next][i],
+                self._rows[filled][i],
                 here[i],
                 mixing.self_weights[i],
                 [
@@ -198,7 +203,7 @@ class RowExchange:
         self._meters.bytes_shared += route.rows_read * self._row_bytes
         self._meters.handed_to_mpi(route.bytes, route.messages)
 
-    def _agree(self) -> None:
+    def _agree(self, blocks: int) -> None:
         around = self._around
         beliefs = {
             "exchange": f"{self.name!r} (number {self._number})",
@@ -206,6 +211,7 @@ class RowExchange:
             "agents": str(self._world.agents),
             "parameters": str(around.parameters),
             "dtype": short_name(around.dtype),
+            "blocks": str(blocks),
             "settings": str(around.settings),
             "sizes": str(around.sizes),
             "graph": graph_digest(around.topology),

@@ -29,20 +29,26 @@ FOLDER = Path("/dev/shm")
 
 
 class SharedBlocks:
-    """Two blocks `[k, P]` of every rank of this node; made by all ranks of the communicator together.
+    """The blocks `[k, P]` of every rank of this node; made by all ranks of the communicator together.
 
     `failure` is empty, or says which rank of this node could not take part and why, in the same words on all of them;
     then there are no blocks.
     """
 
     def __init__(
-        self, comm: MPI.Intracomm, node_ranks: tuple[int, ...], rows: int, parameters: int, dtype: torch.dtype
+        self,
+        comm: MPI.Intracomm,
+        node_ranks: tuple[int, ...],
+        rows: int,
+        parameters: int,
+        dtype: torch.dtype,
+        blocks: int = 2,
     ) -> None:
-        self._parameters, self._dtype = parameters, dtype
-        self._blocks: dict[int, tuple[Tensor, Tensor]] = {}
+        self._count, self._parameters, self._dtype = blocks, parameters, dtype
+        self._blocks: dict[int, tuple[Tensor, ...]] = {}
         self._comm, self._node_ranks = comm, node_ranks
         self.failure, self._agreed = "", False
-        size = room(2 * rows, parameters, dtype)
+        size = room(blocks * rows, parameters, dtype)
         handle, path = self._create(size)
         try:
             files = comm.allgather((path, rows))
@@ -57,8 +63,8 @@ class SharedBlocks:
         if self.failure:
             self.close()
 
-    def of(self, rank: int) -> tuple[Tensor, Tensor]:
-        """Both blocks of a rank of this node."""
+    def of(self, rank: int) -> tuple[Tensor, ...]:
+        """The blocks of a rank of this node."""
         return self._blocks[rank]
 
     def close(self) -> None:
@@ -92,7 +98,7 @@ class SharedBlocks:
             return
         for rank, (path, rows) in files.items():
             if not rows * self._parameters:
-                self._blocks[rank] = torch.empty(2, rows, self._parameters, dtype=self._dtype).unbind()
+                self._blocks[rank] = torch.empty(self._count, rows, self._parameters, dtype=self._dtype).unbind()
                 continue
             try:
                 handle = os.open(path, os.O_RDWR)
@@ -103,8 +109,8 @@ class SharedBlocks:
             except OSError as error:
                 self.failure = f"the memory of rank {rank} cannot be mapped: {error.strerror}"
                 return
-            both = torch.frombuffer(memory, dtype=self._dtype).view(2, rows, -1)
-            self._blocks[rank] = both[..., : self._parameters].unbind()
+            every = torch.frombuffer(memory, dtype=self._dtype).view(self._count, rows, -1)
+            self._blocks[rank] = every[..., : self._parameters].unbind()
 
     def _fill(self, handle: int, size: int) -> None:
         """Takes the pages now: a page that is not there when it is first touched would kill the process."""
@@ -120,17 +126,17 @@ class SharedBlocks:
 
 
 class Blocks:
-    """This rank's two blocks `[k, P]`, `own`; and those of the ranks in `sharing`, where there are such.
+    """This rank's blocks `[k, P]`, `own`; and those of the ranks in `sharing`, where there are such.
 
     `notice` says on the lowest rank of a node why its ranks share no memory, where they should have.
     """
 
     def __init__(
-        self, own: tuple[Tensor, Tensor], shared: SharedBlocks | None, sharing: frozenset[int], notice: str = ""
+        self, own: tuple[Tensor, ...], shared: SharedBlocks | None, sharing: frozenset[int], notice: str = ""
     ) -> None:
         self.own, self.sharing, self._shared, self.notice = own, sharing, shared, notice
 
-    def of(self, rank: int) -> tuple[Tensor, Tensor]:
+    def of(self, rank: int) -> tuple[Tensor, ...]:
         """The blocks of a rank in `sharing`."""
         if self._shared is None:
             raise ValueError(f"the memory of rank {rank} is not shared")
@@ -141,7 +147,7 @@ class Blocks:
             self._shared.close()
 
 
-def allocate(around: Neighbourhood) -> Blocks:
+def allocate(around: Neighbourhood, blocks: int = 2) -> Blocks:
     """Blocks of zeros, as `gossip.transport` has it; made by all ranks together.
 
     Where sharing fails, all ranks of that node take messages instead, and one of them notes why; unless sharing was
@@ -152,12 +158,12 @@ def allocate(around: Neighbourhood) -> Blocks:
     if transport == "shared" and world.device.type != "cpu":
         raise ConfigError(f"'shared' is for rows in main memory, not on {world.device}", "gossip.transport")
     if transport != "messages" and world.device.type == "cpu" and world.size > 1:
-        shared = SharedBlocks(around.comm, world.node_ranks, len(world.mine), around.parameters, around.dtype)
+        shared = SharedBlocks(around.comm, world.node_ranks, len(world.mine), around.parameters, around.dtype, blocks)
         if not shared.failure:
             return Blocks(shared.of(world.rank), shared, frozenset(world.node_ranks) - {world.rank})
         if transport == "shared":
             raise ConfigError(f"'shared' is not possible on {world.host}: {shared.failure}", "gossip.transport")
         if world.rank == world.node_ranks[0]:
             notice = f"{world.host}: rows go as messages, not through shared memory: {shared.failure}"
-    first, second = new_rows((2, len(world.mine), around.parameters), around.dtype, world.device)
-    return Blocks((first, second), None, frozenset(), notice)
+    own = new_rows((blocks, len(world.mine), around.parameters), around.dtype, world.device).unbind()
+    return Blocks(own, None, frozenset(), notice)

@@ -43,11 +43,14 @@ class Gossip:
         self._scheme: Scheme = settings.scheme
         self._exchanges: dict[str, Exchange] = {}
 
-    def exchange(self, name: str) -> Exchange:
+    def exchange(self, name: str, blocks: int = 2) -> Exchange:
         """The exchange of this quantity, made when it is first asked for (by all ranks together)."""
         if name not in self._exchanges:
-            self._exchanges[name] = self._scheme.exchange(self.around, name, len(self._exchanges))
-        return self._exchanges[name]
+            self._exchanges[name] = self._scheme.exchange(self.around, name, len(self._exchanges), blocks)
+        exchange = self._exchanges[name]
+        if len(exchange.blocks) != blocks:
+            raise ValueError(f"exchange {name!r} has {len(exchange.blocks)} blocks already, not {blocks}")
+        return exchange
 
     def transports(self) -> dict[str, str]:
         """By quantity, how rows reach neighbours, in words; a collective call."""

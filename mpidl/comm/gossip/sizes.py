@@ -2,15 +2,15 @@
 
 What an exchange of whole rows takes on a rank, by a formula; the tests hold it against what is allocated:
 
-    two blocks, each row up to where the next may begin  2 k ⌈P s⌉
+    blocks, each row up to where the next may begin      b k ⌈P s⌉
     arriving rows, in rings of chunks                    r min(ring, chunks) C w    (twice where a GPU needs staging)
     leaving rows, only where they must be rounded        l min(ahead, chunks) C w
     rounding while summing, only on a narrower wire      C (s + w)
     letters, each with a header and rows up to `inside`  Σ (64 + rows P w)
 
-k agents of P parameters of s bytes, ⌈ ⌉ to a multiple of 64, w bytes each on the wire, C elements a chunk; r and l
-count rows that come and go by messages, each once a rank. With shared memory r = l = 0, and with rows that travel as
-they are the third line is 0 too: nothing of a row's size is kept but the blocks.
+b blocks, two or three; k agents of P parameters of s bytes, ⌈ ⌉ to a multiple of 64, w bytes each on the wire, C
+elements a chunk; r and l count rows that come and go by messages, each once a rank. With shared memory r = l = 0, and
+with rows that travel as they are the third line is 0 too: nothing of a row's size is kept but the blocks.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def exchange_bytes(
     sizes: Sizes,
     sharing: frozenset[int] = frozenset(),
     near: frozenset[int] = frozenset(),
+    blocks: int = 2,
 ) -> int:
     """Bytes on a CPU rank with so many agents that meets these plans, letters left out where they hold no rows.
 
@@ -90,7 +91,7 @@ def exchange_bytes(
             rows = len({agent for link in sends for agent in link.agents})
             leaving = max(leaving, rows * min(sizes.ahead, chunks) * chunk * wire.itemsize)
     scratch = chunk * (dtype.itemsize + wire.itemsize) if rounded else 0
-    return room(2 * agents, parameters, dtype) + letters + arriving + leaving + scratch
+    return room(blocks * agents, parameters, dtype) + letters + arriving + leaving + scratch
 
 
 def _ring(link: Link, near: frozenset[int], sizes: Sizes) -> int:

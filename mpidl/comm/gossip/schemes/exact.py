@@ -23,7 +23,7 @@ class Exact(Scheme):
     name: str = "exact"
     gamma: float = Field(1.0, gt=0, le=1, description="consensus step γ")
 
-    def exchange(self, around: Neighbourhood, name: str, number: int) -> RowExchange:
+    def exchange(self, around: Neighbourhood, name: str, number: int, blocks: int = 2) -> RowExchange:
         from mpidl.comm.gossip.exchange import RowExchange
 
-        return RowExchange(around, name, number, self.gamma)
+        return RowExchange(around, name, number, self.gamma, blocks)
