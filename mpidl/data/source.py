@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mpidl.data.batches import Batches
 
-ChosenSplit = SPLITS.field()
+ChosenSplit = Annotated[Split, SPLITS]
 
 
 class Source(Part):
@@ -39,7 +39,7 @@ class Source(Part):
     stream: bool | None = Field(
         None, description="fetch each batch when it is needed, ahead of time; null: only where the device is too small"
     )
-    split: ChosenSplit = Field(  # type: ignore[valid-type]
+    split: ChosenSplit = Field(
         default_factory=lambda: SPLITS.parse("iid"),
         description="how the training examples are divided among the agents",
     )
@@ -58,8 +58,7 @@ class Source(Part):
                 f"{1 / len(dataset):.2g}, or 0 for no validation part",
                 "data.validation",
             )
-        split: Split = self.split
-        shares = split.assign(dataset, agents, seed, np.sort(order[aside:]))
+        shares = self.split.assign(dataset, agents, seed, np.sort(order[aside:]))
         shares.validation = np.sort(order[:aside])
         return shares
 
@@ -137,13 +136,13 @@ class AugmentedPlugIn(PlugIn, Augmented):
     """A data set made by a function of the user's."""
 
 
-def adapt(function: Callable[..., Any]) -> type[Part]:
+def adapt(function: Callable[..., Any]) -> type[PlugIn]:
     """A data set part whose keys are the function's parameters; common keys that it names are handed to it as well."""
     if not callable(function):
         raise ConfigError(f"a data set must be a function or a class, not {type(function).__name__}")
     # A function with a parameter `crop` or `flip` means something of its own, which must not move images as well.
     own = {"crop", "flip"} & set(inspect.signature(function).parameters)
     part = keyword_part(function, PlugIn if own else AugmentedPlugIn, given=tuple(Source.model_fields))
-    part.function = staticmethod(function)  # type: ignore[attr-defined]
+    part.function = staticmethod(function)
     part.__doc__ = function.__doc__ or PlugIn.__doc__
     return part

@@ -5,26 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from mpidl import config as reading
 from mpidl.algorithms import ALGORITHMS
-from mpidl.algorithms.base import Algorithm
+from mpidl.algorithms.base import Algorithm, AlgorithmSettings
 from mpidl.algorithms.decentralized.base import Decentralized
 from mpidl.comm.gossip.settings import GossipSettings
 from mpidl.comm.placement import Placement
 from mpidl.config import Duration, Rounds
 from mpidl.data import DATA
+from mpidl.data.source import Source
 from mpidl.errors import ConfigError, choices_sentence
 from mpidl.graphs import GRAPHS
-from mpidl.graphs.base import Topology
+from mpidl.graphs.base import Graph, Topology
 from mpidl.graphs.validate import require
 from mpidl.models import LOSSES, MODELS
+from mpidl.models.base import Model
+from mpidl.models.losses import Loss
 from mpidl.results.run_file import check_output
 from mpidl.training import SCHEDULES
-from mpidl.training.schedule import Constant
+from mpidl.training.schedule import Constant, Schedule
 
 
 class Section(reading.Strict):
@@ -106,13 +109,15 @@ class Config(Section):
     name: str = Field("run", min_length=1, description="of the run, and of its file; no / and no \\")
     seed: int = Field(0, ge=0, description="of every random stream")
     agents: PositiveInt | Literal["auto"] = Field("auto", description="learners; auto: one a rank")
-    model: MODELS.field() = Field(description="the network")
-    loss: LOSSES.field() | None = Field(None, description="the loss of an example; by the data set's task if not given")
-    data: DATA.field() = Field(description="the data set and how it is split over agents")
-    algorithm: ALGORITHMS.field() = Field(description="the method")
-    graph: GRAPHS.field() | None = Field(None, description="who talks with whom (decentralized methods)")
+    model: Annotated[Model, MODELS] = Field(description="the network")
+    loss: Annotated[Loss, LOSSES] | None = Field(
+        None, description="the loss of an example; by the data set's task if not given"
+    )
+    data: Annotated[Source, DATA] = Field(description="the data set and how it is split over agents")
+    algorithm: Annotated[AlgorithmSettings, ALGORITHMS] = Field(description="the method")
+    graph: Annotated[Graph, GRAPHS] | None = Field(None, description="who talks with whom (decentralized methods)")
     gossip: GossipSettings | None = Field(None, description="how neighbours exchange (decentralized methods)")
-    schedule: SCHEDULES.field() = Field(Constant(name="constant"), description="of the learning rate")
+    schedule: Annotated[Schedule, SCHEDULES] = Field(Constant(name="constant"), description="of the learning rate")
     train: TrainSettings
     evaluate: EvaluateSettings = EvaluateSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mpidl.registry import Part, Registry
+from mpidl.registry import Registry
+
+if TYPE_CHECKING:
+    from mpidl.graphs.base import Graph
 
 
-def _adapt(function: Callable[..., Any]) -> type[Part]:
+def _adapt(function: Callable[..., Any]) -> type[Graph]:
     from mpidl.graphs.given import part_of
 
     return part_of(function)
 
 
-GRAPHS = Registry("graph", _adapt)
+GRAPHS: Registry[Graph] = Registry("graph", "mpidl.graphs.base:Graph", _adapt)
 GRAPHS.add("ring", "mpidl.graphs.simple:Ring")
 GRAPHS.add("chain", "mpidl.graphs.simple:Chain")
 GRAPHS.add("star", "mpidl.graphs.simple:Star")

@@ -17,7 +17,8 @@ LONGEST_PERIOD = 10_000
 
 # The schema of any graph would hold this one, and so itself.
 Inner = Annotated[
-    GRAPHS.field(),
+    Graph,
+    GRAPHS,
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}], "description": "a graph: name, or {name: …}"}),
 ]
 

@@ -14,7 +14,7 @@ from mpidl.graphs.base import Graph, Mixing, Periodic, Topology
 from mpidl.graphs.drawn import DRAWS
 from mpidl.graphs.paths import connected
 from mpidl.graphs.weights import Neighbours, Rule, by_rule, directed, undirected
-from mpidl.registry import Part, keyword_part
+from mpidl.registry import keyword_part
 from mpidl.seeding import stream
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class FromFunction(Graph):
         return _topology(result, agents, repr(self.name))
 
 
-def part_of(function: Callable[..., Any]) -> type[Part]:
+def part_of(function: Callable[..., Any]) -> type[FromFunction]:
     """A graph whose keys are the parameters of this function."""
     base = type(function.__name__, (FromFunction,), {"function": staticmethod(function), "__module__": __name__})
     return keyword_part(function, base, ("agents", "seed"))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from mpidl.models.base import adapt as _adapt_model
-from mpidl.models.losses import adapt as _adapt_loss
+from mpidl.models import base, losses
 from mpidl.registry import Registry
 
-MODELS = Registry("model", _adapt_model)
+MODELS: Registry[base.Model] = Registry("model", "mpidl.models.base:Model", base.adapt)
 MODELS.add("logistic", "mpidl.models.logistic:Logistic")
 MODELS.add("mlp", "mpidl.models.mlp:Mlp")
 MODELS.add("feddyn-cnn", "mpidl.models.feddyn_cnn:FedDynCnn")
@@ -17,6 +16,6 @@ MODELS.add("vgg11", "mpidl.models.vgg:Vgg11")
 MODELS.add("char-lstm", "mpidl.models.char_lstm:CharLstm")
 MODELS.add("gpt", "mpidl.models.gpt:Gpt")
 
-LOSSES = Registry("loss", _adapt_loss)
+LOSSES: Registry[losses.Loss] = Registry("loss", "mpidl.models.losses:Loss", losses.adapt)
 LOSSES.add("cross-entropy", "mpidl.models.losses:CrossEntropy")
 LOSSES.add("squared-error", "mpidl.models.losses:SquaredError")

@@ -181,7 +181,7 @@ def test_the_keys_of_a_function_are_its_parameters_that_a_file_can_express():
 
 
 def test_a_name_is_registered_once():
-    registry = Registry("thing")
+    registry = Registry("thing", "module:Thing")
     registry.add("one", "module:One")
     with pytest.raises(ValueError, match="'one' is registered twice"):
         registry.add("one", "module:Other")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class GossipSettings(TravelSettings):
     """The section `gossip:` of a configuration."""
 
-    scheme: SCHEMES.field() = Field(Exact(), description="what mixing does with the rows")  # type: ignore[valid-type]
+    scheme: Annotated[Scheme, SCHEMES] = Field(Exact(), description="what mixing does with the rows")
 
 
 class Gossip:
@@ -40,7 +40,7 @@ class Gossip:
         sizes: Sizes | None = None,
     ) -> None:
         self.around = Neighbourhood(world, topology, settings, parameters, dtype, meters, sizes)
-        self._scheme: Scheme = settings.scheme
+        self._scheme = settings.scheme
         self._exchanges: dict[str, Exchange] = {}
 
     def exchange(self, name: str, blocks: int = 2) -> Exchange:

@@ -1,8 +1,15 @@
 """Ways to divide the training examples among agents."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from mpidl.registry import Registry
 
-SPLITS = Registry("split")
+if TYPE_CHECKING:
+    from mpidl.data.splits.base import Split
+
+SPLITS: Registry[Split] = Registry("split", "mpidl.data.splits.base:Split")
 
 SPLITS.add("iid", "mpidl.data.splits.iid:Iid")
 SPLITS.add("dirichlet-class", "mpidl.data.splits.dirichlet_class:DirichletClass")
