@@ -7,18 +7,44 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from enum import IntEnum
+from typing import Self
+
+
+class ExitCode(IntEnum):
+    """How a command ended; `meaning` is what a person is told of it. 128 + n stands for signal n, as in a shell."""
+
+    meaning: str
+
+    DONE = 0, "done"
+    INTERNAL = 1, "internal error"
+    USAGE = 2, "usage, configuration or data"
+    DIVERGED = 3, "diverged"
+    NOT_SAVED = 4, "finished, but something could not be saved"
+    COMMUNICATION = 5, "communication"
+    INTERRUPTED = 130, "interrupted (INT)"
+    ENDED = 143, "ended (TERM)"
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        member = int.__new__(cls, code)
+        member._value_, member.meaning = code, meaning
+        return member
+
+
+EXIT_CODES = "; ".join(f"{code} {code.meaning}" for code in ExitCode)
+"""All of them, as the help of `mpidl run` and the README have them."""
 
 
 class MpidlError(Exception):
     """Base of all errors that end in one sentence instead of a traceback."""
 
-    exit_code = 1
+    exit_code: ExitCode = ExitCode.INTERNAL
 
 
 class ConfigError(MpidlError, ValueError):
     """A configuration or a command line that cannot be run; `key` is the culprit's dotted path."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
     def __init__(self, message: str, key: str = "") -> None:
         super().__init__(f"{key}: {message}" if key else message)
@@ -29,48 +55,51 @@ class ConfigError(MpidlError, ValueError):
 class DataError(MpidlError, ValueError):
     """A data file that is missing, damaged or not what it claims to be."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class ResultsError(MpidlError, OSError):
     """A run file that cannot be read or written."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class LaunchError(MpidlError, RuntimeError):
     """MPI, or its launcher, is missing or does not fit."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class DivergenceError(MpidlError, ArithmeticError):
     """A loss or a parameter stopped being finite."""
 
-    exit_code = 3
+    exit_code = ExitCode.DIVERGED
 
 
 class SaveError(MpidlError, OSError):
     """Training went on, but something could not be saved."""
 
-    exit_code = 4
+    exit_code = ExitCode.NOT_SAVED
 
 
 class CommunicationError(MpidlError, RuntimeError):
     """Two ranks disagree about what they exchange, or one of them is gone."""
 
-    exit_code = 5
+    exit_code = ExitCode.COMMUNICATION
 
 
-def nearest(value: object, choices: Iterable[str]) -> str | None:
-    """The choice that is written most like this value, if any is like it."""
-    close = difflib.get_close_matches(str(value), list(choices), n=1, cutoff=0.5)
-    return close[0] if close else None
+def nearest(value: object, choices: Iterable[object]) -> str | None:
+    """The choice that a misspelt value most likely means, if it is like any."""
+    return next(iter(difflib.get_close_matches(str(value), map(str, choices), n=1, cutoff=0.5)), None)
+
+
+def suggestion(value: object, choices: Iterable[object]) -> str:
+    """`; did you mean 'metropolis'?`, to go on with after what is wrong, or nothing where no choice is like it."""
+    meant = nearest(value, choices)
+    return f"; did you mean {meant!r}?" if meant else ""
 
 
 def choices_sentence(value: object, choices: Iterable[str]) -> str:
     """`'metropolise' is not known; did you mean 'metropolis'? (lazy, metropolis, uniform)`."""
     known = sorted(choices)
-    close = nearest(value, known)
-    hint = f"; did you mean {close!r}?" if close else ""
-    return f"{value!r} is not known{hint} ({', '.join(known)})"
+    return f"{value!r} is not known{suggestion(value, known)} ({', '.join(known)})"

@@ -15,7 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from mpidl import __version__
-from mpidl.errors import MpidlError, choices_sentence
+from mpidl.errors import ExitCode, MpidlError, choices_sentence
 
 # Name: where it is, and what `mpidl --help` says about it.
 COMMANDS = {
@@ -76,25 +76,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = commands.main(words, prog_name="mpidl", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
-        return 2
+        return ExitCode.USAGE
     except click.ClickException as error:
-        return _answer(_one_line(error.format_message()), 2)
+        return _answer(_one_line(error.format_message()), ExitCode.USAGE)
     except MpidlError as error:
         if debug:
             traceback.print_exc()
         return _answer(_one_line(str(error)), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        return _answer("interrupted", 130)
+        return _answer("interrupted", ExitCode.INTERRUPTED)
     except BrokenPipeError:
         # The reader, such as `head`, has what it wanted; the interpreter must not try to flush the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return ExitCode.DONE
     except Exception as error:
         if debug:
             traceback.print_exc()
-            return _answer(f"internal error: {_named(error)}", 1)
-        return _answer(f"internal error: {_named(error)}; run again with --debug for the traceback", 1)
-    return code if isinstance(code, int) else 0
+            return _answer(f"internal error: {_named(error)}", ExitCode.INTERNAL)
+        return _answer(f"internal error: {_named(error)}; run again with --debug for the traceback", ExitCode.INTERNAL)
+    return code if isinstance(code, int) else ExitCode.DONE
 
 
 def _answer(sentence: str, code: int) -> int:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 from mpidl.cli.numbers import amount
-from mpidl.errors import ConfigError
+from mpidl.errors import EXIT_CODES, ConfigError
 
 if TYPE_CHECKING:
     from mpidl.experiment.plan import Plan
 
 
-@click.command()
+@click.command(epilog=f"Exit codes: {EXIT_CODES}.")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option(
     "-n",
@@ -56,8 +56,7 @@ def run(
     """Train as CONFIG (a YAML file) says.
 
     Ranks are started with the launcher of the MPI that mpi4py loads; under `mpirun -n 4 mpidl run CONFIG` or srun this
-    process is one of the ranks. Exit codes: 0 done, 1 internal error, 2 usage, configuration or data, 3 diverged,
-    4 something could not be saved, 5 communication, 130 interrupted.
+    process is one of the ranks.
     """
     from mpidl.launch.surroundings import is_rank
 

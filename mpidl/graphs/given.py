@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from mpidl.errors import ConfigError, choices_sentence, nearest
+from mpidl.errors import ConfigError, choices_sentence, suggestion
 from mpidl.graphs.base import Graph, Mixing, Periodic, Topology
 from mpidl.graphs.drawn import DRAWS
 from mpidl.graphs.paths import connected
@@ -72,9 +72,7 @@ def _generator(name: str) -> tuple[Callable[..., Any], dict[str, inspect.Paramet
         key: value for key, value in vars(networkx.generators).items() if inspect.isfunction(value) and key[0] != "_"
     }
     if name not in known:
-        close = nearest(name, known)
-        hint = f"; did you mean {close!r}?" if close else ""
-        raise ConfigError(f"networkx has no generator {name!r}{hint}", "graph.generator")
+        raise ConfigError(f"networkx has no generator {name!r}{suggestion(name, known)}", "graph.generator")
     parameters = inspect.signature(known[name]).parameters
     return known[name], {key: value for key, value in parameters.items() if key not in _INTERNAL}
 

@@ -102,14 +102,14 @@ def _check_names(given: dict[str, Tensor], wanted: dict[str, Tensor], path: str)
     surplus = [name for name in given if name not in wanted]
     for name in wanted:
         if name not in given:
-            raise ConfigError(f"{path!r} has no {name!r}, which the model needs{_hint(name, surplus)}", _KEY)
+            raise ConfigError(f"{path!r} has no {name!r}, which the model needs{_nearest(name, surplus)}", _KEY)
     for name in surplus:
-        raise ConfigError(f"{path!r} has {name!r}, which the model lacks{_hint(name, list(wanted))}", _KEY)
+        raise ConfigError(f"{path!r} has {name!r}, which the model lacks{_nearest(name, list(wanted))}", _KEY)
 
 
-def _hint(name: str, candidates: list[str]) -> str:
-    close = nearest(name, map(str, candidates))
-    return f" (nearest: {close!r})" if close else ""
+def _nearest(name: str, candidates: list[str]) -> str:
+    like = nearest(name, candidates)
+    return f" (nearest: {like!r})" if like else ""
 
 
 def _check_value(name: str, value: Tensor, target: Tensor, path: str) -> None:
