@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from mpidl.errors import ConfigError
+from mpidl.layout import Layout
 
 
 class _Buffer:
@@ -52,6 +53,7 @@ class RowModule:
         self.names = [name for name, _ in named]
         self.shapes = [value.shape for _, value in named]
         self.dtype = named[0][1].dtype
+        self.layout = Layout(tuple(self.names), tuple(tuple(value.shape) for _, value in named))
         self._parameters = [value for _, value in named]
         self._sizes = [value.numel() for value in self._parameters]
         self.size = sum(self._sizes)
@@ -62,6 +64,11 @@ class RowModule:
         self.integer_buffers = sum(item.size for item in self._integers)
         # Addresses tell whether a row is pointed at already; the views keep its memory, so no other row can get it.
         self._row_address = self._gradient_address = 0
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The trained parameters, in the order of the row."""
+        return self._parameters
 
     def flatten(self) -> Tensor:
         """A new row with the module's present parameters."""

@@ -25,7 +25,7 @@ class Kind(StrEnum):
     ROWS = "rows"  # [agents, P]
     EDGE_ROWS = "edge_rows"  # [edges, P]
     SCALARS = "scalars"  # [agents]
-    SERVER = "server"  # [P], equal on every rank
+    SERVER = "server"  # [P] or another vector or number, equal on every rank
     FACTORS = "factors"  # [agents, *shape]: low-rank factors of matrices
     BUFFERS = "buffers"  # [agents, B]: statistics that a module keeps beside its parameters
 
@@ -35,14 +35,14 @@ class Declaration:
     """One state: `total` items of `shape` numbers each over the whole run; this rank holds those in `ids`.
 
     An id is an agent; for edge rows an index into `edges`, held where the edge starts; for server state it is 0. The
-    items of a `lazy` state exist once touched and are `initial` before.
+    items of a `lazy` state exist once touched and are `initial` before: a number, or a vector such as x⁰.
     """
 
     name: str
     kind: Kind
     shape: tuple[int, ...]
     dtype: torch.dtype
-    initial: float
+    initial: float | Tensor
     ids: tuple[int, ...]
     total: int
     lazy: bool = False
@@ -55,7 +55,11 @@ class Declaration:
 
 
 class LazyItems:
-    """Items of a state that come into being when first touched, by id."""
+    """Items of a state that come into being when first touched, by id.
+
+    An item exists on one rank at most, the one that ran its agent last: `release` takes it away here, `adopt` puts it
+    there.
+    """
 
     def __init__(self, declaration: Declaration, device: torch.device) -> None:
         self._declaration, self._device = declaration, device
@@ -64,15 +68,25 @@ class LazyItems:
     def __getitem__(self, item: int) -> Tensor:
         if item not in self._items:
             declared = self._declaration
-            self._items[item] = torch.full(declared.shape, declared.initial, dtype=declared.dtype, device=self._device)
+            value = new_rows(declared.shape, declared.dtype, self._device)
+            initial = declared.initial
+            self._items[item] = value.copy_(initial) if isinstance(initial, Tensor) else value.fill_(initial)
         return self._items[item]
 
     def __contains__(self, item: object) -> bool:
         return item in self._items
 
     def touched(self) -> list[int]:
-        """The ids of the items that exist, ascending."""
+        """The ids of the items that exist here, ascending."""
         return sorted(self._items)
+
+    def release(self, item: int) -> Tensor:
+        """The value of an item that exists here, which from now on does not."""
+        return self._items.pop(item)
+
+    def adopt(self, item: int, value: Tensor) -> None:
+        """Hold an item that another rank has released."""
+        self[item].copy_(value)
 
 
 class State:
@@ -92,12 +106,12 @@ class State:
         declared = self._declare(name, Kind.ROWS, (self.parameters,), self.dtype, initial, self.agents, self.total)
         return self._allocate(declared, storage)
 
-    def lazy_rows(self, name: str, initial: float = 0.0) -> LazyItems:
+    def lazy_rows(self, name: str, initial: float | Tensor = 0.0) -> LazyItems:
         """Rows of agents that come into being when first touched, wherever the agent is run."""
         declared = self._declare(name, Kind.ROWS, (self.parameters,), self.dtype, initial, (), self.total, lazy=True)
-        items = LazyItems(declared, self.device)
-        self._values[name] = items
-        return items
+        lazy = LazyItems(declared, self.device)
+        self._values[name] = lazy
+        return lazy
 
     def edge_rows(
         self, name: str, edges: Sequence[tuple[int, int]], initial: float = 0.0
@@ -117,6 +131,14 @@ class State:
         """One vector [P] that every rank holds and keeps equal."""
         declared = self._declare(name, Kind.SERVER, (self.parameters,), self.dtype, initial, (0,), 1)
         return self._allocate(declared, None)[0]
+
+    def number(self, name: str, initial: float = 0.0, dtype: torch.dtype = torch.float64) -> Tensor:
+        """One number that every rank holds and keeps equal."""
+        return self._allocate(self._declare(name, Kind.SERVER, (), dtype, initial, (0,), 1), None)[0]
+
+    def server_buffers(self, name: str, size: int, dtype: torch.dtype) -> Tensor:
+        """Module statistics [size] of the server's model, which every rank holds and keeps equal."""
+        return self._allocate(self._declare(name, Kind.SERVER, (size,), dtype, 0.0, (0,), 1), None)[0]
 
     def factors(self, name: str, shape: tuple[int, ...], initial: float = 0.0) -> Tensor:
         """A small tensor for each agent here, as [k, *shape]."""
@@ -139,6 +161,11 @@ class State:
             raise ValueError(f"state {name!r} was never declared")
         self._values[name] = value
 
+    @property
+    def lazy(self) -> dict[str, LazyItems]:
+        """The lazy states by name, whose items move with the agents that another rank runs."""
+        return {name: value for name, value in self._values.items() if isinstance(value, LazyItems)}
+
     def bytes(self) -> int:
         """Memory of all states and scratch on this rank; a lazy state counts once for each agent here."""
         items = [len(self.agents) if declared.lazy else len(declared.ids) for declared in self.declarations.values()]
@@ -157,13 +184,14 @@ class State:
                 yield declared, declared.ids, value
 
     def load(self, name: str, ids: Sequence[int], values: Tensor) -> None:
-        """Take from `values` [len(ids), *shape] the items that belong here; lazy ones are all taken."""
+        """Take from `values` [len(ids), *shape] the items that belong here, lazy ones where their agents do."""
         own, declared = self._values[name], self.declarations[name]
         if values.shape[1:] != declared.shape:
             raise ValueError(f"state {name!r} has items of shape {declared.shape}, not {tuple(values.shape[1:])}")
         if isinstance(own, LazyItems):
             for item, value in zip(ids, values, strict=True):
-                own[item].copy_(value)
+                if item in self.agents:
+                    own.adopt(item, value)
             return
         places = {item: place for place, item in enumerate(declared.ids)}
         for item, value in zip(ids, values, strict=True):
@@ -176,7 +204,7 @@ class State:
         kind: Kind,
         shape: tuple[int, ...],
         dtype: torch.dtype,
-        initial: float,
+        initial: float | Tensor,
         ids: tuple[int, ...],
         total: int,
         lazy: bool = False,
@@ -191,6 +219,7 @@ class State:
     def _allocate(self, declared: Declaration, storage: Tensor | None) -> Tensor:
         value = items(len(declared.ids), declared.shape, declared.dtype, self.device) if storage is None else storage
         if value.device.type != "meta":
-            value.fill_(declared.initial)
+            initial = declared.initial
+            value.copy_(initial) if isinstance(initial, Tensor) else value.fill_(initial)
         self._values[declared.name] = value
         return value

@@ -61,6 +61,16 @@ def test_lazy_items_exist_once_touched():
     assert item.lazy and ids == (2, 4) and values.tolist() == [[0.5] * 6, [3.0] * 6]
 
 
+def test_a_lazy_item_starts_from_a_vector_and_exists_on_one_rank_alone():
+    start = torch.arange(6.0, dtype=torch.float64)
+    first, second = (State((agent,), AGENTS, PARAMETERS, torch.float64, "cpu") for agent in (0, 1))
+    here, there = (state.lazy_rows("models", start) for state in (first, second))
+    assert torch.equal(here[0], start) and here[0].data_ptr() != start.data_ptr()
+    here[0].mul_(2)
+    there.adopt(0, here.release(0))
+    assert here.touched() == [] and torch.equal(there[0], 2 * start)
+
+
 def test_edge_rows_are_found_by_their_edge():
     state = State((1, 4), AGENTS, PARAMETERS, torch.float32, "cpu")
     rows = state.edge_rows("replicas", EDGES)
@@ -94,7 +104,7 @@ def test_what_two_ranks_held_is_loaded_on_three():
                 assert list(ids) == expected[number]
             numbers = [100 * len(item.name) + number for number in ids]
             assert values.flatten(1)[:, 0].tolist() == numbers if values.ndim > 1 else values.tolist() == numbers
-        assert new._values["corrections"].touched() == [3]
+        assert new._values["corrections"].touched() == ([3] if number == 0 else []), "held where its agent runs"
 
 
 def test_bytes_are_known_without_memory():
