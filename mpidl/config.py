@@ -142,7 +142,7 @@ class Duration(BaseModel):
     amount: float
     unit: str  # "rounds", "epochs" or "run"
 
-    def rounds(self, rounds_per_epoch: int, total_rounds: int) -> int:
+    def rounds(self, rounds_per_epoch: float, total_rounds: int) -> int:
         """The number of rounds, to the nearest one."""
         scale = {"rounds": 1, "epochs": rounds_per_epoch, "run": total_rounds}[self.unit]
         return round(self.amount * scale)

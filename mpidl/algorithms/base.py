@@ -1,44 +1,82 @@
 """What every algorithm is given, and what a run asks of it.
 
 An algorithm is arithmetic on blocks of rows. It draws gradients from an oracle, mixes or reduces through what it was
-handed, and declares its state; it never learns how many ranks there are, where data come from or what is saved.
+handed, and declares its state; it never learns where data come from, how rows travel or what is saved.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pydantic import Field
 
+from mpidl.metrics import Metric
 from mpidl.registry import Part
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
+    from mpidl.graphs.base import Topology
+    from mpidl.layout import Layout
     from mpidl.state import State
+
+Rows = Sequence["Tensor"]
+"""Rows [P] wherever they lie: a block [k, P], or a list of rows."""
 
 
 class Oracle(Protocol):
-    """Where gradients come from: a training set here, a user's closure elsewhere."""
+    """Where gradients come from: a training set here, a user's closure elsewhere.
 
-    def ahead(self, agents: Sequence[int], block: Tensor, step: int) -> None:
-        """Hear that gradients of these agents at the rows of the block will be asked for next."""
+    A pure function of what it is asked: agents may stand in any order and more than once, and need not be this rank's.
+    """
 
-    def __call__(self, agent: int, row: Tensor, step: int, out: Tensor) -> None:
-        """Write the gradient of the agent's mean loss over its batch of that step, at `row`, into `out`."""
+    def __call__(self, agents: Sequence[int], rows: Rows, steps: Sequence[int], out: Rows) -> None:
+        """Write the gradient of each agent's mean loss over its batch of that step, at its row, into its `out`."""
+
+    def whole(self, agent: int, row: Tensor, out: Tensor) -> None:
+        """Write the gradient of the agent's mean loss over all its data, at `row`, into `out`."""
+
+    def hessian_product(self, agent: int, row: Tensor, step: int, vector: Tensor, out: Tensor) -> None:
+        """Write H·vector into `out`, H the Hessian of the agent's mean loss over its batch of that step, at `row`."""
 
 
 class Exchange(Protocol):
-    """Gossip of one quantity between neighbours; see mpidl/comm/gossip/settings.py."""
+    """Gossip of one quantity between neighbours; see mpidl/comm/gossip/exchange.py."""
 
-    blocks: tuple[Tensor, Tensor]
+    @property
+    def blocks(self) -> Sequence[Tensor]: ...
+
+    @property
+    def present(self) -> Tensor: ...
+
+    @property
+    def draft(self) -> Tensor: ...
 
     def start(self, Z: Tensor, t: int) -> None: ...
 
     def finish(self) -> Tensor: ...
+
+    def neighbours(self, agent: int) -> Mapping[int, Tensor]: ...
+
+
+class EdgeExchange(Protocol):
+    """A row for each directed edge, with something else for every neighbour."""
+
+    def outgoing(self, t: int) -> Mapping[tuple[int, int], Tensor]: ...
+
+    def swap(self, t: int) -> Mapping[tuple[int, int], Tensor]: ...
+
+
+class Exchanges(Protocol):
+    """What makes exchanges between neighbours; every rank asks for the same ones in the same order."""
+
+    def exchange(self, name: str, blocks: int = 2, neighbours: bool = False) -> Exchange: ...
+
+    def edges(self, name: str) -> EdgeExchange: ...
 
 
 class Reduction(Protocol):
@@ -47,25 +85,64 @@ class Reduction(Protocol):
     def sum(self, leaves: Iterable[tuple[int, Tensor]], positions: int, owners: Sequence[int]) -> Tensor: ...
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What an algorithm is given.
+class Ranks(Protocol):
+    """Who runs which agent, where that matters: agents may be run by a rank that does not own them."""
 
-    `agents` are those of this rank; `owners` the rank and `sizes` the number of examples of every agent; `factor` the
-    schedule; `initial` a block [k, P]. `measuring` sums as `reduction` does, but counts as evaluation, not training.
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def move(self, moves: Sequence[tuple[int, int, int]]) -> None:
+        """Carry the lazy state of agents between ranks: (agent, from, to), known alike to all."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an algorithm is given, alike in a run and in the rehearsal that tells its memory.
+
+    `agents` are those of this rank, `everyone` all that take part in the run, `owners` the rank that owns each of
+    those, `sizes` their numbers of examples. `initial` is a block [k, P]. `factor` is the schedule. `measuring` sums as
+    `reduction` does, but counts as evaluation. `together` is how many agents' gradients are worth asking for at once.
     """
 
     agents: tuple[int, ...]
+    everyone: tuple[int, ...]
     owners: tuple[int, ...]
-    sizes: tuple[int, ...]
+    sizes: Mapping[int, int]
+    layout: Layout
     state: State
+    initial: Tensor
     oracle: Oracle
-    exchange: Callable[[str], Exchange]
+    exchanges: Exchanges
+    topology: Topology | None
+    """The graph by round, where there is one: `topology.at(t)`."""
     reduction: Reduction
     measuring: Reduction
+    ranks: Ranks
+    movable: bool
+    """Whether any rank may run any agent, because all hold all data."""
+    together: int
+    steps_per_pass: Callable[[int], int]
+    """Batches in one pass of an agent over its examples."""
+    stream: Callable[[str, int, int], np.random.Generator]
+    """Random numbers for a purpose, an agent and a round, the same wherever they are drawn."""
     factor: Callable[[int], float]
-    initial: Tensor
     count_bytes: Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who takes part in a round: the agents S, ascending, their weights p_i, and the rank that runs each."""
+
+    agents: tuple[int, ...]
+    weights: tuple[float, ...]
+    runners: tuple[int, ...]
+
+    def run_by(self, rank: int) -> list[int]:
+        """The positions in S of the agents that this rank runs, ascending."""
+        return [position for position, runner in enumerate(self.runners) if runner == rank]
 
 
 class AlgorithmSettings(Part):
@@ -74,6 +151,10 @@ class AlgorithmSettings(Part):
     lr: float = Field(0.1, ge=0, description="learning rate η; the schedule multiplies it")
     weight_decay: float = Field(0.0, ge=0, description="coupled weight decay λ: adds λx to a gradient taken at x")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of a gradient row, before weight decay")
+
+    def rounds_per_epoch(self, steps_per_epoch: int) -> float:
+        """Rounds until as many examples were drawn as there are, where one batch per agent and round takes so many."""
+        return steps_per_epoch
 
 
 class Algorithm(ABC):
@@ -84,29 +165,26 @@ class Algorithm(ABC):
     """Models that can be evaluated, the one that the method is judged by first."""
     gradients: ClassVar[str] = "1"
     """Gradients per agent and round, as a formula for people."""
+    messages: ClassVar[str]
+    """Rows sent per agent and round, as a formula for people."""
+    metrics: ClassVar[tuple[Metric, ...]] = ()
+    """What `diagnostics` measures."""
     plain_alone: ClassVar[bool] = True
     """Whether one agent alone runs plain SGD; if not, the algorithm has a closed form of its own to be held against."""
 
-    def __init__(self, settings: AlgorithmSettings, given: Surroundings) -> None:
+    def __init__(self, settings: AlgorithmSettings, given: Context) -> None:
         self.settings = settings
-        self.state = given.state
-        self.agents, self.owners, self.sizes = given.agents, given.owners, given.sizes
-        self.total = len(given.owners)
+        self.state, self.layout = given.state, given.layout
+        self.agents, self.everyone, self.owners = given.agents, given.everyone, given.owners
+        self.sizes, self.stream, self.topology = given.sizes, given.stream, given.topology
+        self.oracle, self.reduction, self.measuring = given.oracle, given.reduction, given.measuring
+        self.steps_per_pass = given.steps_per_pass
         self.t = 0
-        self.lr = settings.lr * given.factor(0)
-        self.gradient_norms: dict[int, float] | None = None
-        """The norm of each local agent's first gradient of a round, where the loop has put a mapping here."""
-        self._oracle, self._factor, self._count_bytes = given.oracle, given.factor, given.count_bytes
-        self._reduction, self._measuring = given.reduction, given.measuring
+        self._factor, self._count_bytes = given.factor, given.count_bytes
 
     @classmethod
     @abstractmethod
-    def messages(cls) -> str:
-        """Rows sent per agent and round, as a formula for people."""
-
-    @classmethod
-    @abstractmethod
-    def rows_sent(cls, agents: int, edges: float) -> float:
+    def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> float:
         """Rows that all agents together send in a round, on a graph of so many directed edges where there is one."""
 
     @abstractmethod
@@ -121,27 +199,48 @@ class Algorithm(ABC):
         """Measurements of the present state by metric, one for each local agent; a run records their means."""
         return {}
 
+    def took_part(self) -> Crew | None:
+        """Who took part in the last round, where a server's model moves by those who do."""
+        return None
+
     def run_round(self, t: int) -> None:
         """Round number t, counted from 0, at that round's learning rate."""
-        self.t, self.lr = t, self.settings.lr * self._factor(t)
+        self.t = t
         self.advance()
 
-    def gradient_of(self, agent: int, row: Tensor, out: Tensor, step: int | None = None) -> Tensor:
-        """∇F_i(row; B), clipped, plus λ·row, in `out`. B is the agent's batch of the given step, by default t."""
-        self._oracle(agent, row, self.t if step is None else step, out)
-        if self.gradient_norms is not None:
-            self.gradient_norms.setdefault(agent, float(out.norm()))
-        clip_norm, weight_decay = self.settings.clip_norm, self.settings.weight_decay
-        if clip_norm is not None:
-            # On the device, without asking for the norm's value; a row of zeros stays as it is.
-            out.mul_((clip_norm / out.norm()).clamp(max=1.0))
-        if weight_decay:
-            out.add_(row, alpha=weight_decay)
-        return out
+    @property
+    def lr(self) -> float:
+        """η of the present round."""
+        return self.lr_at(self.t)
 
-    def announce(self, block: Tensor) -> None:
-        """Say that every local agent's gradient of this round at its row of the block will be asked for next."""
-        self._oracle.ahead(self.agents, block, self.t)
+    def lr_at(self, t: int) -> float:
+        """η of any round, of the one before (D²) as well."""
+        return self.settings.lr * self._factor(t)
+
+    # A gradient in its parts: of the loss; clipped; with weight decay at the point where it was taken.
+
+    def loss_gradients(self, agents: Sequence[int], rows: Rows, out: Rows, steps: Sequence[int] | None = None) -> None:
+        """∇F_i(row; B) of each agent as it is, in `out`. B is the agent's batch of its step, by default of step t."""
+        self.oracle(agents, rows, [self.t] * len(agents) if steps is None else steps, out)
+
+    def clip(self, gradients: Rows) -> None:
+        """Shorten rows that are longer than `clip_norm`; a row of zeros stays as it is."""
+        if self.settings.clip_norm is not None:
+            for g in gradients:
+                # On the device, without asking for the norm's value.
+                g.mul_((self.settings.clip_norm / g.norm()).clamp(max=1.0))
+
+    def decay(self, gradients: Rows, rows: Rows) -> None:
+        """Add λ·row to each gradient."""
+        if self.settings.weight_decay:
+            for g, x in zip(gradients, rows, strict=True):
+                g.add_(x, alpha=self.settings.weight_decay)
+
+    def gradients_at(self, agents: Sequence[int], rows: Rows, out: Rows, steps: Sequence[int] | None = None) -> None:
+        """∇F_i(row; B), clipped, plus λ·row, in `out`."""
+        self.loss_gradients(agents, rows, out, steps)
+        self.clip(out)
+        self.decay(out, rows)
 
     def weights(self, weighting: str, over: Sequence[int]) -> list[float]:
         """p_i over the given agents: equal (`uniform`) or by the size of their data (`data`)."""

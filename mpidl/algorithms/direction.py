@@ -1,7 +1,8 @@
-"""From a gradient to the direction of a step: momentum, in the convention of torch.optim.SGD."""
+"""From a gradient to the direction of a step. What it remembers is kept by the caller."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, Self
 
 from pydantic import Field, model_validator
@@ -10,8 +11,6 @@ from mpidl.errors import ConfigError
 from mpidl.registry import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
 
@@ -29,21 +28,33 @@ class DirectionSettings(Part):
 
 
 class Direction(Protocol):
-    def __call__(self, g: Tensor) -> Tensor: ...
+    """direction(g): a function of the gradient, the point, what it remembers, and the number of steps before."""
+
+    @property
+    def remembers(self) -> tuple[str, ...]:
+        """Names of what must be kept between steps: a vector of the gradient's shape each, zero before the first."""
+
+    def __call__(self, g: Tensor, x: Tensor, memory: Mapping[str, Tensor], step: int) -> Tensor:
+        """The direction at x, row or block; it may be `g` or lie in `memory`, and is valid until the next call."""
 
 
-def make_direction(settings: DirectionSettings, declare: Callable[[str], Tensor]) -> Direction:
-    """direction(g) with its momentum in state that `declare` provides: rows for agents, one vector for a server.
+class Momentum:
+    """m = μm + g; d = g + μm (Nesterov) or d = m, the convention of torch.optim.SGD; without momentum d = g."""
 
-    The result may be `g` itself or live in `g`'s memory; it is valid until the next call.
-    """
-    mu = settings.momentum
-    if not mu:
-        return lambda g: g
-    m = declare("momentum")
+    def __init__(self, settings: DirectionSettings) -> None:
+        self._mu, self._nesterov = settings.momentum, settings.nesterov
 
-    def momentum(g: Tensor) -> Tensor:
-        m.mul_(mu).add_(g)
-        return g.add_(m, alpha=mu) if settings.nesterov else m
+    @property
+    def remembers(self) -> tuple[str, ...]:
+        return ("momentum",) if self._mu else ()
 
-    return momentum
+    def __call__(self, g: Tensor, x: Tensor, memory: Mapping[str, Tensor], step: int) -> Tensor:
+        if not self._mu:
+            return g
+        m = memory["momentum"].mul_(self._mu).add_(g)
+        return g.add_(m, alpha=self._mu) if self._nesterov else m
+
+
+def make_direction(settings: DirectionSettings) -> Direction:
+    """The direction that the settings ask for."""
+    return Momentum(settings)

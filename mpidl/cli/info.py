@@ -55,7 +55,7 @@ def _facts(what: Any) -> Iterator[str]:
 
     if inspect.isclass(what) and issubclass(what, Algorithm):
         yield f"gradients per agent and round   {what.gradients}"
-        yield f"rows sent per agent and round   {what.messages()}\n"
+        yield f"rows sent per agent and round   {what.messages}\n"
 
 
 def _sections() -> dict[str, type[BaseModel]]:

@@ -15,7 +15,7 @@ from mpidl.cli.numbers import amount
 from mpidl.errors import EXIT_CODES, ConfigError
 
 if TYPE_CHECKING:
-    from mpidl.experiment.plan import Plan
+    from mpidl.experiment.rehearsal import Needs
 
 
 @click.command(epilog=f"Exit codes: {EXIT_CODES}.")
@@ -75,11 +75,11 @@ def run(
         ranks = places if loaded.agents == "auto" else min(loaded.agents, places)
     experiment.check(loaded, ranks, path, overwrite)
 
-    from mpidl.experiment.plan import plan, prepare
+    from mpidl.experiment.rehearsal import prepare, rehearse
 
     program = _program(config, overrides, path, overwrite, verbose, debug)
     if dry_run:
-        needs = _needs(plan(loaded, ranks))
+        needs = _described(rehearse(loaded, ranks))
         click.echo(shlex.join(Launch(ranks, program).command()))
         click.echo(needs)
         return 0
@@ -87,16 +87,16 @@ def run(
     return Launch(ranks, program, path).run()
 
 
-def _needs(plan: Plan) -> str:
+def _described(needs: Needs) -> str:
     """What the run will need, in a few lines."""
-    when = "none within a node by shared memory" if plan.neighbours else "while a sum over agents is made"
+    when = "none within a node by shared memory" if needs.neighbours else "while a sum over agents is made"
     return "\n".join(
         [
-            f"agents on ranks     {plan.agents} on {plan.ranks}",
-            f"parameters          {plan.parameters:,}",
-            f"rows on a rank      {amount(plan.state_bytes)}, plus activations and data",
-            f"rows in transit     {amount(plan.transit_bytes)} on a rank, {when}",
-            f"sent in a round     {amount(plan.round_bytes)} by all agents together",
+            f"agents on ranks     {needs.agents} on {needs.ranks}",
+            f"parameters          {needs.parameters:,}",
+            f"rows on a rank      {amount(needs.state_bytes)}, plus activations and data",
+            f"rows in transit     {amount(needs.transit_bytes)} on a rank, {when}",
+            f"sent in a round     {amount(needs.round_bytes)} by all agents together",
         ]
     )
 

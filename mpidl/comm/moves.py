@@ -6,8 +6,9 @@ Both sides know every message in advance, and none is longer than MPI can count.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
 from mpi4py import MPI
 from torch import Tensor
@@ -16,6 +17,9 @@ from mpidl.comm.meters import Meters
 from mpidl.comm.world import World
 from mpidl.errors import CommunicationError
 from mpidl.rows import items, new_rows
+
+if TYPE_CHECKING:
+    from mpidl.state import State
 
 # MPI counts in 32-bit integers until MPI 4.
 LONGEST = 2**30
@@ -102,3 +106,40 @@ def move_items(
         meters.handed_to_mpi(tensor.nbytes, len(parts))
     MPI.Request.Waitall(requests)
     return {item: tensor.to(world.device) for item, tensor in arriving.items()}
+
+
+class Movers:
+    """The ranks of a world as algorithms know them, with the lazy state of agents that other ranks run for a while."""
+
+    def __init__(self, world: World, state: State) -> None:
+        self._world, self._state = world, state
+
+    @property
+    def rank(self) -> int:
+        return self._world.rank
+
+    @property
+    def size(self) -> int:
+        return self._world.size
+
+    def move(self, moves: Sequence[tuple[int, int, int]]) -> None:
+        """Carry the lazy state of agents between ranks: (agent, from, to), the same on all. A collective call."""
+        lazy = self._state.lazy
+        if not moves or not lazy:
+            return
+        # Only its rank knows what an agent has touched.
+        here = [
+            (number, agent)
+            for number, held in enumerate(lazy.values())
+            for agent, source, _ in moves
+            if source == self._world.rank and agent in held
+        ]
+        touched = self._world.concatenate(np.array(here, dtype=np.float64).reshape(-1, 2))
+        exist = {(int(number), int(agent)) for number, agent in touched}
+        for number, (name, held) in enumerate(lazy.items()):
+            declared = self._state.declarations[name]
+            under_way = [move for move in moves if (number, move[0]) in exist]
+            leaving = {agent: held.release(agent) for agent, source, _ in under_way if source == self._world.rank}
+            arrived = move_items(self._world, under_way, leaving, declared.shape, declared.dtype)
+            for agent, value in arrived.items():
+                held.adopt(agent, value)

@@ -57,6 +57,11 @@ class World:
         return self.placement.agents
 
     @property
+    def everyone(self) -> tuple[int, ...]:
+        """All agents of the run, ascending."""
+        return tuple(range(self.placement.agents))
+
+    @property
     def mine(self) -> tuple[int, ...]:
         """The agents of this rank, ascending."""
         return self.placement.of_rank(self.rank)
@@ -115,6 +120,19 @@ class World:
         self.comm.Gather(values, gathered)
         self.meters.handed_to_mpi(values.nbytes)
         return {} if gathered is None else dict(zip(numbers, gathered.T.copy(), strict=True))
+
+    def concatenate(self, rows: np.ndarray) -> np.ndarray:
+        """The float64 rows [k, m] of all ranks, of any number each, one rank's after another's, on every rank.
+
+        A collective call.
+        """
+        rows = np.ascontiguousarray(rows, dtype=np.float64)
+        counts = np.empty(self.size, dtype=np.int64)
+        self.comm.Allgather(np.array([rows.size], dtype=np.int64), counts)
+        whole = np.empty((int(counts.sum()) // rows.shape[1], rows.shape[1]))
+        self.comm.Allgatherv([rows, MPI.DOUBLE], [whole, counts.tolist(), MPI.DOUBLE])
+        self.meters.handed_to_mpi(8 + rows.nbytes, 2)
+        return whole
 
     def bcast_text(self, text: str) -> str:
         """Rank 0's text, on every rank. A collective call."""

@@ -8,17 +8,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mpidl.algorithms.base import Surroundings
+from mpidl.algorithms.decentralized.base import Decentralized
 from mpidl.comm.gossip.settings import Gossip, GossipSettings
 from mpidl.comm.meters import Meters
+from mpidl.comm.moves import Movers
 from mpidl.comm.reduce import Reducer
 from mpidl.comm.world import Communicator, World
 from mpidl.data.batches import Batches
 from mpidl.errors import ConfigError
+from mpidl.experiment.context import Links, NoExchanges, length, make_algorithm, movable
 from mpidl.experiment.schema import Config, build_topology
 from mpidl.experiment.weights import initial_weights
 from mpidl.graphs.base import Topology
@@ -27,12 +28,14 @@ from mpidl.models.losses import per_example_loss
 from mpidl.parameters import RowModule
 from mpidl.state import State
 from mpidl.training.batched import BatchedGradients
-from mpidl.training.buffers import AgentBuffers
-from mpidl.training.evaluate import Evaluator
+from mpidl.training.evaluate import Evaluator, Part
 from mpidl.training.gradients import Gradients
-from mpidl.training.loop import Training
+from mpidl.training.learner import Learner
+from mpidl.training.loop import Hook, Training
+from mpidl.training.observations import Observations
 from mpidl.training.precision import Precision
-from mpidl.training.record import Recorder
+from mpidl.training.record import Recorder, Rehearsal
+from mpidl.training.statistics import OwnStatistics, ServerStatistics, Statistics
 from mpidl.training.watch import DivergenceWatch
 
 
@@ -75,8 +78,8 @@ def compose(config: Config, comm: Communicator) -> Run:
     config.model.check_task(dataset.task)
     shares = config.data.deal(dataset, agents, config.seed)
     batches = config.data.batches(dataset, shares, config.seed, world.device, dtype, world.mine, world.sharers)
-    rounds_per_epoch = _rounds_per_epoch(config, shares.sizes)
-    rounds = config.train.rounds or max(1, round(config.train.epochs * rounds_per_epoch))
+    sizes = dict(enumerate(shares.sizes.tolist()))
+    span = length(config, sizes)
 
     weights = initial_weights(config.model.initial_file)
 
@@ -88,45 +91,46 @@ def compose(config: Config, comm: Communicator) -> Run:
     rows = RowModule(build(0))
     if config.train.compile:
         _compile(rows.module, config.train.deterministic)
-    state = State(world.mine, agents, rows.size, dtype, world.device)
-    buffers = _buffers(config, rows, state, world)
     loss = config.loss or per_example_loss(dataset.task)
-    oracle_class = BatchedGradients if config.train.batched else Gradients
-    model = config.model.name
-    gradients = oracle_class(rows, batches, loss, world.mine, buffers, config.seed, meters, precision, model)
-    reduction = Reducer(world, rows.size, dtype, config.train.deterministic, meters)
+    learner = Learner(rows, batches, loss, precision, config.seed, config.model.name)
+    state = State(world.mine, agents, rows.size, dtype, world.device)
+    statistics = _statistics(config, rows, state, world)
+    observations = Observations(world.device, movable(config))
+    oracle = (BatchedGradients if config.train.batched else Gradients)(learner, statistics, observations, meters)
     measuring = Reducer(world, rows.size, dtype, config.train.deterministic)
 
     def count_bytes(sent: int) -> None:
         meters.bytes_sent += sent
 
-    topology, gossip = _gossip(config, world, rows.size, dtype, meters)
-    algorithm = config.method(
-        config.algorithm,
-        Surroundings(
-            agents=world.mine,
-            owners=world.placement.owners,
-            sizes=tuple(shares.sizes.tolist()),
-            state=state,
-            oracle=gradients,
-            exchange=gossip.exchange if gossip else _no_exchange,
-            reduction=reduction,
-            measuring=measuring,
-            factor=lambda t: config.schedule.at(t, rounds_per_epoch, rounds),
-            initial=_initial(config, rows, world, build),
-            count_bytes=count_bytes,
-        ),
+    topology = None if config.graph is None else build_topology(config, agents)
+    gossip = _gossip(config, topology, world, rows, state, meters)
+    links = Links(
+        oracle=oracle,
+        exchanges=gossip or NoExchanges(),
+        topology=topology,
+        reduction=Reducer(world, rows.size, dtype, config.train.deterministic, meters),
+        measuring=measuring,
+        ranks=Movers(world, state),
+        count_bytes=count_bytes,
+    )
+    initial = _initial(config, rows, world, build)
+    algorithm = make_algorithm(
+        config, world.placement, sizes, batches.steps_per_pass, rows.layout, state, initial, links
     )
 
-    every = max(1, config.evaluate.every.rounds(rounds_per_epoch, rounds))
-    counts_hits = dataset.task != "regression"
-    evaluator = Evaluator(world, rows, batches, loss, counts_hits, buffers, precision, config.seed, model)
-    parts = ["test", "validation"] if len(shares.validation) else ["test"]
+    every = max(1, config.evaluate.every.rounds(span.rounds_per_epoch, span.rounds))
+    evaluator = Evaluator(learner, world, dataset.task != "regression", statistics)
+    parts: list[Part] = ["test", "validation"] if len(shares.validation) else ["test"]
     models = config.evaluate.models or algorithm.models
-    recorder = Recorder(every, models, parts, evaluator, gradients, measuring, meters, _epochs(config, shares.sizes))
-    # All ranks meet for it, so not in every round, even where an epoch is one.
-    watch = DivergenceWatch(gradients, measuring, min(every, max(rounds_per_epoch, 50)))
-    training = Training(world, algorithm, rounds, rounds_per_epoch, [recorder, watch])
+    drawn = state.number("examples drawn")
+    hooks: list[Hook] = [
+        Rehearsal(oracle, evaluator, span.steps, parts[0]),
+        *([statistics] if statistics else []),
+        Recorder(every, models, parts, evaluator, observations, measuring, meters, drawn),
+        # All ranks meet for it, so not in every round, even where an epoch is one.
+        DivergenceWatch(observations, min(every, max(round(span.rounds_per_epoch), 50))),
+    ]
+    training = Training(world, algorithm, span.rounds, span.rounds_per_epoch, hooks)
     notices, transports = (gossip.notices(), gossip.transports()) if gossip else ((), {})
     warnings = (*dataset.warnings, *shares.warnings, *filter(None, [world.warning]), *notices)
     return Run(config, world, training, rows, state, topology, meters, gossip, batches, warnings, transports)
@@ -152,26 +156,6 @@ def _compile(module: nn.Module, deterministic: bool) -> None:
     module.forward = torch.compile(module.forward)  # type: ignore[method-assign]
 
 
-def _rounds_per_epoch(config: Config, sizes: np.ndarray) -> int:
-    """Rounds of one batch an agent until as many examples were drawn as there are."""
-    if config.data.batch == "full":
-        return 1
-    return max(1, round(int(sizes.sum()) / (len(sizes) * config.data.batch)))
-
-
-def _epochs(config: Config, sizes: np.ndarray) -> Callable[[int], float]:
-    """Epochs drawn in so many rounds of one batch an agent, each example counted when it is drawn."""
-
-    def epochs(rounds: int) -> float:
-        if config.data.batch == "full":
-            return float(rounds)
-        passes, steps = np.divmod(rounds, -(-sizes // config.data.batch))
-        drawn = passes * sizes + np.minimum(steps * config.data.batch, sizes)
-        return float(drawn.sum() / sizes.sum())
-
-    return epochs
-
-
 def _initial(config: Config, rows: RowModule, world: World, build: Callable[[int], nn.Module]) -> Tensor:
     """The block [k, P] from which this rank's agents start."""
     if config.model.init != "per-agent":
@@ -179,27 +163,19 @@ def _initial(config: Config, rows: RowModule, world: World, build: Callable[[int
     return torch.stack([RowModule(build(agent)).flatten() for agent in world.mine])
 
 
-def _buffers(config: Config, rows: RowModule, state: State, world: World) -> AgentBuffers | None:
-    """The BatchNorm statistics of this rank's agents, all at their initial values; None where a module has none."""
+def _statistics(config: Config, rows: RowModule, state: State, world: World) -> Statistics | None:
+    """The BatchNorm statistics of this rank's agents, or of the server's model; None where a module has none."""
     size = rows.float_buffers + rows.integer_buffers
     if not size:
         return None
-    floats = state.buffers("float buffers", rows.float_buffers, state.dtype)
-    integers = state.buffers("integer buffers", rows.integer_buffers, torch.int64)
-    for block, initial in zip((floats, integers), rows.flatten_buffers(state.dtype), strict=True):
-        block.copy_(initial)
-    reduction = Reducer(world, size, torch.float64)
-    return AgentBuffers(floats, integers, world.mine, world.placement.owners, reduction, config.evaluate.buffers)
+    kept_by = OwnStatistics if issubclass(config.method, Decentralized) else ServerStatistics
+    initial = rows.flatten_buffers(state.dtype)
+    return kept_by(state, initial, world, Reducer(world, size, torch.float64), config.evaluate.buffers)
 
 
 def _gossip(
-    config: Config, world: World, parameters: int, dtype: torch.dtype, meters: Meters
-) -> tuple[Topology | None, Gossip | None]:
-    if config.graph is None:
-        return None, None
-    topology = build_topology(config, world.agents)
-    return topology, Gossip(world, topology, config.gossip or GossipSettings(), parameters, dtype, meters)
-
-
-def _no_exchange(name: str) -> None:
-    raise ConfigError(f"the algorithm mixes {name!r}, but the run has no graph", "graph")
+    config: Config, topology: Topology | None, world: World, rows: RowModule, state: State, meters: Meters
+) -> Gossip | None:
+    if topology is None:
+        return None
+    return Gossip(world, topology, config.gossip or GossipSettings(), rows.size, state.dtype, meters)

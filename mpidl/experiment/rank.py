@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpidl.comm.start import startup
+from mpidl.errors import SaveError
 from mpidl.experiment.compose import Run, compose
 from mpidl.experiment.schema import Config
 from mpidl.results import provenance
@@ -41,7 +42,7 @@ def train(config: Config, comm: Communicator, output: Path, overwrite: bool = Fa
             log.warning("%s", warning)
     run.training.rehearse()
     # All ranks have rehearsed before there is a file, so that a wrong model leaves none.
-    comm.Barrier()
+    run.world.barrier()
     if comm.rank == 0:
         print(run.world.table(), file=sys.stderr, flush=True)
         for name, transport in run.transports.items():
@@ -51,17 +52,18 @@ def train(config: Config, comm: Communicator, output: Path, overwrite: bool = Fa
             run_file.event("warning", warning)
         hooks.append(make_progress())
     # And all wait for it, so that none has trained when it cannot be made.
-    comm.Barrier()
+    run.world.barrier()
     writer = FileWriter(run_file, run.meters)
     hooks.append(writer)
     snapshots = _snapshots(run, run_file)
     hooks += [snapshots] if snapshots else []
     run.training.run()
+    own = writer.problem or (snapshots.problem if snapshots else None)
+    problem = run.world.bcast_text(str(own or ""))
     run.close()
-    problem = comm.bcast(writer.problem or (snapshots.problem if snapshots else None))
-    if problem is not None:
+    if problem:
         # On all ranks, so that none waits for another; every round is done by now.
-        raise problem
+        raise SaveError(problem)
     if comm.rank == 0:
         print(f"results in {output}", file=sys.stderr, flush=True)
 

@@ -178,6 +178,6 @@ def check(config: Config, ranks: int, output: Path, overwrite: bool = False) -> 
 def build_topology(config: Config, agents: int) -> Topology:
     """The graph of a decentralized run, refused where the algorithm's theory does not hold on it."""
     topology = config.graph.build(agents, config.seed)
-    for need in config.method.needs:
+    for need in config.method.needs(config.algorithm):
         require(topology, need, config.algorithm.name)
     return topology

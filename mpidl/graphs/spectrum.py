@@ -121,7 +121,9 @@ def measured_rate(topology: Topology) -> float:
         mixing = topology.at(t)
         receivers, senders, weights = mixing.entries
         rows /= size
-        rows = np.array(mixing.self_weights) * rows + np.bincount(receivers, weights * rows[senders], minlength=len(rows))
+        rows = np.array(mixing.self_weights) * rows + np.bincount(
+            receivers, weights * rows[senders], minlength=len(rows)
+        )
         rows -= rows.mean()
         logarithm += math.log(size) if t else 0.0
     size = float(np.linalg.norm(rows))

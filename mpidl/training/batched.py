@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,14 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from mpidl.errors import ConfigError
 from mpidl.models.curvature import second_derivatives
-from mpidl.seeding import torch_seed
 from mpidl.training.gradients import Gradients
+
+if TYPE_CHECKING:
+    from mpidl.algorithms.base import Rows
+    from mpidl.comm.meters import Meters
+    from mpidl.training.learner import Learner
+    from mpidl.training.observations import Observations
+    from mpidl.training.statistics import Statistics
 
 
 class _LossOf(nn.Module):
@@ -27,82 +34,68 @@ class _LossOf(nn.Module):
 
 
 class BatchedGradients(Gradients):
-    """Told of a block of rows ahead, it evaluates all its gradients by one vectorised pass (torch.func.vmap).
+    """Evaluates all gradients that are asked for in one call by vectorised passes (torch.func.vmap).
 
     Kernels for stacked matrices round differently, so numbers depend on which agents share a rank; a run says so with
-    `train.batched: true`. Agents whose batches differ in size are stacked with their like.
+    `train.batched: true`. Those whose batches differ in size are stacked with their like.
     """
 
-    def __init__(self, *arguments: object, **named: object) -> None:
-        super().__init__(*arguments, **named)
-        self._ready: dict[tuple[int, int, int], list[Tensor]] = {}
-        """By agent, step and address of the row, the pieces of its gradient row, not yet divided by the loss scale."""
-        self._whole = _LossOf(self._rows.module, self._mean_loss)
+    def __init__(
+        self, learner: Learner, statistics: Statistics | None, observations: Observations, meters: Meters
+    ) -> None:
+        super().__init__(learner, statistics, observations, meters)
+        self._with_loss = _LossOf(learner.rows.module, learner.mean_loss)
 
-    def ahead(self, agents: Sequence[int], block: Tensor, step: int) -> None:
+    def __call__(self, agents: Sequence[int], rows: Rows, steps: Sequence[int], out: Rows) -> None:
         with self._meters.time("gradient"):
-            # What was announced and never asked for belongs to rows that may have changed since.
-            self._ready.clear()
-            alike = defaultdict(list)
-            for place, agent in enumerate(agents):
-                x, y = self._batches.batch(agent, step)
+            alike: defaultdict[torch.Size, list[tuple[int, Tensor, Tensor]]] = defaultdict(list)
+            for place, (agent, step) in enumerate(zip(agents, steps, strict=True)):
+                x, y = self._learner.batches.batch(agent, step)
                 alike[x.shape].append((place, x, y))
             for group in alike.values():
-                self._evaluate([agents[place] for place, _, _ in group], block, step, *zip(*group, strict=True))
+                places = [place for place, _, _ in group]
+                batch = torch.stack([x for _, x, _ in group]), torch.stack([y for _, _, y in group])
+                asked = [(agents[place], rows[place], steps[place], out[place]) for place in places]
+                self._evaluate(asked, *batch)
 
-    def __call__(self, agent: int, row: Tensor, step: int, out: Tensor) -> None:
-        ready = self._ready.pop((agent, step, row.data_ptr()), None)
-        if ready is None:
-            super().__call__(agent, row, step, out)
-        else:
-            torch.cat(ready, out=out)
-            if self._precision.loss_scale != 1:
-                out.div_(self._precision.loss_scale)
-
-    def _evaluate(
-        self,
-        agents: Sequence[int],
-        block: Tensor,
-        step: int,
-        places: Sequence[int],
-        xs: Sequence[Tensor],
-        ys: Sequence[Tensor],
-    ) -> None:
-        """The gradients of these agents, kept until they are asked for."""
-        rows = self._rows
-        X = block if len(places) == len(block) else block[list(places)]
+    def _evaluate(self, asked: Sequence[tuple[int, Tensor, int, Tensor]], x: Tensor, y: Tensor) -> None:
+        """Writes the gradients of (agent, row, step, out), whose batches are the x and y of the same place."""
+        learner = self._learner
+        layout = learner.rows
         statistics: dict[str, Tensor] = {}
-        local = [self._place[agent] for agent in agents]
-        if self._buffers is not None:
-            floats, integers = self._buffers.floats[local], self._buffers.integers[local]
+        pairs = [self._statistics.of_agent(agent) for agent, _, _, _ in asked] if self._statistics else []
+        if pairs:
+            floats, integers = (torch.stack(rows) for rows in zip(*pairs, strict=True))
             # Under vmap, BatchNorm updates a copy of statistics that are not contiguous.
-            statistics = {name: view.contiguous() for name, view in rows.buffer_views(floats, integers).items()}
-        torch.manual_seed(torch_seed(self._seed, "dropout", agents[0], step))
+            statistics = {name: view.contiguous() for name, view in layout.buffer_views(floats, integers).items()}
+        learner.seed_torch("dropout", asked[0][0], asked[0][2])
 
         def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
             tensors = {f"network.{name}": tensor for name, tensor in (parameters | buffers).items()}
-            return functional_call(self._whole, tensors, (x, y))
+            return functional_call(self._with_loss, tensors, (x, y))
 
         together = vmap(grad_and_value(loss), randomness="different")
+        X = torch.stack([row for _, row, _, _ in asked])
         try:
             with second_derivatives():
-                found, losses = together(rows.views(X), statistics, torch.stack(xs), torch.stack(ys))
+                gradients, losses = together(layout.views(X), statistics, x, y)
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:
             raise ConfigError(
-                f"the network {self._model!r} cannot be batched ({error}); say false", "train.batched"
+                f"the network {learner.model!r} cannot be batched ({error}); say false", "train.batched"
             ) from error
         except Exception as error:
-            raise self._failed(error) from error
-        if self._buffers is not None:
-            for name, view in rows.buffer_views(floats, integers).items():
+            raise learner.blamed(error) from error
+        if pairs:
+            for name, view in layout.buffer_views(floats, integers).items():
                 view.copy_(statistics[name])
-            # As agent by agent, a further gradient of the same step leaves the statistics alone.
-            first = [place for place, agent in enumerate(agents) if step > self._last_step[self._place[agent]]]
-            into = [local[place] for place in first]
-            self._buffers.floats[into], self._buffers.integers[into] = floats[first], integers[first]
-        pieces = [found[name].reshape(len(agents), -1) for name in rows.names]
-        for at, (place, agent) in enumerate(zip(places, agents, strict=True)):
-            self._ready[agent, step, block[place].data_ptr()] = [piece[at] for piece in pieces]
-            self._count(self._place[agent], step, losses[at] / self._precision.loss_scale)
+        pieces = [gradients[name].reshape(len(asked), -1) for name in layout.names]
+        for at, (agent, _, step, out) in enumerate(asked):
+            if pairs and self.observations.is_first(agent, step):
+                # As agent by agent, a further gradient of the same step leaves the statistics alone.
+                pairs[at][0].copy_(floats[at])
+                pairs[at][1].copy_(integers[at])
+            torch.cat([piece[at] for piece in pieces], out=out)
+            learner.unscale(out)
+            self.observations.see(agent, step, losses[at] / learner.precision.loss_scale, out, x.shape[1])

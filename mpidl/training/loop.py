@@ -37,6 +37,9 @@ class Hook:
     def after_round(self, training: Training, done: int) -> None:
         """After a round; `done` are done now."""
 
+    def settle(self, training: Training) -> None:
+        """Before the state is read between two rounds: bring into it what ranks have kept apart. May communicate."""
+
     def recorded(self, training: Training, record: Record) -> None:
         """After a record of measurements was made; it is complete on rank 0 and partial elsewhere."""
 
@@ -46,12 +49,15 @@ class Hook:
 
 @dataclass
 class Training:
-    """A run that is ready to go: `rounds` rounds of the algorithm, `rounds_per_epoch` of them an epoch."""
+    """A run that is ready to go: `rounds` rounds of the algorithm, `rounds_per_epoch` of them an epoch.
+
+    Where a round draws more than an epoch, as with local epochs, that is a fraction.
+    """
 
     world: World
     algorithm: Algorithm
     rounds: int
-    rounds_per_epoch: int
+    rounds_per_epoch: float
     hooks: list[Hook]
     done: int = 0
     started: float = field(default_factory=time.perf_counter)
@@ -87,6 +93,11 @@ class Training:
         self.done += 1
         for hook in self.hooks:
             hook.after_round(self, self.done)
+
+    def settle(self) -> None:
+        """Make the state complete, so that it may be read and saved. A collective call."""
+        for hook in self.hooks:
+            hook.settle(self)
 
     def record(self, record: Record) -> None:
         """Tell all hooks what was measured."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,13 +14,18 @@ import numpy as np
 from mpidl.comm.tree import tree_sum
 from mpidl.errors import SaveError
 from mpidl.training.loop import Hook, Record, Training
+from mpidl.training.observations import mean_losses
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mpidl.comm.meters import Meters
     from mpidl.comm.reduce import Reducer
+    from mpidl.comm.world import World
     from mpidl.results.run_file import RunFile
-    from mpidl.training.evaluate import Evaluator
+    from mpidl.training.evaluate import Evaluator, Part
     from mpidl.training.gradients import Gradients
+    from mpidl.training.observations import Observations
 
 log = logging.getLogger("mpidl")
 
@@ -29,70 +35,101 @@ FLUSH_SECONDS = 1.0
 class Recorder(Hook):
     """Measures before the first round, every `every` rounds, and after the last.
 
-    `models` are those of the algorithm that are measured, on each of `parts`; `epoch_of(round)` is the number of
-    epochs that the given number of rounds has drawn.
+    `models` are those of the algorithm that are measured, on each of `parts`. `drawn` is a number of the state: how
+    many examples all agents have drawn.
     """
 
     def __init__(
         self,
         every: int,
         models: Sequence[str],
-        parts: Sequence[str],
+        parts: Sequence[Part],
         evaluator: Evaluator,
-        gradients: Gradients,
+        observations: Observations,
         reduction: Reducer,
         meters: Meters,
-        epoch_of: Callable[[int], float],
+        drawn: Tensor,
     ) -> None:
-        self._every, self._models, self._parts, self._epoch_of = every, models, parts, epoch_of
-        self._evaluator, self._gradients, self._losses = evaluator, gradients, gradients.losses
+        self._every, self._models, self._parts = every, models, parts
+        self._evaluator, self._observations, self._drawn = evaluator, observations, drawn
         self._reduction, self._meters = reduction, meters
-
-    def rehearse(self, training: Training) -> None:
-        self._gradients.rehearse(training.rounds)
-        self._evaluator.rehearse(self._parts[0])
 
     def start(self, training: Training) -> None:
         if not training.done:
             self._record(training)
 
     def before_round(self, training: Training, t: int) -> None:
-        training.algorithm.gradient_norms = {} if self._due(training, t + 1) else None
+        self._observations.round = t
+        self._observations.norms = {} if self._due(training, t + 1) else None
 
     def after_round(self, training: Training, done: int) -> None:
         if self._due(training, done):
             self._record(training)
 
+    def settle(self, training: Training) -> None:
+        examples = np.array([self._observations.collect_examples()], dtype=np.int64)
+        self._drawn += int(training.world.sum(examples)[0])
+
     def _due(self, training: Training, done: int) -> bool:
         return done % self._every == 0 or done == training.rounds
 
     def _record(self, training: Training) -> None:
+        world, algorithm = training.world, training.algorithm
         with self._meters.time("evaluation"):
-            record: Record = {"round": training.done, "epoch": self._epoch_of(training.done)}
+            self.settle(training)
+            epoch = float(self._drawn) / sum(algorithm.sizes.values())
+            record: Record = {"round": training.done, "epoch": epoch}
             local = self._measure(training, record)
-            agents = self._reduction.gather(np.array(list(local.values()), dtype=float).T)
-        for name, values in zip(local, agents.T, strict=True):
-            record[name] = values if name.endswith("_local") else float(tree_sum(values)) / len(values)
-        record["lr"] = training.algorithm.lr
-        record["bytes_sent"] = sum(training.world.comm.allgather(self._meters.bytes_sent))
+            if local:
+                whole = self._reduction.gather(np.array(list(local.values()), dtype=float).T)
+                for name, values in zip(local, whole.T, strict=True):
+                    record[name] = values if name.endswith("_local") else _mean(values)
+            # Of the agents that took part, since the record before and in the last round.
+            losses = mean_losses(world.concatenate(self._observations.collect()))
+            record["train_loss"] = _mean([losses[agent] for agent in sorted(losses)])
+            record["gradient_norm"] = _mean(self._norms(world))
+        record["lr"] = algorithm.lr
+        record["bytes_sent"] = int(world.sum(np.array([self._meters.bytes_sent], dtype=np.int64))[0])
         record["seconds"] = training.seconds
         training.record(record)
 
-    def _measure(self, training: Training, record: Record) -> dict[str, list[float] | np.ndarray]:
+    def _measure(self, training: Training, record: Record) -> dict[str, Sequence[float] | np.ndarray]:
         """Puts quantities of shared models into the record; returns the others, one for each local agent."""
         algorithm = training.algorithm
-        local: dict[str, list[float] | np.ndarray] = dict(algorithm.diagnostics())
+        local: dict[str, Sequence[float] | np.ndarray] = dict(algorithm.diagnostics())
         for name in self._models:
             model = algorithm.model(name)
             for part in self._parts:
-                measure = self._evaluator.each if model.ndim == 2 else self._evaluator.shared
-                into = local if model.ndim == 2 else record
-                for quantity, value in measure(model, part).items():
-                    into[f"{part}_{quantity}_{name}"] = value
-        local["train_loss"] = self._losses.collect()
-        norms = algorithm.gradient_norms or {}
-        local["gradient_norm"] = [norms.get(agent, np.nan) for agent in algorithm.agents]
+                if model.ndim == 2:
+                    each = self._evaluator.each(model, part)
+                    local |= {f"{part}_{quantity}_{name}": values for quantity, values in each.items()}
+                else:
+                    shared = self._evaluator.shared(model, part)
+                    record |= {f"{part}_{quantity}_{name}": value for quantity, value in shared.items()}
         return local
+
+    def _norms(self, world: World) -> list[float]:
+        """Of the agents that took part in the last round, ascending, the norm of their first gradient in it."""
+        mine = [(agent, float(norm)) for agent, norm in (self._observations.norms or {}).items()]
+        everywhere = world.concatenate(np.array(mine, dtype=np.float64).reshape(-1, 2))
+        return [norm for _, norm in sorted(everywhere.tolist())]
+
+
+def _mean(values: Sequence[float] | np.ndarray) -> float:
+    """In a fixed order; NaN where there are none."""
+    return float(tree_sum(values)) / len(values) if len(values) else math.nan
+
+
+class Rehearsal(Hook):
+    """Gradients and an evaluation before anything is written, so that what is wrong with a network shows at once."""
+
+    def __init__(self, gradients: Gradients, evaluator: Evaluator, steps: int, part: Part) -> None:
+        """`steps`: how many an agent takes in the run."""
+        self._gradients, self._evaluator, self._steps, self._part = gradients, evaluator, steps, part
+
+    def rehearse(self, training: Training) -> None:
+        self._gradients.rehearse(training.world.mine, self._steps)
+        self._evaluator.rehearse(self._part)
 
 
 class FileWriter(Hook):
@@ -109,11 +146,10 @@ class FileWriter(Hook):
         self.problem: SaveError | None = None
 
     def recorded(self, training: Training, record: Record) -> None:
-        mine = self._meters.read()
-        ranks = training.world.comm.gather(mine)
+        timing = training.world.gather_numbers(self._meters.read())
         if self._run_file is not None:
             self._run_file.append(record)
-            self._run_file.append_timing({name: np.array([rank[name] for rank in ranks]) for name in mine})
+            self._run_file.append_timing(timing)
             if time.perf_counter() - self._flushed > FLUSH_SECONDS:
                 self._save(self._run_file.flush)
                 self._flushed = time.perf_counter()

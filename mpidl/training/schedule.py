@@ -21,21 +21,21 @@ class Schedule(Part):
     warmup: Rounds = Field(_NONE, description="length of the linear warm-up")
     warmup_from: float = Field(0.1, ge=0, le=1, description="the share w of the rate that warm-up starts from")
 
-    def at(self, t: int, rounds_per_epoch: int, total: int) -> float:
+    def at(self, t: int, rounds_per_epoch: float, total: int) -> float:
         """The factor of round t (from 0) in a run of `total` rounds."""
         warmup = self.warmup.rounds(rounds_per_epoch, total)
         ramp = self.warmup_from + (1 - self.warmup_from) * t / warmup if t < warmup else 1.0
         return ramp * self.shape(t, rounds_per_epoch, total)
 
     @abstractmethod
-    def shape(self, t: int, rounds_per_epoch: int, total: int) -> float:
+    def shape(self, t: int, rounds_per_epoch: float, total: int) -> float:
         """The factor without warm-up."""
 
 
 class Constant(Schedule):
     """The learning rate stays."""
 
-    def shape(self, t: int, rounds_per_epoch: int, total: int) -> float:
+    def shape(self, t: int, rounds_per_epoch: float, total: int) -> float:
         return 1.0
 
 
@@ -45,7 +45,7 @@ class Step(Schedule):
     milestones: tuple[Rounds, ...] = Field(description="when, in rounds, epochs or fractions of the run; ascending")
     factor: float = Field(0.1, gt=0, description="multiplier at each milestone")
 
-    def shape(self, t: int, rounds_per_epoch: int, total: int) -> float:
+    def shape(self, t: int, rounds_per_epoch: float, total: int) -> float:
         passed = sum(t >= milestone.rounds(rounds_per_epoch, total) for milestone in self.milestones)
         return self.factor**passed
 
@@ -62,7 +62,7 @@ class Cosine(Schedule):
 
     final: float = Field(0.0, ge=0, le=1, description="the factor that is approached at the end")
 
-    def shape(self, t: int, rounds_per_epoch: int, total: int) -> float:
+    def shape(self, t: int, rounds_per_epoch: float, total: int) -> float:
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * t / total)) / 2
 
 
@@ -71,5 +71,5 @@ class Linear(Schedule):
 
     final: float = Field(0.0, ge=0, le=1, description="the factor that is approached at the end")
 
-    def shape(self, t: int, rounds_per_epoch: int, total: int) -> float:
+    def shape(self, t: int, rounds_per_epoch: float, total: int) -> float:
         return 1 + (self.final - 1) * t / total

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mpidl.comm.moves import gather_rows
 from mpidl.errors import SaveError
 from mpidl.training.loop import Hook, Training
 
@@ -45,18 +46,11 @@ class Snapshots(Hook):
 
     def _whole(self, training: Training, name: str) -> np.ndarray:
         """The model [P] that all ranks hold, or on rank 0 the models [agents, P] of all agents."""
-        world = training.world
         model = training.algorithm.model(name).detach()
         if model.ndim == 1 and self._run_file is None:
             # Rank 0 has the same, and nobody writes it here: on a GPU it stays there.
             return np.empty(0)
-        value = model.cpu().numpy()
-        if value.ndim == 1:
-            return value
-        blocks = world.comm.gather(value)
-        if blocks is None:
-            return value
-        whole = np.empty((world.agents, value.shape[1]), value.dtype)
-        for rank, block in enumerate(blocks):
-            whole[list(world.placement.of_rank(rank))] = block
-        return whole
+        if model.ndim == 1:
+            return model.cpu().numpy()
+        whole = gather_rows(training.world, model)
+        return np.empty(0) if whole is None else whole.numpy()

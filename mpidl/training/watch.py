@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mpidl.errors import DivergenceError
 from mpidl.training.loop import Hook, Training
 
 if TYPE_CHECKING:
-    from mpidl.comm.reduce import Reducer
-    from mpidl.training.gradients import Gradients
+    from mpidl.training.observations import Observations
+
+_LOSS, _PARAMETERS = 0, 1
 
 
 class DivergenceWatch(Hook):
@@ -21,29 +23,30 @@ class DivergenceWatch(Hook):
     The earliest round and, within it, the lowest agent is named, whatever the number of ranks.
     """
 
-    def __init__(self, gradients: Gradients, reduction: Reducer, every: int) -> None:
-        self._losses, self._reduction, self._every = gradients.losses, reduction, every
+    def __init__(self, observations: Observations, every: int) -> None:
+        self._observations, self._every = observations, every
 
     def after_round(self, training: Training, done: int) -> None:
         if done % self._every and done != training.rounds:
             return
         algorithm = training.algorithm
         block = algorithm.model(algorithm.models[-1])
-        # A model that all ranks hold is looked at once.
-        rows = block if block.ndim == 2 else block[None]
-        lost = np.array([np.inf if torch.isfinite(row).all() else done for row in rows], dtype=float)
-        lost = np.broadcast_to(lost, len(algorithm.agents))
-        local = np.stack([self._losses.first_bad() + 1, lost], axis=1)
-        agents = self._reduction.gather(local)
-        if np.isinf(agents).all():
+        # In a round, a loss is lost before the parameters that follow from it.
+        bad = [(t + 1, agent, _LOSS) for agent, t in self._observations.first_bad().items()]
+        if block.ndim == 2:
+            bad += [(done, a, _PARAMETERS) for a, x in zip(algorithm.agents, block, strict=True) if not _finite(x)]
+        elif not _finite(block):
+            bad.append((done, len(algorithm.everyone), _PARAMETERS))
+        everywhere = training.world.concatenate(np.array(bad, dtype=np.float64).reshape(-1, 3))
+        if not len(everywhere):
             return
-        agent = int(agents.min(axis=1).argmin())
-        loss_round, parameter_round = agents[agent]
-        holder = f"agent {agent}" if block.ndim == 2 else "the server"
-        what, when = f"the parameters of {holder}", parameter_round
-        if loss_round <= parameter_round:
-            what, when = f"the loss of agent {agent}", loss_round
+        when, agent, what = (int(number) for number in min(everywhere.tolist()))
+        holder = "the server" if agent == len(algorithm.everyone) else f"agent {agent}"
         raise DivergenceError(
-            f"{what} stopped being finite in round {int(when)}; "
+            f"the {'loss' if what == _LOSS else 'parameters'} of {holder} stopped being finite in round {when}; "
             f"try a smaller algorithm.lr (it was {algorithm.lr:g}), a warm-up, or algorithm.clip_norm"
         )
+
+
+def _finite(row: Tensor) -> bool:
+    return bool(torch.isfinite(row).all())

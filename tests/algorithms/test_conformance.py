@@ -122,10 +122,9 @@ def test_one_agent_is_plain_sgd(settings, comm):
     config = configuration(settings, agents=1)
     # A second composition of the same configuration provides the network, its start and the batches.
     composed = compose(config, comm)
-    oracle = composed.training.algorithm._oracle
-    module, batches = oracle._rows.module, oracle._batches
+    module, batches = composed.rows.module, composed.batches
     start = composed.training.algorithm.model(composed.training.algorithm.models[-1]).reshape(-1).clone()
-    oracle._rows.point(start)
+    composed.rows.point(start)
     parameters = list(module.parameters())
     momentum, nesterov = settings.get("momentum", 0.0), settings.get("nesterov", False)
     optimizer = torch.optim.SGD(
@@ -154,7 +153,7 @@ def test_bytes_are_those_of_the_formula(settings, comm):
     method = ALGORITHMS.find(settings["name"])
     row = outcome.rows.shape[1] * 8
     # A ring of four has eight directed edges.
-    assert outcome.bytes_sent == method.rows_sent(agents, 8) * row * rounds
+    assert outcome.bytes_sent == method.rows_sent(config.algorithm, agents, 8) * row * rounds
     if comm.size == agents:
         if issubclass(method, Decentralized):
             headers = outcome.bytes_mpi - outcome.bytes_sent

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mpidl.algorithms.decentralized.base import Decentralized
+from mpidl.algorithms.federated.local import Local
 from mpidl.data import Dataset
 from mpidl.seeding import stream
 
@@ -107,6 +108,10 @@ class Functional(Decentralized):
 
     def round(self, X: Tensor) -> Tensor:
         return self.mix(X - self.lr * self.gradient(X))
+
+
+class Averaging(Local):
+    """Federated averaging: every hook as the base has it."""
 
 
 class Raising(Decentralized):

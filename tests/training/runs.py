@@ -56,8 +56,9 @@ def interrupted(config: Config, comm: Any, after: int) -> dict[str, list[Any]]:
     from mpidl.experiment.compose import compose
 
     composed = compose(config, comm)
-    for t in range(after):
-        composed.training.algorithm.run_round(t)
+    for _ in range(after):
+        composed.training.step()
+    composed.training.settle()
     mine = {declared.name: (ids, values.clone()) for declared, ids, values in composed.state.items()}
     composed.close()
     return {name: comm.allgather(part) for name, part in mine.items()}

@@ -89,52 +89,6 @@ def test_bits_do_not_depend_on_where_in_a_block_a_row_stands(precision, comm):
     assert same(alone, spread)
 
 
-@both_algorithms
-@pytest.mark.parametrize("policy", ["average", "reestimate"])
-@on_ranks(3)
-def test_an_averaged_model_has_averaged_or_reestimated_statistics(policy, algorithm, comm):
-    from mpidl.experiment.compose import compose
-
-    config = configuration(algorithm, model=PLUG_INS + "normed", evaluate={"buffers": policy, "every": 4})
-    alone, two, three = trained(config, comm, (1, 2, 3))
-    assert same(alone, two) and same(alone, three)
-
-    composed = compose(config, comm)
-    composed.training.run()
-    method, evaluator = composed.training.algorithm, composed.training.hooks[0]._evaluator
-    row, buffers = method.model(method.models[0]), evaluator._buffers
-    found, counts = buffers.of_shared_model(evaluator._rows, row, evaluator._batches)
-    own = np.concatenate(comm.allgather(buffers.floats.numpy()))
-    composed.close()
-    if policy == "average":
-        assert np.abs(found.numpy() - own.mean(0)).max() < 1e-14
-        assert counts.tolist() == [8]
-    else:
-        data, row = config.data.load(), row.numpy()
-        # What the BatchNorm sees of the examples: its first layer has five inputs and six outputs.
-        z = data.x @ row[:30].reshape(6, 5).T + row[30:36]
-        variance = np.zeros(6)
-        for agent in range(5):
-            mine = z[data.owner == agent]
-            variance += len(mine) / len(z) * (mine.var(0, ddof=1) + (mine.mean(0) - z.mean(0)) ** 2)
-        assert np.abs(found.numpy() - np.concatenate([z.mean(0), variance])).max() < 1e-13
-        # Nearly that of all examples together; Bessel's correction is an agent's own, and the least has six examples.
-        excess = variance / z.var(0) - 1
-        assert excess.min() > 0 and excess.max() < 1 / 5
-    assert np.abs(own - own[0]).max() > 0.01
-
-
-@on_ranks(1)
-def test_a_layer_that_a_network_keeps_in_evaluation_mode_stays_in_it(comm):
-    from mpidl.experiment.compose import compose
-
-    composed = compose(configuration(model=PLUG_INS + "frozen_norm"), comm)
-    composed.training.run()
-    buffers = composed.training.hooks[0]._evaluator._buffers
-    assert buffers.floats[0].tolist() == [0.0] * 6 + [1.0] * 6 and not buffers.integers.any()
-    composed.close()
-
-
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.parametrize("batched", [False, True], ids=["", "batched"])
 @on_ranks(1)

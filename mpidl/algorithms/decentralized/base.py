@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from mpidl.algorithms.base import Algorithm, AlgorithmSettings, Exchange, Surroundings
+from mpidl.algorithms.base import Algorithm, AlgorithmSettings, Context, EdgeExchange, Exchange
 from mpidl.errors import ConfigError
+from mpidl.metrics import Metric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,58 +17,77 @@ if TYPE_CHECKING:
 class Decentralized(Algorithm):
     """Agents hold rows X = (x_1, …, x_N) and mix them with those of their neighbours.
 
-    A subclass writes `round(X) -> X⁺`. X is one of the two blocks of the exchange and may be written; what `mix`
-    returns is the other one. A row given to `mix` must be left alone afterwards: neighbours may still be reading it.
+    A subclass writes `round(X) -> X⁺`. X is the present block of the quantity "parameters"; `mix(Z)` returns another.
+    Where Z is written out of place (`X − ηG`), X stays as it is until the end of the round, so that an equation may
+    name x after mixing; `draft` gives memory to write such a Z without a temporary. A quantity named in `in_place` has
+    one block less: its present block is what is mixed, and is spent by it.
     """
 
     models: ClassVar[tuple[str, ...]] = ("consensus", "local")
     mixed: ClassVar[tuple[str, ...]] = ("parameters",)
     """The quantities that travel to neighbours, each with its own exchange and scheme state."""
+    in_place: ClassVar[tuple[str, ...]] = ()
+    """Those that are only ever written in place before they are mixed."""
+    neighbours_read: ClassVar[tuple[str, ...]] = ()
+    """Those whose neighbours' rows are read by themselves after mixing."""
+    edgewise: ClassVar[tuple[str, ...]] = ()
+    """The quantities of which each neighbour gets a row of its own."""
+    messages: ClassVar[str] = "deg"
+    metrics = (Metric("consensus_distance", "1", "Tr Ξ, the mean over agents of the squared distance to their mean"),)
 
-    needs: ClassVar[tuple[str, ...]] = ("connected", "doubly stochastic", "averaging")
-    """What must hold for the graph; see mpidl/graphs/validate.py."""
-
-    def __init__(self, settings: AlgorithmSettings, given: Surroundings) -> None:
+    def __init__(self, settings: AlgorithmSettings, given: Context) -> None:
         super().__init__(settings, given)
-        self._exchanges: dict[str, Exchange] = {name: given.exchange(name) for name in self.mixed}
-        self._own = {name: exchange.blocks[0] for name, exchange in self._exchanges.items()}
-        """By quantity, the block that no neighbour reads at the moment, so that it may be written."""
-        self.X = self.state.rows("parameters", storage=self._own["parameters"])
+        self.present: dict[str, Tensor] = {}
+        """By quantity, its block as the last mixing left it; its rows may be written."""
+        self._exchanges: dict[str, Exchange] = {}
+        self._edges: dict[str, EdgeExchange] = {name: given.exchanges.edges(name) for name in self.edgewise}
+        self._drafted: set[str] = set()
+        for name in self.mixed:
+            blocks = 2 if name in self.in_place else 3
+            reading = {"neighbours": True} if name in self.neighbours_read else {}
+            self._exchanges[name] = exchange = given.exchanges.exchange(name, blocks, **reading)
+            self.present[name] = self.state.rows(name, storage=exchange.present)
         self.X.copy_(given.initial)
         self.G = self.state.scratch(*self.X.shape)
         self._mean: Tensor | None = None
 
     @classmethod
-    def messages(cls) -> str:
-        return "deg" if len(cls.mixed) == 1 else f"{len(cls.mixed)} deg"
+    def needs(cls, settings: AlgorithmSettings) -> tuple[str, ...]:
+        """What must hold for the graph; see mpidl/graphs/validate.py."""
+        return ("connected", "doubly stochastic", "averaging")
 
     @classmethod
-    def rows_sent(cls, agents: int, edges: float) -> float:
-        return len(cls.mixed) * edges
+    def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> float:
+        return (len(cls.mixed) + len(cls.edgewise)) * edges
+
+    @property
+    def X(self) -> Tensor:
+        """The present rows of this rank's agents."""
+        return self.present["parameters"]
 
     @abstractmethod
     def round(self, X: Tensor) -> Tensor:
-        """X after one round, in a block of the exchange."""
+        """X after one round."""
 
     def advance(self) -> None:
         self._mean = None
+        self._drafted.clear()
         X = self.round(self.X)
         if getattr(X, "shape", None) != self.X.shape:
-            what = f"a block of shape {tuple(X.shape)}" if hasattr(X, "shape") else type(X).__name__
-            raise ConfigError(
-                f"{self.settings.name!r}: its round() returned {what}; return the block of all rows, of shape "
-                f"{tuple(self.X.shape)}",
-                "algorithm",
-            )
-        self.X = X
-        self.state.rebind("parameters", self.X)
+            raise self._refused(f"its round() returned {_described(X)}; return the block of all rows", self.X)
+        if X.data_ptr() != self.X.data_ptr():
+            self.X.copy_(X)
 
     def gradient(self, X: Tensor) -> Tensor:
         """The block of every local agent's gradient at its row of X; valid until the next call."""
-        self.announce(X)
-        for place, agent in enumerate(self.agents):
-            self.gradient_of(agent, X[place], self.G[place])
+        self.gradients_at(self.agents, X, self.G)
         return self.G
+
+    def draft(self, name: str = "parameters") -> Tensor:
+        """A block to write what is mixed next, while the present block stays as it is."""
+        if name in self.in_place:
+            raise self._refused(f"draft() of {name!r}, which it declares to write in place", self.X)
+        return self._exchanges[name].draft
 
     def mix(self, Z: Tensor, name: str = "parameters") -> Tensor:
         """What the gossip scheme makes of Z: for exact gossip Z + γ(WZ − Z)."""
@@ -75,35 +96,67 @@ class Decentralized(Algorithm):
 
     def send(self, Z: Tensor, name: str = "parameters") -> None:
         """The first half of `mix`: Z goes out to the neighbours, and must not change until `receive`."""
-        if self.total == 1:
-            # Nobody to mix with: the row stays where it is.
-            self._own[name] = Z
-            return
-        if Z.data_ptr() != self._own[name].data_ptr():
-            # An update written out of place (X − ηG) is copied into the memory that neighbours read.
-            Z = self._own[name].copy_(Z)
+        present = self.present[name]
+        if getattr(Z, "shape", None) != present.shape:
+            raise self._refused(f"mix() of {name!r} was given {_described(Z)}; give the block of all rows", present)
+        if Z.data_ptr() != present.data_ptr():
+            Z = self._as_draft(Z, name)
         self._exchanges[name].start(Z, self.t)
 
     def receive(self, name: str = "parameters") -> Tensor:
         """The second half of `mix`."""
-        if self.total > 1:
-            self._own[name] = self._exchanges[name].finish()
-        return self._own[name]
+        block = self.present[name] = self._exchanges[name].finish()
+        self.state.rebind(name, block)
+        return block
+
+    def neighbours(self, agent: int, name: str = "parameters") -> Mapping[int, Tensor]:
+        """The rows of a local agent's neighbours as they arrived in the last mixing, until the next one begins."""
+        return self._exchanges[name].neighbours(agent)
+
+    def outgoing(self, name: str) -> Mapping[tuple[int, int], Tensor]:
+        """Memory for the row of each edge (i, j) of this round, i here: what agent i has for its neighbour j."""
+        return self._edges[name].outgoing(self.t)
+
+    def swap(self, name: str) -> Mapping[tuple[int, int], Tensor]:
+        """Sends what `outgoing` holds; the row of each edge (j, i) of this round, i here, until the next `outgoing`."""
+        return self._edges[name].swap(self.t)
+
+    def local(self) -> Tensor:
+        """The block of the agents' models; a method whose rows are not its models says what they are."""
+        return self.X
 
     def model(self, name: str) -> Tensor:
         if name == "local":
-            return self.X
+            return self.local()
         if self._mean is None:
-            self._mean = self.average(self.X)
+            self._mean = self.average(self.local())
         return self._mean
 
     def diagnostics(self) -> dict[str, list[float]]:
         """The squared distances ‖x_i − x̄‖², whose mean is Tr Ξ [Zhu et al. 2023]."""
         mean = self.model("consensus")
-        return {"consensus_distance": [float((x - mean).double().square().sum()) for x in self.X]}
+        return {"consensus_distance": [float((x - mean).double().square().sum()) for x in self.local()]}
 
     def average(self, block: Tensor) -> Tensor:
         """The mean over all agents of their rows, summed in a fixed order."""
-        share = 1 / self.total
-        leaves = ((agent, block[place] * share) for place, agent in enumerate(self.agents))
-        return self._measuring.sum(leaves, self.total, self.owners)
+        share, positions = 1 / len(self.everyone), {agent: at for at, agent in enumerate(self.everyone)}
+        leaves = ((positions[agent], block[place] * share) for place, agent in enumerate(self.agents))
+        return self.measuring.sum(leaves, len(self.everyone), self.owners)
+
+    def _as_draft(self, Z: Tensor, name: str) -> Tensor:
+        """Z in memory that neighbours may read, for a Z that is not the present block."""
+        if name in self.in_place:
+            raise self._refused(f"mixes {name!r} out of place, though it declares to write it in place", Z)
+        if name in self._drafted:
+            raise self._refused(f"mixes {name!r} out of place twice in a round; write it in place the second time", Z)
+        self._drafted.add(name)
+        draft = self._exchanges[name].draft
+        return Z if Z.data_ptr() == draft.data_ptr() else draft.copy_(Z)
+
+    def _refused(self, what: str, block: Tensor) -> ConfigError:
+        return ConfigError(f"{self.settings.name!r}: {what}, of shape {tuple(block.shape)}", "algorithm")
+
+
+def _described(value: object) -> str:
+    shape = getattr(value, "shape", None)
+    return type(value).__name__ if shape is None else f"a block of shape {tuple(shape)}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from mpidl.algorithms.base import AlgorithmSettings, Surroundings
+from mpidl.algorithms.base import AlgorithmSettings, Context
 from mpidl.algorithms.decentralized.base import Decentralized
 from mpidl.algorithms.direction import DirectionSettings, make_direction
 
@@ -32,17 +32,23 @@ class DSGD(Decentralized):
         )
 
     settings: Settings
+    in_place = ("parameters",)
 
-    def __init__(self, settings: Settings, given: Surroundings) -> None:
+    def __init__(self, settings: Settings, given: Context) -> None:
         super().__init__(settings, given)
-        self.direction = make_direction(settings, self.state.rows)
+        self._direction = make_direction(settings)
+        self._memory = {name: self.state.rows(name) for name in self._direction.remembers}
+
+    def direction(self, X: Tensor) -> Tensor:
+        """D(X)."""
+        return self._direction(self.gradient(X), X, self._memory, self.t)
 
     def round(self, X: Tensor) -> Tensor:
         if self.settings.order == "adapt-then-combine":
-            return self.mix(X.sub_(self.direction(self.gradient(X)), alpha=self.lr))
+            return self.mix(X.sub_(self.direction(X), alpha=self.lr))
         if self.settings.order == "adapt-while-communicate":
             self.send(X)
-            D = self.direction(self.gradient(X))
+            D = self.direction(X)
             return self.receive().sub_(D, alpha=self.lr)
         Y = self.mix(X)
-        return Y.sub_(self.direction(self.gradient(Y)), alpha=self.lr)
+        return Y.sub_(self.direction(Y), alpha=self.lr)

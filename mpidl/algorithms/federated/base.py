@@ -1,14 +1,15 @@
-"""What federated algorithms share: one replicated server model, and weighted sums over agents."""
+"""What federated algorithms share: one replicated server model, who takes part, who runs whom, and sums over agents."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from mpidl.algorithms.base import Algorithm, AlgorithmSettings, Surroundings
+from mpidl.algorithms.base import Algorithm, AlgorithmSettings, Context, Crew
+from mpidl.algorithms.federated.dealing import deal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,50 +24,81 @@ class FederatedSettings(AlgorithmSettings):
 
 
 class Federated(Algorithm):
-    """A server vector x, equal on every rank, moves by sums over agents.
+    """A server vector x, equal on every rank, moves by sums over the agents that take part.
 
-    A subclass writes `round(x)`, which changes x in place.
+    A subclass writes `round(x)`, which changes x in place. Its declared lazy rows are where an agent is run: they are
+    moved there before the round.
     """
 
-    Settings = FederatedSettings
+    Settings: ClassVar[type[AlgorithmSettings]] = FederatedSettings
     settings: FederatedSettings
     models: ClassVar[tuple[str, ...]] = ("server",)
+    messages: ClassVar[str] = "1 up, 1 down"
     uploads: ClassVar[int] = 1
     downloads: ClassVar[int] = 1
-    """Rows that an agent sends to the server, and receives from it, in a round."""
+    """Rows that an agent sends to the server, and receives from it, in a round in which it takes part."""
 
-    def __init__(self, settings: FederatedSettings, given: Surroundings) -> None:
+    def __init__(self, settings: FederatedSettings, given: Context) -> None:
         super().__init__(settings, given)
         self.x = self.state.server("parameters")
         self.x.copy_(given.initial[0])
-        self._row = self.state.scratch(*self.x.shape)
+        self._ranks, self._movable = given.ranks, given.movable
+        self._owner = dict(zip(given.everyone, given.owners, strict=True))
+        self._runner = dict(self._owner)
+        """The rank that ran each agent last, where its lazy rows are."""
+        self.crew = self._crew(given.everyone, self._owner)
 
     @classmethod
-    def messages(cls) -> str:
-        return f"{cls.uploads} up, {cls.downloads} down"
-
-    @classmethod
-    def rows_sent(cls, agents: int, edges: float) -> float:
+    def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> float:
         return (cls.uploads + cls.downloads) * agents
 
     @abstractmethod
     def round(self, x: Tensor) -> None:
         """Move x by one round."""
 
+    def sample(self, t: int) -> tuple[int, ...]:
+        """The agents that take part in round t, ascending: from the seed and the round alone."""
+        return self.everyone
+
+    def work(self, agent: int) -> float:
+        """What an agent's part in a round costs, in examples: ranks are dealt equal amounts of it."""
+        return self.sizes[agent]
+
+    @property
+    def mine(self) -> list[int]:
+        """The positions in `crew` of the agents that this rank runs in this round."""
+        return self.crew.run_by(self._ranks.rank)
+
     def advance(self) -> None:
-        self._count_bytes(self.downloads * len(self.agents) * self.x.numel() * self.x.element_size())
+        self.assemble()
+        self._count_bytes((self.uploads + self.downloads) * len(self.mine) * self.x.numel() * self.x.element_size())
         self.round(self.x)
 
-    def average(self, leaf: Callable[[int, Tensor], Tensor]) -> Tensor:
-        """Σ p_i v_i over all agents, where `leaf(agent, out)` writes v_i into `out`; an upload of one row an agent."""
-        weights = self.weights(self.settings.weighting, range(self.total))
+    def assemble(self) -> None:
+        """Decide who takes part in the present round and who runs them, and move what they need there."""
+        agents = self.sample(self.t)
+        runners = self._owner
+        if self._movable and len(agents) < len(self.everyone):
+            runners = dict(zip(agents, deal([self.work(agent) for agent in agents], self._ranks.size), strict=True))
+        self.crew = self._crew(agents, runners)
+        moves = [(agent, self._runner[agent], runners[agent]) for agent in agents]
+        self._ranks.move([move for move in moves if move[1] != move[2]])
+        self._runner.update((agent, runner) for agent, _, runner in moves)
 
-        def leaves() -> Iterator[tuple[int, Tensor]]:
-            for agent in self.agents:
-                yield agent, leaf(agent, self._row).mul_(weights[agent])
+    def sum_over(self, leaf: Callable[[int], Tensor]) -> Tensor:
+        """Σ over S of what `leaf(position)` returns for the agent there, a row or several [u, P]; not weighted."""
+        return self.sum_rows((position, leaf(position)) for position in self.mine)
 
-        self._count_bytes(len(self.agents) * self.x.numel() * self.x.element_size())
-        return self._reduction.sum(leaves(), self.total, self.owners)
+    def sum_rows(self, leaves: Iterator[tuple[int, Tensor]]) -> Tensor:
+        """The same, of (position, row) for each position of this rank in order; a row may be overwritten after it."""
+        return self.reduction.sum(leaves, len(self.crew.agents), self.crew.runners)
+
+    def took_part(self) -> Crew:
+        return self.crew
 
     def model(self, name: str) -> Tensor:
         return self.x
+
+    def _crew(self, agents: Sequence[int], runners: dict[int, int]) -> Crew:
+        weights = self.weights(self.settings.weighting, agents)
+        return Crew(tuple(agents), tuple(weights), tuple(runners[agent] for agent in agents))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mpidl.algorithms.base import Surroundings
+from mpidl.algorithms.base import Context
 from mpidl.algorithms.direction import DirectionSettings, make_direction
 from mpidl.algorithms.federated.base import Federated, FederatedSettings
 
@@ -25,11 +26,23 @@ class CSGD(Federated):
 
     settings: Settings
 
-    def __init__(self, settings: Settings, given: Surroundings) -> None:
+    def __init__(self, settings: Settings, given: Context) -> None:
         super().__init__(settings, given)
-        self.direction = make_direction(settings, self.state.server)
+        self._direction = make_direction(settings)
+        self._memory = {name: self.state.server(name) for name in self._direction.remembers}
+        self._together = given.together
+        self.G = self.state.scratch(given.together, *self.x.shape)
 
     def round(self, x: Tensor) -> None:
-        self.announce(x.expand(len(self.agents), -1))
-        g = self.average(lambda agent, out: self.gradient_of(agent, x, out))
-        x.sub_(self.direction(g), alpha=self.lr)
+        g = self.sum_rows(self._weighted_gradients(x))
+        x.sub_(self._direction(g, x, self._memory, self.t), alpha=self.lr)
+
+    def _weighted_gradients(self, x: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """p_i ∇F_i(x) of the agents here, several at a time where that pays."""
+        mine, crew = self.mine, self.crew
+        for begin in range(0, len(mine), self._together):
+            group = mine[begin : begin + self._together]
+            G = self.G[: len(group)]
+            self.gradients_at([crew.agents[p] for p in group], x.expand(len(group), -1), G)
+            for position, g in zip(group, G, strict=True):
+                yield position, g.mul_(crew.weights[position])

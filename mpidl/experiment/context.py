@@ -1,0 +1,108 @@
+"""What an algorithm is given, put together once for the run and for its rehearsal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mpidl.algorithms.base import Algorithm, Context, EdgeExchange, Exchange, Exchanges, Oracle, Ranks, Reduction
+from mpidl.errors import ConfigError
+from mpidl.seeding import stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mpidl.comm.placement import Placement
+    from mpidl.experiment.schema import Config
+    from mpidl.graphs.base import Topology
+    from mpidl.layout import Layout
+    from mpidl.state import State
+
+# Agents whose gradients are asked for at once where `train.batched` says so: their rows are kept beside each other.
+TOGETHER = 16
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a run is: in rounds, and how many of them draw as many examples as there are."""
+
+    rounds: int
+    rounds_per_epoch: float
+    steps: int
+    """Of an agent that takes part in every round."""
+
+
+@dataclass(frozen=True)
+class Links:
+    """The parts of a context that reach beyond this rank: those of a run, or stand-ins that take no memory."""
+
+    oracle: Oracle
+    exchanges: Exchanges
+    topology: Topology | None
+    reduction: Reduction
+    measuring: Reduction
+    ranks: Ranks
+    count_bytes: Callable[[int], None]
+
+
+class NoExchanges:
+    """In place of a graph's, for methods that have none."""
+
+    def exchange(self, name: str, blocks: int = 2, neighbours: bool = False) -> Exchange:
+        raise ConfigError(f"the algorithm mixes {name!r}, but the run has no graph", "graph")
+
+    def edges(self, name: str) -> EdgeExchange:
+        raise ConfigError(f"the algorithm sends {name!r} to neighbours, but the run has no graph", "graph")
+
+
+def length(config: Config, sizes: Mapping[int, int]) -> Length:
+    """From what the configuration says in rounds or epochs, and the numbers of examples of the agents."""
+    examples, batch = sum(sizes.values()), config.data.batch
+    steps_per_epoch = 1 if batch == "full" else max(1, round(examples / (len(sizes) * batch)))
+    rounds_per_epoch = config.algorithm.rounds_per_epoch(steps_per_epoch)
+    rounds = config.train.rounds or max(1, round(config.train.epochs * rounds_per_epoch))
+    return Length(rounds, rounds_per_epoch, max(rounds, round(rounds / rounds_per_epoch * steps_per_epoch)))
+
+
+def make_algorithm(
+    config: Config,
+    placement: Placement,
+    sizes: Mapping[int, int],
+    steps_per_pass: Callable[[int], int],
+    layout: Layout,
+    state: State,
+    initial: Tensor,
+    links: Links,
+) -> Algorithm:
+    """The algorithm of the configuration, with its state declared."""
+    span = length(config, sizes)
+    agents = placement.of_rank(links.ranks.rank)
+    context = Context(
+        agents=agents,
+        everyone=tuple(range(placement.agents)),
+        owners=placement.owners,
+        sizes=sizes,
+        layout=layout,
+        state=state,
+        initial=initial,
+        oracle=links.oracle,
+        exchanges=links.exchanges,
+        topology=links.topology,
+        reduction=links.reduction,
+        measuring=links.measuring,
+        ranks=links.ranks,
+        movable=movable(config),
+        together=min(TOGETHER, max(1, len(agents))) if config.train.batched else 1,
+        steps_per_pass=steps_per_pass,
+        stream=partial(stream, config.seed),
+        factor=lambda t: config.schedule.at(t, span.rounds_per_epoch, span.rounds),
+        count_bytes=links.count_bytes,
+    )
+    return config.method(config.algorithm, context)
+
+
+def movable(config: Config) -> bool:
+    """Whether any rank may run any agent: all hold all data, and a server's model is what agents start from."""
+    return config.data.place == "replicate" and config.graph is None
