@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,16 +16,28 @@ _NONE = Duration(amount=0, unit="rounds")
 
 
 class Schedule(Part):
-    """A factor f(t) on the learning rate; during warm-up it is also multiplied by w + (1 − w)·t/warmup."""
+    """A factor f(t) on the learning rate; during warm-up it is also multiplied by a ramp from w to 1.
+
+    `warmup_form: line` is w + (1 − w)·t/warmup; `floor` is max(w, t/warmup) [the code of Zhu et al. 2023], which stays
+    at w until the straight line from 0 has reached it: with w = 0.1 up to 0.09 below the other.
+    """
 
     warmup: Rounds = Field(_NONE, description="length of the linear warm-up")
     warmup_from: float = Field(0.1, ge=0, le=1, description="the share w of the rate that warm-up starts from")
+    warmup_form: Literal["line", "floor"] = Field(
+        "line", description="line: straight from w to 1; floor: max(w, t/warmup), straight from 0 but never below w"
+    )
 
     def at(self, t: int, rounds_per_epoch: float, total: int) -> float:
         """The factor of round t (from 0) in a run of `total` rounds."""
         warmup = self.warmup.rounds(rounds_per_epoch, total)
-        ramp = self.warmup_from + (1 - self.warmup_from) * t / warmup if t < warmup else 1.0
-        return ramp * self.shape(t, rounds_per_epoch, total)
+        return (self._ramp(t / warmup) if t < warmup else 1.0) * self.shape(t, rounds_per_epoch, total)
+
+    def _ramp(self, elapsed: float) -> float:
+        """The factor after this share of the warm-up."""
+        if self.warmup_form == "floor":
+            return max(self.warmup_from, elapsed)
+        return self.warmup_from + (1 - self.warmup_from) * elapsed
 
     @abstractmethod
     def shape(self, t: int, rounds_per_epoch: float, total: int) -> float:

@@ -10,7 +10,7 @@ from torch import nn
 
 from mpidl.errors import ConfigError
 from mpidl.models import MODELS
-from mpidl.models.networks.norms import EvoNormS0, normalised
+from mpidl.models.networks.norms import EvoNormS0, he_normal, normalised
 from mpidl.models.networks.recurrent import Lstm
 
 
@@ -84,6 +84,30 @@ def test_evonorm_derivatives_agree_with_differences() -> None:
 def test_groups_always_divide_the_channels(channels: int, groups: int, expected: int) -> None:
     assert normalised("evonorm", channels, groups).shape[0] == expected
     assert normalised("group", channels, groups, rectified=False).num_groups == expected
+
+
+@pytest.mark.parametrize("settings", [{"name": "vgg11", "norm": "batch"}, "resnet20", "resnet18"], ids=str)
+def test_convolutions_start_with_the_variance_of_he(settings: Any) -> None:
+    torch.manual_seed(0)
+    module = MODELS.parse(settings).build((3, 32, 32), 10)
+    convolutions = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
+    for layer in convolutions:
+        # Of n draws from a normal distribution, the mean square has a relative deviation of √(2/n).
+        weights, tolerance = layer.weight.detach().double(), 5 * (2 / layer.weight.numel()) ** 0.5
+        expected = 2 / (layer.kernel_size[0] * layer.kernel_size[1] * layer.out_channels)
+        assert weights.square().mean().item() == pytest.approx(expected, rel=tolerance)
+        assert abs(weights.mean().item()) < 5 * (expected / weights.numel()) ** 0.5
+        # A uniform distribution has 1.8.
+        assert (weights**4).mean().item() / expected**2 == pytest.approx(3, rel=max(0.1, 3 * tolerance))
+    assert len(convolutions) >= 8
+
+
+def test_he_normal_starts_the_constants_of_a_convolution_at_zero_and_leaves_other_layers_alone() -> None:
+    convolution, linear = nn.Conv2d(3, 4, 3), nn.Linear(3, 4)
+    before = linear.weight.detach().clone()
+    he_normal(convolution)
+    he_normal(linear)
+    assert not convolution.bias.any() and torch.equal(linear.weight, before) and linear.bias.any()
 
 
 def test_residual_branches_without_normalisation_keep_the_scale() -> None:

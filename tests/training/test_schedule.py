@@ -46,10 +46,14 @@ def test_every_family_follows_its_formula(settings, expected):
 
 @pytest.mark.parametrize(("warmup", "rounds"), [(10, 10), ("10 rounds", 10), ("2 epochs", 10), (0.25, 10), (0, 0)])
 @pytest.mark.parametrize("share", [None, 0.0, 0.4])
-def test_a_warm_up_multiplies_whatever_follows_it(warmup, rounds, share):
-    settings = {"warmup": warmup} | ({} if share is None else {"warmup_from": share})
+@pytest.mark.parametrize("form", [None, "line", "floor"])
+def test_a_warm_up_multiplies_whatever_follows_it(warmup, rounds, share, form):
+    given = {"warmup_from": share, "warmup_form": form}
+    settings = {"warmup": warmup} | {key: value for key, value in given.items() if value is not None}
     w = 0.1 if share is None else share
-    ramp = [w + (1 - w) * t / rounds if t < rounds else 1 for t in range(TOTAL)]
+    ramp = [1.0] * TOTAL
+    for t in range(rounds):
+        ramp[t] = max(w, t / rounds) if form == "floor" else w + (1 - w) * t / rounds
     assert factors(name="constant", **settings) == pytest.approx(ramp, rel=1e-15)
     product = [a * b for a, b in zip(ramp, factors(name="linear"), strict=True)]
     assert factors(name="linear", **settings) == pytest.approx(product, rel=1e-15)
@@ -63,6 +67,7 @@ def test_a_warm_up_multiplies_whatever_follows_it(warmup, rounds, share):
         ({"name": "step"}, "milestones: is missing"),
         ({"name": "cosine", "final": 2}, "final: 2 is not allowed"),
         ({"name": "constant", "warmup": "a while"}, "warmup: 'a while' is not a duration"),
+        ({"name": "constant", "warmup_form": "flor"}, "warmup_form: 'flor' is not allowed"),
         ({"name": "constant", "warmup": "-3 rounds"}, "is not a duration"),
         ({"name": "constant", "warmup": -3}, "-3 is negative"),
         ({"name": "constant", "warmup": True}, "True is not a duration"),
