@@ -13,9 +13,11 @@ from mpidl.data.source import ChosenSplit, Source
 from mpidl.data.splits import SPLITS
 from mpidl.seeding import stream
 
+Examples = tuple[np.ndarray, np.ndarray]
+
 
 class Blobs(Source):
-    """One Gaussian cloud a class: centers ~ N(0, I) in `dimension` dimensions, examples ~ N(center, spread²·I)."""
+    """A Gaussian cloud per class: centers ~ N(0, I) in `dimension` dimensions, examples ~ N(center, spread²·I)."""
 
     classes: int = Field(4, ge=2, description="clouds")
     dimension: int = Field(8, ge=1, description="features of an example")
@@ -34,7 +36,17 @@ class Blobs(Source):
         return Dataset(x, y, x_test, y_test, classes=self.classes)
 
 
-class Quadratics(Source):
+class Owned(Source):
+    """A data set made owner by owner, so that its own division is the one to start from."""
+
+    owners: int = Field(8, ge=1, description="owners to make; the number of agents, as a rule")
+    split: ChosenSplit = Field(  # type: ignore[valid-type]
+        default_factory=lambda: SPLITS.parse("given"),
+        description="how the training examples are divided among the agents",
+    )
+
+
+class Quadratics(Owned):
     """Linear regression whose solution differs from owner to owner, so that the objectives F_i are unlike quadratics.
 
     Owner i has examples x = D z, z ~ N(0, I), D diagonal from 1 down to 1/√condition, and y = x w_i + noise,
@@ -42,7 +54,6 @@ class Quadratics(Source):
     F_i(w) = mean (x w + c − y)², and `optimum` gives the minimum of any weighted mean of the F_i.
     """
 
-    owners: int = Field(8, ge=1, description="owners to make; the number of agents, as a rule")
     examples: int = Field(40, ge=1, description="examples of an owner")
     dimension: int = Field(5, ge=1, description="features of an example")
     outputs: int = Field(1, ge=1, description="numbers to predict")
@@ -51,15 +62,12 @@ class Quadratics(Source):
     noise: float = Field(0.1, ge=0.0, description="standard deviation of what no linear model explains")
     unequal: bool = Field(False, description="owner i has examples·(i + 1)·2/(owners + 1) examples")
     seed: int = Field(0, description="seed of the data, apart from the run's")
-    split: ChosenSplit = Field(  # type: ignore[valid-type]
-        default_factory=lambda: SPLITS.parse("given"),
-        description="how the training examples are divided among the agents",
-    )
 
     def load(self) -> Dataset:
         common = stream(self.seed, "quadratics").standard_normal((self.dimension, self.outputs))
         deviation = np.logspace(0, -0.5 * np.log10(self.condition), self.dimension)
-        train, test = [], []
+        train: list[Examples] = []
+        test: list[Examples] = []
         for owner in range(self.owners):
             rng = stream(self.seed, "quadratics", owner, 1)
             solution = common + self.heterogeneity * rng.standard_normal(common.shape)
@@ -68,8 +76,8 @@ class Quadratics(Source):
                 x = deviation * rng.standard_normal((count, self.dimension))
                 part.append((x, x @ solution + self.noise * rng.standard_normal((count, self.outputs))))
         x, y, x_test, y_test = (np.concatenate([part[at] for part in side]) for side in (train, test) for at in (0, 1))
-        owner = np.repeat(np.arange(self.owners), [len(part[0]) for part in train])
-        return Dataset(x, y, x_test, y_test, owner=owner, task="regression")
+        owners = np.repeat(np.arange(self.owners), [len(part[0]) for part in train])
+        return Dataset(x, y, x_test, y_test, owner=owners, task="regression")
 
 
 def optimum(
@@ -99,13 +107,17 @@ def optimum(
     return np.concatenate([features.T.ravel(), solution[-1]]) if bias else features.T.ravel()
 
 
-class Synthetic(Source):
+class Synthetic(Owned):
     """Labels of a random linear model per owner [Li et al. 2020 (FedProx), section 5.1; Acar et al. 2021 (FedDyn)].
 
-    For owner k: n_k = ⌊LogNormal(log average, θ)⌋ (at least 1), u_k ~ N(0, α), B_k ~ N(0, β), v_k ~ N(B_k, 1)^d,
-    (W_k, b_k) ~ N(u_k, 1), all with standard deviations as second argument; x ~ N(v_k, Σ), Σ = diag(j^−1.2) the
-    covariance; y = argmax(xW_k + b_k). With `iid_features` v_k = 0; with `iid_solutions` all owners share one
-    (W, b) ~ N(0, 1). Test examples are further draws. The defaults are FedDyn's; FedProx has d 60, C 10, 30 owners.
+    For owner k: n_k = ⌊LogNormal(log average, θ)⌋ + extra (at least 1), u_k ~ N(0, α), B_k ~ N(0, β),
+    v_k ~ N(B_k, 1)^d, (W_k, b_k) ~ N(u_k, 1), all with standard deviations as second argument; x ~ N(v_k, Σ),
+    Σ = diag(j^−1.2) the covariance; y = argmax(xW_k + b_k). With `iid_features` v_k = 0; with `iid_solutions` all
+    owners share one (W, b) ~ N(0, 1). Test examples are further draws.
+
+    The defaults are FedDyn's. FedProx's generator has dimension 60, classes 10, owners 30, average 54.598 (the log of
+    which is 4), theta 2 and extra 50, and takes its test examples out of the n_k. Random numbers are this package's, so
+    that the data are distributed as theirs, and are not theirs.
     """
 
     alpha: float = Field(1.0, ge=0.0, description="α: how much the owners' classifiers differ")
@@ -115,25 +127,23 @@ class Synthetic(Source):
     classes: int = Field(5, ge=2, description="C, classes")
     average: float = Field(200.0, ge=1.0, description="examples of a typical owner")
     theta: float = Field(0.3, ge=0.0, le=10.0, description="θ, deviation of log sizes; 0: all the same")
+    extra: int = Field(0, ge=0, description="examples that every owner has on top of what is drawn")
     iid_features: bool = Field(False, description="the same feature distribution for all owners")
     iid_solutions: bool = Field(False, description="the same classifier for all owners")
     test: float = Field(0.2, gt=0.0, le=10.0, description="test examples per training example")
     seed: int = Field(0, description="seed of the data, apart from the run's")
-    split: ChosenSplit = Field(  # type: ignore[valid-type]
-        default_factory=lambda: SPLITS.parse("given"),
-        description="how the training examples are divided among the agents",
-    )
 
     def load(self) -> Dataset:
         rng = stream(self.seed, "synthetic")
-        sizes = rng.lognormal(np.log(self.average), self.theta, self.owners)
+        drawn = rng.lognormal(np.log(self.average), self.theta, self.owners)
         # exp(log 200) is a hair below 200.
-        sizes = np.maximum(1, np.floor(sizes * (1 + 1e-12))).astype(np.int64)
+        sizes = np.maximum(1, np.floor(drawn * (1 + 1e-12)).astype(np.int64) + self.extra)
         u = rng.normal(0, self.alpha, self.owners)
         b = rng.normal(0, self.beta, self.owners)
         deviation = np.arange(1, self.dimension + 1) ** -0.6
         shared = rng.normal(0, 1, (self.dimension + 1, self.classes))
-        train, test = [], []
+        train: list[Examples] = []
+        test: list[Examples] = []
         for owner, size in enumerate(sizes):
             own = stream(self.seed, "synthetic", owner, 1)
             center = own.normal(b[owner], 1, self.dimension)

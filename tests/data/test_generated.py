@@ -8,6 +8,7 @@ import torch
 
 from mpidl.data import DATA, Dataset
 from mpidl.data.generated import optimum
+from mpidl.seeding import stream
 
 
 def load(name: str, **keys: object) -> Dataset:
@@ -34,6 +35,17 @@ def test_synthetic_features_have_the_covariance_of_the_papers() -> None:
 def test_synthetic_sizes_are_log_normal() -> None:
     owners = np.bincount(load("synthetic", owners=1000, average=200, theta=0.5, dimension=2).owner)
     assert abs(np.log(owners).mean() - np.log(200)) < 0.05 and abs(np.log(owners).std() - 0.5) < 0.05
+
+
+def test_synthetic_sizes_may_have_a_number_added_to_them() -> None:
+    """As in FedProx, ⌊LogNormal(4, 2)⌋ + 50: nobody has fewer than 50, and the rest is what is drawn without it."""
+    keys = {"owners": 30, "average": 54.598, "theta": 2.0, "dimension": 2, "seed": 3}
+    plain, added = (load("synthetic", extra=extra, **keys) for extra in (0, 50))
+    sizes, more = np.bincount(plain.owner), np.bincount(added.owner)
+    assert sizes.min() < 10 and more.min() >= 50
+    drawn = stream(3, "synthetic").lognormal(np.log(54.598), 2.0, 30)
+    assert more.tolist() == [int(size) + 50 for size in drawn]
+    assert sizes.tolist() == [max(1, int(size)) for size in drawn]
 
 
 @pytest.mark.parametrize("beta", [0.0, 3.0])
