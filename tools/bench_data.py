@@ -18,14 +18,15 @@ import numpy as np
 import torch
 
 from mpidl.data import Dataset
-from mpidl.data.batches import Batches
+from mpidl.data.batches import Batches, Storage
+from mpidl.data.transform import Moves
 from mpidl.models import MODELS
 
 WAYS = {
-    "on the device": {},
-    "on the device, crop 4 and flip": {"crop": 4, "flip": True},
-    "streamed": {"streamed": True},
-    "streamed, crop 4 and flip": {"streamed": True, "crop": 4, "flip": True},
+    "on the device": (False, Moves()),
+    "on the device, crop 4 and flip": (False, Moves(crop=4, flip=True)),
+    "streamed": (True, Moves()),
+    "streamed, crop 4 and flip": (True, Moves(crop=4, flip=True)),
 }
 
 
@@ -62,7 +63,10 @@ def main() -> None:
         optimizer.step()
 
     shares = np.array_split(np.arange(len(pixels)), 4)
-    batches = {name: Batches(dataset, shares, 32, 0, device, torch.float32, **keys) for name, keys in WAYS.items()}
+    batches = {
+        name: Batches(dataset, shares, 32, 0, Storage(device, torch.float32, streamed=streamed), moves)
+        for name, (streamed, moves) in WAYS.items()
+    }
     costs: dict[str, list[float]] = {name: [] for name in WAYS}
     rounds: list[float] = []
     for step in range(options.rounds + 3):

@@ -8,17 +8,18 @@ but the current order of each agent, so any step can be asked for at any time, b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 
-from mpidl.data.checks import check_finite, in_memory
+from mpidl.data.checks import in_memory
 from mpidl.data.dataset import Dataset
 from mpidl.data.prefetch import Prefetch
-from mpidl.data.reading import row_bytes, take, whole
+from mpidl.data.reading import finite, row_bytes
 from mpidl.data.shares import Shares
-from mpidl.data.transform import Transform
+from mpidl.data.transform import Moves, Transform
 from mpidl.errors import ConfigError
 from mpidl.seeding import stream
 
@@ -26,15 +27,32 @@ from mpidl.seeding import stream
 _LOADED_ON_CPU = 2**30
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+Part = Literal["test", "validation"]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where a rank keeps examples, and the device and type in which they reach the model.
+
+    With `place="own"`, examples of the agents in `mine` (None: all) are loaded, and those of another agent when it is
+    first asked for; with "replicate", all are. `streamed` leaves them where they are and moves one batch at a time
+    (None: decided by their size: on a GPU, half of its free memory is for the `sharers`, the ranks that share it).
+    Neither changes a bit of any batch. `chunk` is the most examples that a chunk holds.
+    """
+
+    device: torch.device | str = "cpu"
+    dtype: torch.dtype | None = None
+    mine: Sequence[int] | None = None
+    sharers: int = 1
+    place: Literal["replicate", "own"] = "replicate"
+    streamed: bool | None = None
+    chunk: int = 512
 
 
 class Batches:
-    """Training batches of each agent, and fixed chunks of the test and validation parts.
+    """Training batches of each agent, and fixed chunks of its own examples and of the test and validation parts.
 
-    With `place="own"`, examples of the agents in `mine` are loaded, and those of another agent when it is first asked
-    for; with "replicate", all are. `streamed` keeps them where they are and moves one batch at a time (None: decided
-    by their size: on a GPU, half of its free memory is for the `sharers`, the ranks that share it). Neither changes a
-    bit of any batch. Rows of files are checked to be finite as they are read.
+    Rows of files are checked to be finite as they are read.
     """
 
     def __init__(
@@ -43,46 +61,44 @@ class Batches:
         shares: Shares | Sequence[np.ndarray],
         batch: int | Literal["full"],
         seed: int,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype | None = None,
-        *,
-        mine: Sequence[int] | None = None,
-        place: Literal["replicate", "own"] = "replicate",
-        streamed: bool | None = None,
-        crop: int = 0,
-        flip: bool = False,
-        chunk: int = 512,
-        sharers: int = 1,
+        storage: Storage | None = None,
+        moves: Moves | None = None,
     ) -> None:
+        storage, moves = storage or Storage(), moves or Moves()
         self.dataset = dataset
-        self.device = torch.device(device)
+        self.device = torch.device(storage.device)
         self.sizes: tuple[int, ...] = tuple(len(share) for share in shares)
         self._shares = [np.asarray(share, dtype=np.int64) for share in shares]
-        self._validation = np.asarray(getattr(shares, "validation", np.empty(0, np.int64)), dtype=np.int64)
-        self._batch, self._seed, self._chunk = batch, seed, chunk
-        self._transform = Transform(dataset, seed, self.device, dtype or torch.get_default_dtype(), crop, flip)
+        self._validation = shares.validation if isinstance(shares, Shares) else np.empty(0, np.int64)
+        self._batch, self._seed, self._chunk = batch, seed, storage.chunk
+        self._transform = Transform(dataset, seed, self.device, storage.dtype or torch.get_default_dtype(), moves)
         self._orders: dict[int, tuple[int, torch.Tensor]] = {}
         self._blocks: dict[int, Batch] = {}
         self._all: Batch | None = None
-        self._own = place == "own"
-        mine = range(len(shares)) if mine is None else mine
+        self._own = storage.place == "own"
+        mine = range(len(shares)) if storage.mine is None else storage.mine
         rows = sum(self.sizes[agent] for agent in mine) if self._own else len(dataset)
-        self.streamed = self._too_large(rows, sharers) if streamed is None else streamed
+        self.streamed = self._too_large(rows, storage.sharers) if storage.streamed is None else storage.streamed
         self._prefetch = Prefetch(self._fetch, self.device, len(mine)) if self.streamed else None
         if not self.streamed and self._own:
             for agent in mine:
                 self._block(agent)
         elif not self.streamed:
-            self._all = self._stored("", None)
-        self._test = None if self.streamed else self._stored("_test", None)
+            self._all = self._stored("")
+        self._test = None if self.streamed else self._stored("_test")
 
     def steps_per_pass(self, agent: int) -> int:
         """Batches in one pass of this agent over its examples."""
         return 1 if self._batch == "full" else -(-self.sizes[agent] // self._batch)
 
+    def examples(self, agent: int, step: int) -> int:
+        """Examples in the batch of an agent's step."""
+        size = self.sizes[agent] if self._batch == "full" else self._batch
+        return min(size, self.sizes[agent] - step % self.steps_per_pass(agent) * size)
+
     def smallest(self, agent: int) -> int:
         """Examples in the last batch of each pass, which has what is left over."""
-        return self.sizes[agent] - (self.steps_per_pass(agent) - 1) * (0 if self._batch == "full" else self._batch)
+        return self.examples(agent, self.steps_per_pass(agent) - 1)
 
     def batch(self, agent: int, step: int) -> Batch:
         """The examples and targets of an agent's step, on the device."""
@@ -91,37 +107,39 @@ class Batches:
         if self._prefetch is not None:
             x, y = self._prefetch.get((agent, step), (agent, step + 1))
         else:
-            rows = self._rows(agent, step)
-            x, y = (part.index_select(0, rows) for part in (self._block(agent) if self._own else self._all or ()))
+            x, y = _select(self._block(agent), self._rows(agent, step))
         return self._transform(x, y, (agent, step))
 
-    def test_chunks(self, part: Literal["test", "validation"] = "test") -> int:
+    def test_chunks(self, part: Part = "test") -> int:
         """Chunks in which a part is evaluated; 0 where there is no validation part."""
         size = len(self._validation) if part == "validation" else int(self.dataset.x_test.shape[0])
         return -(-size // self._chunk)
 
-    def test(self, part: Literal["test", "validation"], chunk: int) -> Batch:
+    def test(self, part: Part, chunk: int) -> Batch:
         """One chunk of the test or validation part, in order, on the device."""
         start, stop = chunk * self._chunk, (chunk + 1) * self._chunk
         if part == "validation":
             return self._still(self._validation[start:stop])
         if self._test is not None:
-            return self._transform(*(rows[start:stop] for rows in self._test))
+            x, y = self._test
+            return self._transform(x[start:stop], y[start:stop])
         stop = min(stop, int(self.dataset.x_test.shape[0]))
         return self._transform(*self._stored("_test", np.arange(start, stop)))
 
     def chunks(self, agent: int) -> int:
-        """Chunks that hold all of an agent's examples once."""
+        """Chunks that hold all of an agent's examples once: what a gradient over its whole data is summed over."""
         return -(-self.sizes[agent] // self._chunk)
 
     def chunk(self, agent: int, chunk: int) -> Batch:
-        """One chunk of an agent's examples, in ascending order, neither shuffled nor moved at random.
+        """One chunk of an agent's examples as they are: in ascending order, never shifted or mirrored at random.
 
-        Chunks are as equal as may be, so that what is averaged over them is not that of a small last one.
+        Chunks are as equal as may be, so that what is averaged over them is not that of a small last one; a mean over
+        the agent's examples weighs each chunk by its number of examples all the same.
         """
         start, stop = (self.sizes[agent] * edge // self.chunks(agent) for edge in (chunk, chunk + 1))
         if self._own and not self.streamed:
-            return self._transform(*(rows[start:stop] for rows in self._block(agent)))
+            x, y = self._block(agent)
+            return self._transform(x[start:stop], y[start:stop])
         return self._still(self._shares[agent][start:stop])
 
     def close(self) -> None:
@@ -131,8 +149,7 @@ class Batches:
 
     def _still(self, indices: np.ndarray) -> Batch:
         if self._all is not None:
-            rows = torch.from_numpy(indices).to(self.device)
-            return self._transform(*(part.index_select(0, rows) for part in self._all))
+            return self._transform(*_select(self._all, torch.from_numpy(indices).to(self.device)))
         return self._transform(*self._stored("", indices))
 
     def _too_large(self, rows: int, sharers: int) -> bool:
@@ -167,20 +184,23 @@ class Batches:
         return self._read("", indices)
 
     def _block(self, agent: int) -> Batch:
+        """What an agent's rows are taken from: all examples, or its own, loaded when they are first asked for."""
+        if self._all is not None:
+            return self._all
         if agent not in self._blocks:
             self._blocks[agent] = self._stored("", self._shares[agent])
         return self._blocks[agent]
 
-    def _read(self, suffix: Literal["", "_test"], indices: np.ndarray | None) -> Batch:
-        """Rows of x and y, or of x_test and y_test, in host memory; all of them without indices."""
-        found = {}
-        for name in ("x", "y"):
-            rows = getattr(self.dataset, name + suffix)
-            found[name] = whole(rows) if indices is None else take(rows, indices)
-            if not in_memory(rows):
-                check_finite(name + suffix, found[name], indices)
-        return self._transform.stored(found["x"]), self._transform.targets(found["y"])
-
-    def _stored(self, suffix: Literal["", "_test"], indices: np.ndarray | None) -> Batch:
+    def _stored(self, suffix: Literal["", "_test"], indices: np.ndarray | None = None) -> Batch:
         x, y = self._read(suffix, indices)
         return x.to(self.device), y.to(self.device)
+
+    def _read(self, suffix: Literal["", "_test"], indices: np.ndarray | None) -> Batch:
+        """Rows of x and y, or of x_test and y_test, in host memory; all of them without indices."""
+        x, y = (finite(name, getattr(self.dataset, name), indices) for name in (f"x{suffix}", f"y{suffix}"))
+        return self._transform.stored(x), self._transform.targets(y)
+
+
+def _select(block: Batch, rows: torch.Tensor) -> Batch:
+    x, y = block
+    return x.index_select(0, rows), y.index_select(0, rows)

@@ -1,25 +1,13 @@
-"""Taking rows out of whatever holds them: numpy arrays, tensors, memory maps, files."""
+"""Reading rows, as tensors, out of whatever holds them: numpy arrays, tensors, memory maps, files."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
 
-from mpidl.data.checks import in_memory
-
-
-@runtime_checkable
-class Rows(Protocol):
-    """Rows that are made or read when asked for, such as those of a file."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    def take(self, indices: np.ndarray) -> np.ndarray:
-        """The rows of these indices, in this order."""
-        ...
+from mpidl.data.checks import check_finite, in_memory
 
 
 def row_bytes(array: Any) -> int:
@@ -33,14 +21,12 @@ def take(array: Any, indices: np.ndarray) -> torch.Tensor:
     if isinstance(array, torch.Tensor):
         return array.detach().cpu()[torch.from_numpy(indices)]
     if isinstance(array, np.ndarray):
-        found = array[indices]
-    elif hasattr(array, "take"):
-        found = array.take(indices)
-    else:
-        # h5py's own data sets take ascending indices, each once.
-        ascending, back = np.unique(indices, return_inverse=True)
-        found = np.asarray(array[ascending])[back]
-    return tensor(found)
+        return tensor(array[indices])
+    if hasattr(array, "take"):
+        return tensor(array.take(indices))
+    # h5py's own data sets take ascending indices, each once.
+    ascending, back = np.unique(indices, return_inverse=True)
+    return tensor(np.asarray(array[ascending])[back])
 
 
 def whole(array: Any) -> torch.Tensor:
@@ -50,6 +36,17 @@ def whole(array: Any) -> torch.Tensor:
     if in_memory(array):
         return tensor(array)
     return take(array, np.arange(array.shape[0]))
+
+
+def finite(name: str, array: Any, indices: np.ndarray | None) -> torch.Tensor:
+    """The rows of these indices, or all, refused where a number in them is not finite.
+
+    Only what was not in memory is looked at: the rest was when the data set was made.
+    """
+    rows = whole(array) if indices is None else take(array, indices)
+    if not in_memory(array):
+        check_finite(name, rows, indices)
+    return rows
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:

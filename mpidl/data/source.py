@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -18,9 +20,8 @@ from mpidl.registry import Part, keyword_part
 from mpidl.seeding import stream
 
 if TYPE_CHECKING:
-    import torch
-
-    from mpidl.data.batches import Batches
+    from mpidl.data.batches import Batches, Storage
+    from mpidl.data.transform import Moves
 
 ChosenSplit = Annotated[Split, SPLITS]
 
@@ -44,9 +45,9 @@ class Source(Part):
         description="how the training examples are divided among the agents",
     )
 
+    @abstractmethod
     def load(self) -> Dataset:
         """Read or make the examples."""
-        raise ConfigError(f"{self.name!r} has no method 'load'", "data.name")
 
     def deal(self, dataset: Dataset, agents: int, seed: int) -> Shares:
         """Set the validation part aside and divide the rest among the agents."""
@@ -67,31 +68,17 @@ class Source(Part):
         dataset: Dataset,
         shares: Shares,
         seed: int,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype | None = None,
-        mine: Sequence[int] | None = None,
-        sharers: int = 1,
+        storage: Storage | None = None,
     ) -> Batches:
-        """The batches of these shares on a device, which `sharers` ranks share, as this section wants them."""
-        from mpidl.data.batches import Batches
+        """The batches of these shares; this section decides their `place` and whether they are `streamed`."""
+        from mpidl.data.batches import Batches, Storage
 
-        return Batches(
-            dataset,
-            shares,
-            self.batch,
-            seed,
-            device,
-            dtype,
-            mine=mine,
-            place=self.place,
-            streamed=self.stream,
-            sharers=sharers,
-            **self._moves(),
-        )
+        storage = replace(storage or Storage(), place=self.place, streamed=self.stream)
+        return Batches(dataset, shares, self.batch, seed, storage, self._moves())
 
-    def _moves(self) -> dict[str, Any]:
-        """How examples are moved at random, in the words of Batches."""
-        return {}
+    def _moves(self) -> Moves | None:
+        """How examples are moved at random, if they are."""
+        return None
 
 
 class Augmented(Source):
@@ -100,8 +87,10 @@ class Augmented(Source):
     crop: int = Field(0, ge=0, le=64, description="shift at random by up to so many pixels, zeros moving in")
     flip: bool = Field(False, description="mirror left and right at random")
 
-    def _moves(self) -> dict[str, Any]:
-        return {"crop": self.crop, "flip": self.flip}
+    def _moves(self) -> Moves:
+        from mpidl.data.transform import Moves
+
+        return Moves(self.crop, self.flip)
 
 
 class Images(Augmented):
@@ -121,15 +110,15 @@ class PlugIn(Source):
         common = set(Augmented.model_fields if isinstance(self, Augmented) else Source.model_fields)
         keys = {key: value for key, value in self if key in parameters or open_ended and key not in common}
         try:
-            found = self.function(**keys)
+            dataset = self.function(**keys)
         except MpidlError:
             raise
         except Exception as error:
             # Whatever a user's function raises, the culprit is this name.
             raise DataError(f"data {self.name!r} raised {type(error).__name__}: {error}") from error
-        if not isinstance(found, Dataset):
-            raise DataError(f"data {self.name!r} returned {type(found).__name__}, not an mpidl.data.Dataset")
-        return found
+        if not isinstance(dataset, Dataset):
+            raise DataError(f"data {self.name!r} returned {type(dataset).__name__}, not an mpidl.data.Dataset")
+        return dataset
 
 
 class AugmentedPlugIn(PlugIn, Augmented):

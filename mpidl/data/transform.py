@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch.nn.functional import pad
@@ -12,12 +14,19 @@ from mpidl.rows import on_boundary
 from mpidl.seeding import stream
 
 
+@dataclass(frozen=True)
+class Moves:
+    """How training images are moved at random: by up to `crop` pixels either way, and mirrored half of the time."""
+
+    crop: int = 0
+    flip: bool = False
+
+
 class Transform:
     """Stored examples to model input, as tensor operations on whole batches where the batch lies."""
 
-    def __init__(
-        self, dataset: Dataset, seed: int, device: torch.device, dtype: torch.dtype, crop: int = 0, flip: bool = False
-    ) -> None:
+    def __init__(self, dataset: Dataset, seed: int, device: torch.device, dtype: torch.dtype, moves: Moves) -> None:
+        crop, flip = moves.crop, moves.flip
         if (crop or flip) and len(dataset.example_shape) != 3:
             raise ConfigError(
                 f"crop and flip need images (channels, rows, columns), not examples of shape {dataset.example_shape}",
@@ -29,10 +38,12 @@ class Transform:
         if crop or flip:
             self._down, self._right = (torch.arange(size, device=device) for size in dataset.example_shape[1:])
         mean, std = np.array(dataset.mean or (0.0,)), np.array(dataset.std or (1.0,))
-        plain = dataset.mean is None and dataset.std is None and dataset.scale == 1.0
-        across = (-1,) + (1,) * max(0, len(dataset.example_shape) - 1)
-        self._factor = None if plain else torch.tensor((dataset.scale / std).reshape(across), dtype=dtype).to(device)
-        self._offset = None if plain else torch.tensor((-mean / std).reshape(across), dtype=dtype).to(device)
+        # Multiplied by the one, and the other added; None where examples are taken as they are.
+        self._scaling: tuple[torch.Tensor, torch.Tensor] | None = None
+        if dataset.mean is not None or dataset.std is not None or dataset.scale != 1.0:
+            across = (-1,) + (1,) * max(0, len(dataset.example_shape) - 1)
+            factor, offset = ((values.reshape(across)) for values in (dataset.scale / std, -mean / std))
+            self._scaling = torch.tensor(factor, dtype=dtype).to(device), torch.tensor(offset, dtype=dtype).to(device)
 
     def stored(self, x: torch.Tensor) -> torch.Tensor:
         """Examples in the type in which they are kept: bytes stay bytes, anything else is what the model takes."""
@@ -53,13 +64,14 @@ class Transform:
             return x.to(torch.int64), y.to(torch.int64)
         if draw is not None and (self._crop or self._flip):
             x = self._augment(x, *draw)
-        if self._factor is None:
+        if self._scaling is None:
             # These may be rows in the middle of what is stored, which begins elsewhere on another rank.
             return on_boundary(x.to(self._dtype)), y
+        factor, offset = self._scaling
         # Stored rows are never written: `to` copies bytes, and floats are multiplied out of place.
         if x.dtype == self._dtype:
-            return torch.addcmul(self._offset, x, self._factor), y
-        return x.to(self._dtype).mul_(self._factor).add_(self._offset), y
+            return torch.addcmul(offset, x, factor), y
+        return x.to(self._dtype).mul_(factor).add_(offset), y
 
     def _augment(self, x: torch.Tensor, agent: int, step: int) -> torch.Tensor:
         """Each image moved by up to `crop` pixels either way, and mirrored with probability one half."""

@@ -17,7 +17,7 @@ from mpidl.comm.meters import Meters
 from mpidl.comm.moves import Movers
 from mpidl.comm.reduce import Reducer
 from mpidl.comm.world import Communicator, World
-from mpidl.data.batches import Batches
+from mpidl.data.batches import Batches, Storage
 from mpidl.errors import ConfigError
 from mpidl.experiment.context import Links, NoExchanges, length, make_algorithm, movable
 from mpidl.experiment.schema import Config, build_topology
@@ -77,7 +77,8 @@ def compose(config: Config, comm: Communicator) -> Run:
     dataset = config.data.load()
     config.model.check_task(dataset.task)
     shares = config.data.deal(dataset, agents, config.seed)
-    batches = config.data.batches(dataset, shares, config.seed, world.device, dtype, world.mine, world.sharers)
+    kept = Storage(world.device, dtype, world.mine, world.sharers)
+    batches = config.data.batches(dataset, shares, config.seed, kept)
     sizes = dict(enumerate(shares.sizes.tolist()))
     span = length(config, sizes)
 

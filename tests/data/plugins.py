@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from mpidl.data import Dataset
+from mpidl.data.source import Source
+from mpidl.data.splits.base import Split
 
 
 def points(count: int = 40, classes: int = 2) -> Dataset:
@@ -39,6 +41,14 @@ def cropped(crop: int = 5) -> Dataset:
     """Cuts its images itself."""
     found = pictures()
     return Dataset(found.x[..., :crop, :crop], found.y, found.x_test[..., :crop, :crop], found.y_test)
+
+
+class Unfinished(Source):
+    """A data set that cannot be loaded."""
+
+
+class UnfinishedSplit(Split):
+    """A split that deals nothing."""
 
 
 def failing() -> Dataset:

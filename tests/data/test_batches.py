@@ -11,12 +11,10 @@ import torch
 
 from mpidl.data import Dataset
 from mpidl.data.batches import Batches
-from mpidl.data.shares import Shares
 from mpidl.errors import ConfigError
 from mpidl.rows import BOUNDARY
 from mpidl.seeding import stream
-
-SEED = 5
+from tests.data.dealt import SEED, batches_of, images, shares
 
 
 class Spy:
@@ -33,18 +31,6 @@ class Spy:
         return self.rows[indices]
 
 
-def images(count: int = 103) -> Dataset:
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, (count, 3, 9, 7), dtype=np.uint8)
-    y = np.arange(count) % 5
-    return Dataset(x, y, x[:37], y[:37], scale=1 / 255, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
-
-
-def shares(count: int = 103) -> Shares:
-    order = np.random.default_rng(1).permutation(count)
-    return Shares([np.sort(part) for part in np.split(order[:90], [40, 41, 73])], validation=np.sort(order[90:]))
-
-
 @pytest.fixture
 def made() -> Iterator[list[Batches]]:
     found: list[Batches] = []
@@ -55,25 +41,28 @@ def made() -> Iterator[list[Batches]]:
 
 def test_a_pass_holds_every_example_once_in_the_order_of_its_stream() -> None:
     data = Dataset(np.arange(103.0)[:, None], np.arange(103) % 2, np.zeros((1, 1)), np.zeros(1, int))
-    batches = Batches(data, shares(), 8, SEED, dtype=torch.float64)
+    batches = batches_of(data, shares(), 8, dtype=torch.float64)
     assert batches.sizes == (40, 1, 32, 17)
     assert [batches.steps_per_pass(agent) for agent in range(4)] == [5, 1, 4, 3]
+    assert [batches.smallest(agent) for agent in range(4)] == [8, 1, 8, 1]
     for agent, share in enumerate(shares()):
         steps = batches.steps_per_pass(agent)
         for turn in (0, 1, 3):
             found = [batches.batch(agent, turn * steps + step)[0][:, 0] for step in range(steps)]
             assert [len(part) for part in found[:-1]] == [8] * (steps - 1)
             assert len(found[-1]) == len(share) - 8 * (steps - 1)
+            assert [len(part) for part in found] == [batches.examples(agent, turn * steps + s) for s in range(steps)]
             order = share[stream(SEED, "shuffle", agent, turn).permutation(len(share))]
             assert torch.equal(torch.cat(found), torch.from_numpy(order).double())
 
 
 def test_full_batches_are_all_of_an_agents_data_at_every_step() -> None:
     data = images()
-    batches = Batches(data, shares(), "full", SEED)
+    batches = batches_of(data, shares(), "full")
     for step in (0, 1, 9):
         x, y = batches.batch(2, step)
         assert x.shape == (32, 3, 9, 7) and torch.equal(y, torch.from_numpy(data.y[shares()[2]]))
+        assert batches.examples(2, step) == batches.smallest(2) == 32
     assert batches.steps_per_pass(2) == 1
 
 
@@ -84,7 +73,7 @@ def test_streamed_owned_and_replicated_batches_are_the_same_bits(
 ) -> None:
     own = {"place": "own"}
     ways = ({}, {"streamed": True}, own, own | {"streamed": True}, own | {"mine": [1]})
-    made += [Batches(images(), shares(), batch, SEED, **keys, **way) for way in ways]
+    made += [batches_of(images(), shares(), batch, **keys, **way) for way in ways]
     # Also steps asked for again, out of order, and passes taken backwards.
     for agent, step in [(0, 0), (0, 1), (2, 0), (0, 2), (0, 9), (0, 1), (3, 2), (1, 7), (2, 1), (0, 10)]:
         x, y = made[0].batch(agent, step)
@@ -99,7 +88,7 @@ def test_streamed_owned_and_replicated_batches_are_the_same_bits(
 
 def test_agents_are_independent_of_each_other(made: list[Batches]) -> None:
     # Agent 2 alone gets what it gets among others, so that any rank may run any agent.
-    together, alone = Batches(images(), shares(), 8, SEED, flip=True), Batches(images(), shares(), 8, SEED, flip=True)
+    together, alone = batches_of(images(), shares(), 8, flip=True), batches_of(images(), shares(), 8, flip=True)
     for step in range(6):
         for agent in range(3):
             found = together.batch(agent, step)
@@ -109,7 +98,7 @@ def test_agents_are_independent_of_each_other(made: list[Batches]) -> None:
 def test_only_what_the_own_agents_own_is_read() -> None:
     data = images()
     spy = Spy(data.x)
-    batches = Batches(Dataset(spy, data.y, data.x_test, data.y_test), shares(), 8, SEED, mine=[1, 2], place="own")
+    batches = batches_of(Dataset(spy, data.y, data.x_test, data.y_test), shares(), 8, mine=[1, 2], place="own")
     batches.batch(2, 3)
     assert set(spy.read) == set(shares()[1]) | set(shares()[2]) and len(spy.read) == 33
     # An agent that is adopted later is read when it is first asked for.
@@ -119,7 +108,7 @@ def test_only_what_the_own_agents_own_is_read() -> None:
 
 def test_streamed_batches_are_fetched_ahead_by_another_thread(made: list[Batches]) -> None:
     spy = Spy(images().x)
-    made.append(Batches(Dataset(spy, images().y, spy.rows, images().y), shares(), 8, SEED, streamed=True))
+    made.append(batches_of(Dataset(spy, images().y, spy.rows, images().y), shares(), 8, streamed=True))
     for step in range(4):
         made[0].batch(0, step)
     made[0].close()
@@ -130,7 +119,7 @@ def test_streamed_batches_are_fetched_ahead_by_another_thread(made: list[Batches
 
 def test_an_error_while_fetching_ahead_reaches_the_caller(made: list[Batches]) -> None:
     spy = Spy(images().x)
-    made.append(Batches(Dataset(spy, images().y, spy.rows, images().y), shares(), 8, SEED, streamed=True))
+    made.append(batches_of(Dataset(spy, images().y, spy.rows, images().y), shares(), 8, streamed=True))
     made[0].batch(0, 0)
     spy.take = lambda indices: 1 / 0
     with pytest.raises(ZeroDivisionError):
@@ -138,63 +127,10 @@ def test_an_error_while_fetching_ahead_reaches_the_caller(made: list[Batches]) -
             made[0].batch(0, step)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_pixels_are_scaled_and_normalised_by_channel(dtype: torch.dtype) -> None:
-    data = images()
-    x, y = Batches(data, shares(), "full", SEED, dtype=dtype).batch(0, 0)
-    share = shares()[0]
-    mean, std = (np.array(values)[:, None, None] for values in (data.mean, data.std))
-    assert x.dtype == dtype and y.dtype == torch.int64
-    expected = torch.from_numpy((data.x[share] / 255 - mean) / std)
-    assert torch.allclose(x.double(), expected, rtol=0, atol=1e-14 if dtype == torch.float64 else 2e-6)
-
-
-def test_floats_are_normalised_without_touching_the_data_set() -> None:
-    rows = np.random.default_rng(0).standard_normal((12, 2, 3, 3)).astype(np.float32)
-    data = Dataset(rows.copy(), np.arange(12) % 2, rows.copy(), np.arange(12) % 2, mean=(1.0, 2.0), std=(2.0, 4.0))
-    batches = Batches(data, [np.arange(12)], 5, SEED)
-    for step in range(6):
-        batches.batch(0, step)
-    x, _ = batches.test("test", 0)
-    assert np.array_equal(data.x, rows) and np.array_equal(data.x_test, rows)
-    assert np.allclose(x, (rows - np.array([1, 2])[:, None, None]) / np.array([2, 4])[:, None, None], atol=1e-6)
-
-
-@pytest.mark.parametrize("crop, flip", [(2, False), (0, True), (3, True)])
-def test_shifts_and_mirrors_are_those_drawn_for_agent_and_step(crop: int, flip: bool) -> None:
-    data = images()
-    plain = Dataset(data.x, data.y, data.x_test, data.y_test)
-    batches = Batches(plain, shares(), 8, SEED, crop=crop, flip=flip)
-    still = Batches(plain, shares(), 8, SEED)
-    seen = set()
-    for step in range(12):
-        x, y = batches.batch(0, step)
-        unmoved, labels = still.batch(0, step)
-        rng = stream(SEED, "augment", 0, step)
-        shifts = rng.integers(0, 2 * crop + 1, (2, len(x)))
-        mirrored = rng.integers(0, 2, len(x)) if flip else np.zeros(len(x))
-        padded = np.pad(unmoved.numpy(), ((0, 0), (0, 0), (crop, crop), (crop, crop)))
-        for image, whole, down, right, mirror in zip(x.numpy(), padded, *shifts, mirrored, strict=True):
-            window = whole[:, down : down + 9, right : right + 7]
-            assert np.array_equal(image, window[:, :, ::-1] if mirror else window)
-            seen.add((int(down), int(right), int(mirror)))
-        assert torch.equal(y, labels)
-    for values, most in zip(zip(*seen, strict=True), (2 * crop, 2 * crop, int(flip)), strict=True):
-        assert set(values) == set(range(most + 1))
-    assert torch.equal(batches.chunk(0, 0)[0], still.chunk(0, 0)[0])
-    assert torch.equal(batches.test("test", 0)[0], still.test("test", 0)[0])
-
-
-def test_crop_of_what_is_no_image_is_refused() -> None:
-    data = Dataset(np.zeros((4, 3)), np.zeros(4, int), np.zeros((4, 3)), np.zeros(4, int))
-    with pytest.raises(ConfigError, match=r"data.crop: crop and flip need images"):
-        Batches(data, [np.arange(4)], 2, SEED, crop=1)
-
-
 def test_chunks_cover_each_part_once_and_in_order(made: list[Batches]) -> None:
     data = images()
     for streamed in (False, True):
-        made.append(Batches(data, shares(), 8, SEED, chunk=10, streamed=streamed))
+        made.append(batches_of(data, shares(), 8, chunk=10, streamed=streamed))
         batches = made[-1]
         assert (batches.test_chunks(), batches.test_chunks("validation"), batches.chunks(2)) == (4, 2, 4)
         labels = [
@@ -214,7 +150,7 @@ def test_where_data_lie_does_not_show_in_addresses(made: list[Batches]) -> None:
     )
     dealt = [np.arange(agent, 300, 3) for agent in range(3)]
     for place, streamed in (("own", False), ("replicate", False), ("replicate", True)):
-        batches = Batches(data, dealt, 7, SEED, dtype=torch.float64, place=place, streamed=streamed, chunk=33)
+        batches = batches_of(data, dealt, 7, dtype=torch.float64, place=place, streamed=streamed, chunk=33)
         made.append(batches)
         given = [batches.chunk(1, at)[0] for at in range(4)] + [batches.test("test", at)[0] for at in range(3)]
         given += [batches.batch(1, step)[0] for step in range(20)]
@@ -222,24 +158,7 @@ def test_where_data_lie_does_not_show_in_addresses(made: list[Batches]) -> None:
 
 
 def test_without_a_validation_part_there_is_no_chunk_of_it() -> None:
-    assert Batches(images(), [np.arange(9)], 4, SEED).test_chunks("validation") == 0
-
-
-@pytest.mark.parametrize("shape", [(6,), (6, 1), (6, 3)])
-def test_regression_targets_are_columns(shape: tuple[int, ...]) -> None:
-    y = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
-    data = Dataset(np.zeros((6, 2)), y, np.zeros((6, 2)), y, task="regression")
-    batches = Batches(data, [np.arange(6)], "full", SEED)
-    assert torch.equal(batches.batch(0, 0)[1], torch.from_numpy(y.reshape(6, -1)).float())
-    assert data.outputs == y.reshape(6, -1).shape[1]
-
-
-def test_tokens_are_whole_numbers_however_they_are_kept() -> None:
-    for kept in (np.uint8, np.uint16, np.int32):
-        rows = np.arange(60, dtype=kept).reshape(12, 5)
-        data = Dataset(rows, rows, rows, rows, task="language")
-        x, y = Batches(data, [np.arange(12)], 4, SEED).batch(0, 0)
-        assert x.dtype == y.dtype == torch.int64 and torch.equal(x, y) and data.outputs == 60
+    assert batches_of(images(), [np.arange(9)], 4).test_chunks("validation") == 0
 
 
 def test_tensors_and_big_endian_arrays_are_taken_too() -> None:
@@ -250,12 +169,12 @@ def test_tensors_and_big_endian_arrays_are_taken_too() -> None:
     )
     endian = Dataset(rows.astype(">f8"), labels.astype(">i2"), rows.astype(">f8"), labels.astype(">i2"))
     plain = Dataset(rows, labels, rows, labels)
-    found = [Batches(data, [np.arange(12)], 5, SEED).batch(0, 1) for data in (plain, tensors, endian)]
+    found = [batches_of(data, [np.arange(12)], 5).batch(0, 1) for data in (plain, tensors, endian)]
     assert all(torch.equal(x, found[0][0]) and torch.equal(y, found[0][1]) for x, y in found)
 
 
 def test_a_step_that_cannot_be_is_refused() -> None:
-    batches = Batches(images(), shares(), 8, SEED)
+    batches = batches_of(images(), shares(), 8)
     for agent, step in ((4, 0), (-1, 0), (0, -1)):
         with pytest.raises(ConfigError, match="there is no step"):
             batches.batch(agent, step)
@@ -264,11 +183,11 @@ def test_a_step_that_cannot_be_is_refused() -> None:
 def test_a_large_file_is_streamed_and_a_small_one_is_not(monkeypatch: pytest.MonkeyPatch, made: list[Batches]) -> None:
     spy = Spy(images().x)
     data = Dataset(spy, images().y, spy.rows, images().y)
-    made.append(Batches(data, shares(), 8, SEED))
+    made.append(batches_of(data, shares(), 8))
     monkeypatch.setattr("mpidl.data.batches._LOADED_ON_CPU", 1000)
-    made.append(Batches(data, shares(), 8, SEED))
-    made.append(Batches(data, shares(), 8, SEED, mine=[1], place="own"))
-    made.append(Batches(images(), shares(), 8, SEED))
+    made.append(batches_of(data, shares(), 8))
+    made.append(batches_of(data, shares(), 8, mine=[1], place="own"))
+    made.append(batches_of(images(), shares(), 8))
     assert [batches.streamed for batches in made] == [False, True, False, False]
 
 
@@ -277,9 +196,9 @@ def test_a_large_file_is_streamed_and_a_small_one_is_not(monkeypatch: pytest.Mon
 def test_batches_on_a_gpu_are_those_on_the_cpu(made: list[Batches], keys: dict[str, object]) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    made.append(Batches(images(), shares(), 8, SEED, "cpu", **keys))
+    made.append(batches_of(images(), shares(), 8, **keys))
     ways = ({}, {"streamed": True}, {"place": "own"})
-    made += [Batches(images(), shares(), 8, SEED, "cuda", **keys, **way) for way in ways]
+    made += [batches_of(images(), shares(), 8, device="cuda", **keys, **way) for way in ways]
     for step in range(20):
         for agent in range(4):
             x, y = made[0].batch(agent, step)

@@ -7,9 +7,19 @@ import pytest
 
 from mpidl.data import DATA, Dataset
 from mpidl.data.source import adapt
+from mpidl.data.splits import SPLITS
 from mpidl.errors import ConfigError, DataError
+from mpidl.registry import Registry
 
 PLUGINS = "tests.data.plugins"
+
+
+@pytest.mark.parametrize(
+    ("registry", "name", "method"), [(DATA, "Unfinished", "load"), (SPLITS, "UnfinishedSplit", "deal")]
+)
+def test_a_part_without_its_method_is_refused_before_it_is_needed(registry: Registry, name: str, method: str) -> None:
+    with pytest.raises(ConfigError, match=f"{PLUGINS}:{name}' does not define {method}$"):
+        registry.parse(f"{PLUGINS}:{name}")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5])

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mpidl.data import DATA, Dataset
-from mpidl.data.batches import Batches
+from mpidl.data.batches import Batches, Storage
 from mpidl.errors import DataError
 
 
@@ -33,7 +33,9 @@ def test_no_batch_is_fetched_twice_however_many_agents_take_turns(agents: int) -
     labels = np.zeros(agents, int)
     data = Dataset(spy, labels, spy.rows, labels)
     rounds = 4
-    with closing(Batches(data, [np.array([agent]) for agent in range(agents)], 1, 0, streamed=True)) as batches:
+    with closing(
+        Batches(data, [np.array([agent]) for agent in range(agents)], 1, 0, Storage(streamed=True))
+    ) as batches:
         for step in range(rounds):
             for agent in range(agents):
                 batches.batch(agent, step)
@@ -92,5 +94,5 @@ def test_ranks_that_share_a_gpu_share_its_free_memory(
         return False
 
     monkeypatch.setattr(Batches, "_too_large", on_a_gpu)
-    DATA.parse("digits").batches(data, [np.arange(4)], 0, sharers=sharers)
+    DATA.parse("digits").batches(data, [np.arange(4)], 0, Storage(sharers=sharers))
     assert decided == [streamed]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mpidl.comm.meters import Meters
 from mpidl.data import DATA
+from mpidl.data.batches import Storage
 from mpidl.errors import ConfigError
 from mpidl.models import LOSSES
 from mpidl.parameters import RowModule
@@ -57,7 +58,7 @@ def oracle(
     torch.manual_seed(1)
     source = DATA.parse({"name": "tests.training.plugins:even", "agents": AGENTS, "split": "given", "batch": batch})
     dataset = source.load()
-    batches = source.batches(dataset, source.deal(dataset, AGENTS, 0), 0, "cpu", precision.rows)
+    batches = source.batches(dataset, source.deal(dataset, AGENTS, 0), 0, Storage("cpu", precision.rows))
     rows = RowModule(getattr(plugins, network)((plugins.FEATURES,), plugins.CLASSES).to(precision.rows))
     statistics = None
     if rows.float_buffers:

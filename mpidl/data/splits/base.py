@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -57,9 +58,9 @@ class Split(Part):
     )
     seed: int | None = Field(None, description="seed of the split alone, so that runs of other seeds share it")
 
+    @abstractmethod
     def deal(self, pool: Pool, sizes: np.ndarray, rng: np.random.Generator, warn: Warn) -> list[np.ndarray]:
         """Positions in the pool for each agent; `sizes`, which add up to the pool, are what to aim at."""
-        raise ConfigError(f"{self.name!r} has no method 'deal'", "data.split.name")
 
     def assign(self, dataset: Dataset, agents: int, seed: int, among: np.ndarray | None = None) -> Shares:
         """Indices of training examples for each agent, out of those in `among` (all, unless given)."""
