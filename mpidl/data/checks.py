@@ -52,8 +52,8 @@ def span(name: str, rows: Any) -> tuple[int, int]:
     floating = rows.dtype.is_floating_point if hasattr(rows, "detach") else np.dtype(rows.dtype).kind not in "iub"
     if floating:
         raise DataError(f"{name} must be whole numbers, not {rows.dtype}")
-    found = [(int(piece.min()), int(piece.max())) for _, piece in pieces(rows) if piece.size]
-    return min((low for low, _ in found), default=0), max((high for _, high in found), default=0)
+    spans = [(int(piece.min()), int(piece.max())) for _, piece in pieces(rows) if piece.size]
+    return min((low for low, _ in spans), default=0), max((high for _, high in spans), default=0)
 
 
 def check_finite(name: str, rows: Any, numbers: np.ndarray | None = None) -> None:
@@ -73,13 +73,13 @@ def check_finite(name: str, rows: Any, numbers: np.ndarray | None = None) -> Non
 
 def channel_numbers(name: str, values: Any, example_shape: tuple[int, ...]) -> tuple[float, ...]:
     """Finite numbers, one for all channels of an example or one for each."""
-    found, channels = np.ravel(values), example_shape[0] if example_shape else 1
-    if len(found) not in (1, channels):
+    numbers = tuple(float(value) for value in np.ravel(values))
+    channels = example_shape[0] if example_shape else 1
+    if len(numbers) not in (1, channels):
         raise DataError(
-            f"{name} has {len(found)} numbers for examples of shape {example_shape}; give one, or one for each of the "
-            f"{channels} channels"
+            f"{name} has {len(numbers)} numbers for examples of shape {example_shape}; give one, or one for each of "
+            f"the {channels} channels"
         )
-    numbers = tuple(float(value) for value in found)
     if not np.isfinite(numbers).all() or (name == "std" and any(number <= 0 for number in numbers)):
         raise DataError(
             f"{name} is {', '.join(f'{value:g}' for value in numbers)}, which must be finite"

@@ -15,6 +15,8 @@ _MOST_DISCS = 40
 def draw(sizes: np.ndarray, counts: np.ndarray | None, path: Path, title: str) -> None:
     """Writes the picture of `counts` [agents, classes] and `sizes`; the suffix (png, pdf, svg) chooses the format."""
     check(path, "--plot")
+    from matplotlib.ticker import MaxNLocator
+
     agents = len(sizes)
     classes = 0 if counts is None else counts.shape[1]
     width = min(16.0, 3.0 + 0.28 * agents)
@@ -31,8 +33,8 @@ def draw(sizes: np.ndarray, counts: np.ndarray | None, path: Path, title: str) -
             image = above.imshow(counts.T, aspect="auto", origin="lower", cmap="viridis", interpolation="nearest")
             figure.colorbar(image, ax=above, label="examples")
         above.set(ylabel="class", ylim=(-0.7, classes - 0.3))
-        above.yaxis.get_major_locator().set_params(integer=True)
+        above.yaxis.set_major_locator(MaxNLocator(integer=True))
     below.bar(np.arange(agents), sizes, color="tab:blue", width=0.8 if agents <= _MOST_DISCS else 1.0)
     below.set(xlabel="agent", ylabel="examples", xlim=(-0.7, agents - 0.3))
-    below.xaxis.get_major_locator().set_params(integer=True)
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
     save(figure, path, "--plot")

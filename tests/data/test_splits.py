@@ -183,6 +183,17 @@ def test_a_draw_that_cannot_be_even_enough_is_said() -> None:
     assert "no draw with alpha 0.001 gave each of agents 0, 1, 2, 3, 4 and 5 more half the mean" in shares.warnings[0]
 
 
+def test_dirichlet_shares_are_equal_unless_they_may_be_unequal() -> None:
+    data = labelled(np.arange(2000) % 10)
+
+    def sizes(**keys: bool) -> np.ndarray:
+        return SPLITS.parse({"name": "dirichlet-class", "alpha": 0.1, **keys}).assign(data, 10, 0).sizes
+
+    assert set(sizes()) == set(sizes(equal=True)) == {200}
+    # Nobody has less than half the mean, and at this alpha somebody has far more than it.
+    assert sizes(equal=False).sum() == 2000 and sizes(equal=False).min() >= 100 and sizes(equal=False).max() > 250
+
+
 def test_unequal_dirichlet_shares_with_log_normal_sizes_are_refused() -> None:
     with pytest.raises(ConfigError, match="log-normal sizes need equal: true"):
         SPLITS.parse({"name": "dirichlet-class", "alpha": 1, "equal": False, "lognormal": 0.3})

@@ -41,8 +41,8 @@ class _Cifar(Images):
             content = read_limited(path, _MOST_BYTES)
             if self.checksum:
                 check_md5(path, content, self.files[path.name])
-            found = read_pickle(content, path)
-            pixels, labels = found.get(b"data"), found.get(key)
+            batch = read_pickle(content, path)
+            pixels, labels = batch.get(b"data"), batch.get(key)
             if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != _PIXELS:
                 raise DataError(f"{path} holds no images of 3×32×32 pixels under 'data'")
             if not isinstance(labels, list) or len(labels) != len(pixels) or {type(item) for item in labels} - {int}:

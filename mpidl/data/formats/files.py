@@ -6,13 +6,20 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import Protocol
 
 from mpidl.errors import DataError
 
 # A byte of deflate holds at most 1,032 bytes [zlib's technical details].
 DEFLATE_RATIO = 1032
 _PIECE = 2**20
+
+
+class Readable(Protocol):
+    """An open file, packed or not."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many bytes, the next ones; none at the end."""
 
 
 def _folder(root: str) -> Path | None:
@@ -39,12 +46,12 @@ def find_set(root: str, folders: Sequence[str], names: Sequence[str], source: st
         raise DataError(f"data.root: {str(folder)!r} is not a folder; {wanted}")
     missing = "the data set"
     for inside in folders:
-        found = [_present(folder / inside, name) for name in names]
-        files = [path for path in found if path is not None]
+        paths = [_present(folder / inside, name) for name in names]
+        files = [path for path in paths if path is not None]
         if len(files) == len(names):
             return files
         if files:
-            missing = ", ".join(name for name, path in zip(names, found, strict=True) if path is None)
+            missing = ", ".join(name for name, path in zip(names, paths, strict=True) if path is None)
     raise DataError(f"data.root: {str(folder)!r} lacks {missing}; {wanted}")
 
 
@@ -78,7 +85,7 @@ def read_limited(path: Path, most: int) -> bytes:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def read_rest(file: IO[bytes], size: int) -> bytearray | None:
+def read_rest(file: Readable, size: int) -> bytearray | None:
     """The rest of an open file, where it is exactly so long; memory grows with what is really there."""
     content = bytearray()
     while piece := file.read(min(_PIECE, size + 1 - len(content))):
@@ -88,9 +95,9 @@ def read_rest(file: IO[bytes], size: int) -> bytearray | None:
 
 def check_md5(path: Path, content: bytes, published: str) -> None:
     """Refuse a file that is not the published one."""
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if found != published:
+    actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if actual != published:
         raise DataError(
-            f"{path} is not the published file (MD5 {found}, published {published}): it is damaged or another; "
+            f"{path} is not the published file (MD5 {actual}, published {published}): it is damaged or another; "
             "fetch it again, or set data.checksum: false for files of your own in this format"
         )

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
 
 from mpidl.data.checks import is_numeric
-from mpidl.data.dataset import Dataset
+from mpidl.data.dataset import Dataset, Task
 from mpidl.data.formats.files import DEFLATE_RATIO, find_file
 from mpidl.data.formats.npz import named_dataset
 from mpidl.data.source import Images
 from mpidl.errors import DataError
 
 if TYPE_CHECKING:
-    import h5py
+    import h5py  # type: ignore[import-untyped]  # h5py brings no types
 
 # Room for whole chunks, of which several rows are read one after another.
 _CHUNK_CACHE = 2**26
@@ -34,7 +34,7 @@ class FileRows:
     def take(self, indices: np.ndarray) -> np.ndarray:
         """The rows of these indices, in this order; each is read once, and no other."""
         ascending, back = np.unique(indices, return_inverse=True)
-        found = np.empty((len(ascending), *self.shape[1:]), dtype=self.dtype)
+        content = np.empty((len(ascending), *self.shape[1:]), dtype=self.dtype)
         breaks = np.flatnonzero(np.diff(ascending) != 1) + 1
         starts, stops = [0, *breaks], [*breaks, len(ascending)]
         try:
@@ -42,10 +42,10 @@ class FileRows:
             for start, stop in zip(starts, stops, strict=True):
                 if stop > start:
                     where = slice(int(ascending[start]), int(ascending[stop - 1]) + 1)
-                    rows.read_direct(found, np.s_[where], np.s_[start:stop])
+                    rows.read_direct(content, np.s_[where], np.s_[start:stop])
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise DataError(f"{self.path}, {self.name!r}: rows cannot be read ({error})") from error
-        return found if np.array_equal(back, np.arange(len(back))) else found[back]
+        return content if np.array_equal(back, np.arange(len(back))) else content[back]
 
     def _open(self) -> h5py.Dataset:
         if self._rows is None:
@@ -66,7 +66,7 @@ class Hdf5(Images):
     """
 
     file: str = Field(description="the HDF5 file")
-    task: Literal["classification", "regression", "language"] = Field("classification", description="what y is")
+    task: Task = Field("classification", description="what y is")
     classes: int | None = Field(None, ge=1, description="classes or vocabulary; null: the highest number and 1")
 
     def load(self) -> Dataset:
@@ -89,8 +89,7 @@ def _checked(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
     """A data set of numbers that the file really holds."""
     import h5py
 
-    found = file.get(name, getlink=True)
-    if not isinstance(found, h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
         raise DataError(f"{path}: {name!r} is not a data set of this file")
     rows = file[name]
     if rows.is_virtual or rows.external:

@@ -7,12 +7,12 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from mpidl.data.dataset import Dataset
-from mpidl.data.formats.files import DEFLATE_RATIO, find_set, read_rest
+from mpidl.data.formats.files import DEFLATE_RATIO, Readable, find_set, read_rest
 from mpidl.data.source import Images
 from mpidl.errors import DataError
 
@@ -35,7 +35,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _read(file: BinaryIO, path: Path, dimensions: int) -> np.ndarray:
+def _read(file: Readable, path: Path, dimensions: int) -> np.ndarray:
     header = file.read(4 + 4 * dimensions)
     if len(header) < 4 + 4 * dimensions or header[:4] != bytes([0, 0, 8, dimensions]):
         raise DataError(f"{path} is no IDX file of bytes in {dimensions} dimensions")

@@ -35,14 +35,15 @@ class SparseRows:
         rows = np.repeat(np.arange(len(indices)), counts)
         within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
         at = np.repeat(self.starts[indices], counts) + within
-        found = np.zeros((len(indices), self.shape[1]), dtype=self.dtype)
-        found[rows, self.columns[at]] = self.values[at]
-        return found
+        dense = np.zeros((len(indices), self.shape[1]), dtype=self.dtype)
+        dense[rows, self.columns[at]] = self.values[at]
+        return dense
 
     def part(self, indices: np.ndarray) -> SparseRows:
         """Some of the rows."""
         counts = self.starts[indices + 1] - self.starts[indices]
-        at = np.concatenate([np.arange(self.starts[row], self.starts[row + 1]) for row in indices] or [[]]).astype(int)
+        ranges = [np.arange(self.starts[row], self.starts[row + 1]) for row in indices]
+        at = np.concatenate([np.empty(0, np.int64), *ranges])
         starts = np.concatenate([[0], np.cumsum(counts)])
         return SparseRows(starts, self.columns[at], self.values[at], self.shape[1])
 
@@ -68,10 +69,11 @@ def read_libsvm(path: Path) -> tuple[np.ndarray, SparseRows]:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     if not labels:
         raise DataError(f"{path} holds no example")
-    found = np.frombuffer(columns, np.int64) if columns else np.empty(0, np.int64)
+    # An empty buffer cannot be mapped.
+    places = np.frombuffer(columns, np.int64) if columns else np.empty(0, np.int64)
     numbers = np.frombuffer(values, np.float64) if values else np.empty(0)
-    width = int(found.max(initial=-1)) + 1
-    return np.frombuffer(labels, np.float64), SparseRows(np.frombuffer(starts, np.int64), found, numbers, width)
+    width = int(places.max(initial=-1)) + 1
+    return np.frombuffer(labels, np.float64), SparseRows(np.frombuffer(starts, np.int64), places, numbers, width)
 
 
 def _number(text: str) -> float:
@@ -122,18 +124,15 @@ class LibSvm(Source):
         if self.features is not None and width > self.features:
             raise DataError(f"data.features: {path} or its test file has an index {width}, above {self.features}")
         width = self.features or max(1, width)
+        y, y_test, classes = labels, test_labels, None
         if self.task == "classification":
             names, y = np.unique(labels, return_inverse=True)
             y_test = np.searchsorted(names, test_labels)
             unknown = names[np.minimum(y_test, len(names) - 1)] != test_labels
             if unknown.any():
                 raise DataError(f"the test label {test_labels[unknown][0]:g} is none of the training labels of {path}")
-            kept = {"y": y.astype(np.int64), "y_test": y_test.astype(np.int64), "classes": len(names)}
-        else:
-            kept = {"y": labels, "y_test": test_labels}
+            classes = len(names)
         rows.shape, test_rows.shape = (len(labels), width), (len(test_labels), width)
         sparse = width * (len(labels) + len(test_labels)) > _MOST_DENSE if self.sparse is None else self.sparse
-        if not sparse:
-            x, x_test = (part.take(np.arange(part.shape[0])) for part in (rows, test_rows))
-            return Dataset(x=x, x_test=x_test, task=self.task, **kept)
-        return Dataset(x=rows, x_test=test_rows, task=self.task, **kept)
+        x, x_test = (part if sparse else part.take(np.arange(part.shape[0])) for part in (rows, test_rows))
+        return Dataset(x, y, x_test, y_test, task=self.task, classes=classes)

@@ -7,15 +7,16 @@ import math
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from mpidl.data.checks import is_numeric
-from mpidl.data.dataset import Dataset
-from mpidl.data.formats.files import DEFLATE_RATIO, find_file, read_rest
+from mpidl.data.dataset import Dataset, Task
+from mpidl.data.formats.files import DEFLATE_RATIO, Readable, find_file, read_rest
 from mpidl.data.source import Images
 from mpidl.errors import DataError
 
@@ -29,7 +30,7 @@ class Npz(Images):
     """
 
     file: str = Field(description="the .npz file")
-    task: Literal["classification", "regression", "language"] = Field("classification", description="what y is")
+    task: Task = Field("classification", description="what y is")
     classes: int | None = Field(None, ge=1, description="classes or vocabulary; null: the highest number and 1")
 
     def load(self) -> Dataset:
@@ -38,21 +39,24 @@ class Npz(Images):
         return named_dataset(arrays, path, self.task, self.classes, self.normalise)
 
 
-def named_dataset(arrays: dict, path: Path, task: str, classes: int | None, normalise: bool) -> Dataset:
+def named_dataset(arrays: Mapping[str, Any], path: Path, task: Task, classes: int | None, normalise: bool) -> Dataset:
     """The data set that arrays of these names make."""
     missing = [name for name in _NAMES[:4] if name not in arrays]
     if missing:
         raise DataError(f"{path} lacks {', '.join(missing)}; it must hold x, y, x_test and y_test")
-    channels = {name: arrays[name] for name in ("mean", "std") if name in arrays and normalise}
     pixels = arrays["x"].dtype == np.uint8 and task != "language"
     try:
         return Dataset(
-            *(arrays[name] for name in _NAMES[:4]),
+            arrays["x"],
+            arrays["y"],
+            arrays["x_test"],
+            arrays["y_test"],
             owner=arrays.get("owner"),
-            task=task,  # type: ignore[arg-type]
+            task=task,
             classes=classes,
             scale=1 / 255 if pixels else 1.0,
-            **channels,
+            mean=arrays.get("mean") if normalise else None,
+            std=arrays.get("std") if normalise else None,
         )
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
@@ -86,7 +90,7 @@ def _check_packing(info: zipfile.ZipInfo, path: Path) -> None:
         )
 
 
-def _read_npy(file: IO[bytes], info: zipfile.ZipInfo, what: str) -> np.ndarray:
+def _read_npy(file: Readable, info: zipfile.ZipInfo, what: str) -> np.ndarray:
     start = file.read(10)
     if len(start) < 10 or start[:6] != b"\x93NUMPY" or start[6] not in (1, 2, 3):
         raise DataError(f"{what}: no .npy header")

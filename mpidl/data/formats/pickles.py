@@ -100,13 +100,14 @@ class _Counted(io.BytesIO):
         return super().read(size)
 
 
-class _Reader(pickle._Unpickler):  # type: ignore[name-defined]
-    # The frames of protocol 4 need not be honoured: what they hold follows in place.
-    dispatch = {
-        getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]]  # type: ignore[attr-defined]
-        for name in _ALLOWED
-    }
-    dispatch[pickle.FRAME[0]] = lambda reader: reader.read(8)
+def _skip_frame(reader: Any) -> None:
+    """The frames of protocol 4 need not be honoured: what they hold follows in place."""
+    reader.read(8)
+
+
+class _Reader(pickle._Unpickler):
+    dispatch = {getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _ALLOWED}
+    dispatch[pickle.FRAME[0]] = _skip_frame
 
     def find_class(self, module: str, name: str) -> _Name:
         if (module, name) not in _NAMES:
@@ -117,14 +118,14 @@ class _Reader(pickle._Unpickler):  # type: ignore[name-defined]
 def read_pickle(content: bytes, path: Path) -> dict[bytes, Any]:
     """The dictionary in a pickle; its keys and strings as bytes, its arrays as numpy's, of bytes."""
     try:
-        found = _Reader(_Counted(content), encoding="bytes").load()
+        loaded = _Reader(_Counted(content), encoding="bytes").load()
     except Exception as error:
         # A damaged program may go wrong in any way that python has; each of them means that the file is not to be used.
         raise DataError(f"{path} is damaged, or not a pickle of plain data: {_reason(error)}") from error
-    if not isinstance(found, dict):
+    if not isinstance(loaded, dict):
         raise DataError(f"{path} does not hold a dictionary")
     # pickle itself lets lone surrogates pass, so they are no reason to stop here.
-    named = ((key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key, found[key]) for key in found)
+    named = ((key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key, loaded[key]) for key in loaded)
     return {key: value.array if isinstance(value, _Bytes) else value for key, value in named}
 
 

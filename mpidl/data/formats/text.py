@@ -44,7 +44,10 @@ class Text(Source):
         spans = speaker_spans(text) if self.speakers else {}
         if len(spans) < 2:
             spans = {"": [(0, len(text))]}
-        train, test, owner, short = [], [], [], 0
+        train: list[np.ndarray] = []
+        test: list[np.ndarray] = []
+        owner: list[np.ndarray] = []
+        short = 0
         for spoken in spans.values():
             words = np.concatenate([tokens[start:stop] for start, stop in spoken])
             windows = self._windows(words)
@@ -84,9 +87,9 @@ class Text(Source):
 
 def speaker_spans(text: str) -> dict[str, list[tuple[int, int]]]:
     """For each speaker, in order of appearance, where in the text its speeches stand, name lines included."""
-    found = list(_SPEAKER.finditer(text))
+    names = list(_SPEAKER.finditer(text))
     spans: dict[str, list[tuple[int, int]]] = {}
-    ends = [match.start() for match in found[1:]] + [len(text)]
-    for match, end in zip(found, ends, strict=False):
+    ends = [match.start() for match in names[1:]] + [len(text)]
+    for match, end in zip(names, ends, strict=False):
         spans.setdefault(match[1], []).append((match.start(), end))
     return spans

@@ -35,13 +35,13 @@ class DirichletAgent(Split):
         start, width = 0, _MOST
         while start < len(agents):
             block = agents[start : start + width]
-            found = _draw_labels(priors[block], stock, rng)
-            counts = np.cumsum(found[:, None] == np.arange(len(left)), axis=0)
+            labels_of_block = _draw_labels(priors[block], stock, rng)
+            counts = np.cumsum(labels_of_block[:, None] == np.arange(len(left)), axis=0)
             # Draws count up to the one that empties a class; after it, the priors are others.
             emptied = np.argmax((counts >= stock) & (stock > 0), axis=0)
             ends = emptied[(counts[-1] >= stock) & (stock > 0)]
             accepted = int(ends.min()) + 1 if len(ends) else len(block)
-            drawn[start : start + accepted] = found[:accepted]
+            drawn[start : start + accepted] = labels_of_block[:accepted]
             stock = stock - counts[accepted - 1]
             start += accepted
             width = min(max(2 * accepted, _FEWEST), _MOST)

@@ -106,6 +106,13 @@ def test_libsvm_without_a_test_file_holds_examples_out_once_and_for_all(tmp_path
     assert np.array_equal(2 * found.y + 1, whole(found.x).numpy()[:, 0])
 
 
+def test_libsvm_holds_at_least_one_example_out(tmp_path: Path) -> None:
+    """A tenth of 3 examples is none when it is rounded."""
+    (tmp_path / "t").write_text(written.libsvm_text(np.arange(1.0, 7.0).reshape(3, 2), np.arange(3)))
+    found = load("libsvm", tmp_path, train="t", test=None, holdout=0.1, task="regression")
+    assert (len(found), len(found.y_test)) == (2, 1)
+
+
 def arrays_for(task: str) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     if task == "regression":
