@@ -1,6 +1,6 @@
 """The batches of every agent, a pure function of (agent, step), on the device that trains.
 
-Step s of an agent is batch s mod n of its pass s div n over its own examples, n batches a pass; each pass is shuffled
+Step s of an agent is batch s mod n of its pass s div n over its own examples, n batches per pass; each pass is shuffled
 anew by stream(seed, "shuffle", agent, pass), and the last, short batch is kept. Nothing is remembered between calls
 but the current order of each agent, so any step can be asked for at any time, by any rank that holds the data.
 """

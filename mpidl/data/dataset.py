@@ -23,7 +23,7 @@ class Dataset:
     `x` and `x_test` are arrays or tensors `[n, …]`, or anything with `shape`, `dtype` and `take(indices)` (rows that
     stay in a file); `y` and `y_test` hold a class number (classification), a number or vector (regression), or the
     tokens that follow those of `x` (language). `owner` names the agent of each training example, for `split: given`.
-    The model sees `(x·scale − mean)/std`, `mean` and `std` one number a channel; language examples stay whole numbers.
+    The model sees `(x·scale − mean)/std`, `mean` and `std` one number per channel; tokens stay whole numbers.
 
     Labels and tokens are all checked here, those in files a piece at a time. That numbers are finite is checked here
     where they are in memory; those in files are looked at when batches read them, which saves a pass over the file.
@@ -102,7 +102,7 @@ class Dataset:
         if self.task == "classification":
             for part, labels in (("training", self.y), ("test", self.y_test)):
                 if len(labels.shape) != 1:
-                    raise DataError(f"{part} labels must be one number an example, not of shape {tuple(labels.shape)}")
+                    raise DataError(f"{part} labels must be one number per example, not of shape {tuple(labels.shape)}")
         for name, (low, high) in self._spans.items():
             if low < 0 or high >= self.outputs:
                 raise DataError(

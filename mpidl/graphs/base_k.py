@@ -1,4 +1,4 @@
-"""The base-(k+1) graph: exact averaging in few rounds with at most k peers a round, for any number of agents.
+"""The base-(k+1) graph: exact averaging in few rounds with at most k peers per round, for any number of agents.
 
 [Takezawa, Sato, Bao, Niwa, Yamada 2023, "Beyond Exponential Graph", Algorithms 1 to 3.] A round is a set of weighted
 edges, each used both ways; what an agent's edges leave over is its self-weight.
@@ -117,7 +117,7 @@ def base_graph(nodes: Sequence[int], k: int) -> list[Round]:
     """Algorithm 3: the factored form or the plain one, whichever has fewer rounds.
 
     Factored, n = p·q with p all factors up to k + 1: q at a time average, and then p across. It is also taken where
-    both are equally long, because it nearly always sends fewer messages (n = 26, k = 4: 278 a period, not 494).
+    both are equally long, because it nearly always sends fewer messages (n = 26, k = 4: 278 per period, not 494).
     """
     smooth = _smooth_part(len(nodes), k + 1)
     plain = simple_base_graph(nodes, k)

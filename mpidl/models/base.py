@@ -31,7 +31,7 @@ class Model(Part):
 
     init: str = Field(
         default="shared",
-        description="where the agents start: shared (one draw for all), per-agent (a draw each), or a file: "
+        description="where the agents start: shared (one draw for all), per-agent (one draw for each), or a file: "
         "a state_dict, or a run file that keeps models",
     )
 

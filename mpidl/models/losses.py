@@ -1,6 +1,6 @@
 """The loss of every example of a batch, by the data set's task, by name, or by a user's function.
 
-A loss is a function `(module, x, y) → losses`, one number an example; training averages them over the batch and
+A loss is a function `(module, x, y) → losses`, one number per example; training averages them over the batch and
 evaluation over the data set, so both count every example once.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Loss(Part):
-    """A loss: called with a module, a batch and its targets, it returns one loss an example."""
+    """A loss: called with a module, a batch and its targets, it returns one loss per example."""
 
     @abstractmethod
     def __call__(self, module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def adapt(function: Callable[..., Any]) -> type[Loss]:
             if shape != (x.shape[0],):
                 raise ConfigError(
                     f"{self.name!r} returned losses of shape {shape} for {x.shape[0]} examples; "
-                    "return one loss an example, not their mean",
+                    "return one loss per example, not their mean",
                     "loss",
                 )
             return losses

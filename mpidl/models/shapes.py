@@ -16,7 +16,7 @@ def features(name: str, example_shape: tuple[int, ...]) -> int:
 
 
 def image(name: str, example_shape: tuple[int, ...], smallest: int) -> tuple[int, int, int]:
-    """(channels, height, width) of an example that is an image of at least `smallest` pixels a side."""
+    """(channels, height, width) of an example that is an image of at least `smallest` pixels on each side."""
     shape = tuple(example_shape)
     if len(shape) != 3:
         raise ConfigError(

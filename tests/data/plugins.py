@@ -39,8 +39,8 @@ def open_pictures(**others: Any) -> Dataset:
 
 def cropped(crop: int = 5) -> Dataset:
     """Cuts its images itself."""
-    found = pictures()
-    return Dataset(found.x[..., :crop, :crop], found.y, found.x_test[..., :crop, :crop], found.y_test)
+    whole = pictures()
+    return Dataset(whole.x[..., :crop, :crop], whole.y, whole.x_test[..., :crop, :crop], whole.y_test)
 
 
 class Unfinished(Source):

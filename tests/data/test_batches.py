@@ -33,9 +33,9 @@ class Spy:
 
 @pytest.fixture
 def made() -> Iterator[list[Batches]]:
-    found: list[Batches] = []
-    yield found
-    for batches in found:
+    every: list[Batches] = []
+    yield every
+    for batches in every:
         batches.close()
 
 
@@ -48,12 +48,12 @@ def test_a_pass_holds_every_example_once_in_the_order_of_its_stream() -> None:
     for agent, share in enumerate(shares()):
         steps = batches.steps_per_pass(agent)
         for turn in (0, 1, 3):
-            found = [batches.batch(agent, turn * steps + step)[0][:, 0] for step in range(steps)]
-            assert [len(part) for part in found[:-1]] == [8] * (steps - 1)
-            assert len(found[-1]) == len(share) - 8 * (steps - 1)
-            assert [len(part) for part in found] == [batches.examples(agent, turn * steps + s) for s in range(steps)]
+            columns = [batches.batch(agent, turn * steps + step)[0][:, 0] for step in range(steps)]
+            assert [len(part) for part in columns[:-1]] == [8] * (steps - 1)
+            assert len(columns[-1]) == len(share) - 8 * (steps - 1)
+            assert [len(part) for part in columns] == [batches.examples(agent, turn * steps + s) for s in range(steps)]
             order = share[stream(SEED, "shuffle", agent, turn).permutation(len(share))]
-            assert torch.equal(torch.cat(found), torch.from_numpy(order).double())
+            assert torch.equal(torch.cat(columns), torch.from_numpy(order).double())
 
 
 def test_full_batches_are_all_of_an_agents_data_at_every_step() -> None:
@@ -91,8 +91,8 @@ def test_agents_are_independent_of_each_other(made: list[Batches]) -> None:
     together, alone = batches_of(images(), shares(), 8, flip=True), batches_of(images(), shares(), 8, flip=True)
     for step in range(6):
         for agent in range(3):
-            found = together.batch(agent, step)
-        assert torch.equal(found[0], alone.batch(2, step)[0])
+            batch = together.batch(agent, step)
+        assert torch.equal(batch[0], alone.batch(2, step)[0])
 
 
 def test_only_what_the_own_agents_own_is_read() -> None:
@@ -169,8 +169,8 @@ def test_tensors_and_big_endian_arrays_are_taken_too() -> None:
     )
     endian = Dataset(rows.astype(">f8"), labels.astype(">i2"), rows.astype(">f8"), labels.astype(">i2"))
     plain = Dataset(rows, labels, rows, labels)
-    found = [batches_of(data, [np.arange(12)], 5).batch(0, 1) for data in (plain, tensors, endian)]
-    assert all(torch.equal(x, found[0][0]) and torch.equal(y, found[0][1]) for x, y in found)
+    batches = [batches_of(data, [np.arange(12)], 5).batch(0, 1) for data in (plain, tensors, endian)]
+    assert all(torch.equal(x, batches[0][0]) and torch.equal(y, batches[0][1]) for x, y in batches)
 
 
 def test_a_step_that_cannot_be_is_refused() -> None:
@@ -203,6 +203,6 @@ def test_batches_on_a_gpu_are_those_on_the_cpu(made: list[Batches], keys: dict[s
         for agent in range(4):
             x, y = made[0].batch(agent, step)
             for other in made[1:]:
-                found = other.batch(agent, step)
-                assert found[0].is_cuda and torch.equal(found[1].cpu(), y)
-                assert torch.allclose(found[0].cpu(), x, rtol=0, atol=1e-6)
+                batch = other.batch(agent, step)
+                assert batch[0].is_cuda and torch.equal(batch[1].cpu(), y)
+                assert torch.allclose(batch[0].cpu(), x, rtol=0, atol=1e-6)

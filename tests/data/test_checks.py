@@ -23,9 +23,9 @@ def tokens(**changes: object) -> dict[str, object]:
 
 
 def with_token(token: int) -> np.ndarray:
-    found = np.arange(20).reshape(4, 5) % 5
-    found[3, 2] = token
-    return found
+    rows = np.arange(20).reshape(4, 5) % 5
+    rows[3, 2] = token
+    return rows
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -63,8 +63,8 @@ def test_tokens_of_a_file_are_checked_without_loading_it(
             file[f"{part}_test"] = rows[:2]
     source = DATA.parse({"name": "hdf5", "file": str(tmp_path / "f.h5"), "task": "language", "classes": classes})
     tracemalloc.start()
-    found = source.load()
-    assert found.outputs == 200
+    dataset = source.load()
+    assert dataset.outputs == 200
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10 * 2**20
@@ -86,9 +86,9 @@ class Lines:
 def test_pieces_hold_every_row_once_and_in_order(wrap: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mpidl.data.checks._PIECE", 100)
     rows = np.arange(-30, 27).reshape(19, 3)
-    found = list(pieces(wrap(rows)))
-    assert [start for start, _ in found] == list(range(0, 19, 4))
-    assert np.array_equal(np.concatenate([piece for _, piece in found]), rows)
+    parts = list(pieces(wrap(rows)))
+    assert [start for start, _ in parts] == list(range(0, 19, 4))
+    assert np.array_equal(np.concatenate([piece for _, piece in parts]), rows)
     assert span("rows", wrap(rows)) == (-30, 26)
 
 

@@ -96,12 +96,12 @@ def differing(one: np.ndarray, other: np.ndarray) -> float:
 
 def assert_alike(ours: Counts, reference: Counts, draws: int) -> None:
     """Equal in distribution, as far as so many draws can tell: per agent and class, and in what papers look at."""
-    found = np.array([ours(seed) for seed in range(draws)], dtype=float)
+    drawn = np.array([ours(seed) for seed in range(draws)], dtype=float)
     known = np.array([reference(seed) for seed in range(draws)], dtype=float)
-    assert np.array_equal(found.sum((1, 2)), known.sum((1, 2)))
-    spread = np.sqrt((found.var(axis=0) + known.var(axis=0)) / draws)
-    assert (np.abs(found.mean(axis=0) - known.mean(axis=0)) < 4.5 * spread + 1e-9).all()
-    share = found.sum((1, 2), keepdims=True) / AGENTS
+    assert np.array_equal(drawn.sum((1, 2)), known.sum((1, 2)))
+    spread = np.sqrt((drawn.var(axis=0) + known.var(axis=0)) / draws)
+    assert (np.abs(drawn.mean(axis=0) - known.mean(axis=0)) < 4.5 * spread + 1e-9).all()
+    share = drawn.sum((1, 2), keepdims=True) / AGENTS
     for statistic in (
         lambda counts: (counts > 0).sum(axis=2).mean(axis=1),  # classes an agent has
         lambda counts: counts.max(axis=2).mean(axis=1),  # the largest class of an agent
@@ -110,7 +110,7 @@ def assert_alike(ours: Counts, reference: Counts, draws: int) -> None:
         lambda counts: counts[:, 0].max(axis=1),  # the first agent
         lambda counts: counts[:, -1].max(axis=1),  # the last agent, of the smaller group
     ):
-        assert differing(statistic(found), statistic(known)) < 1
+        assert differing(statistic(drawn), statistic(known)) < 1
 
 
 @pytest.mark.parametrize("alpha", [1.0, 0.1, 0.01])

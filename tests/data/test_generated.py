@@ -82,8 +82,8 @@ def test_the_optimum_of_quadratics_has_no_gradient(outputs: int, weights: str, d
     shares = source.deal(data, 6, 0)
     assert len(set(shares.sizes)) == 6
     module = torch.nn.Linear(5, outputs, dtype=torch.float64)
-    found = optimum(data, shares, weights, weight_decay=decay)
-    torch.nn.utils.vector_to_parameters(torch.from_numpy(found), module.parameters())
+    solution = optimum(data, shares, weights, weight_decay=decay)
+    torch.nn.utils.vector_to_parameters(torch.from_numpy(solution), module.parameters())
     total = torch.zeros((), dtype=torch.float64)
     for share in shares:
         weight = 1 / 6 if weights == "uniform" else len(share) / shares.sizes.sum()

@@ -39,9 +39,9 @@ def test_the_table_adds_up(config: str, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_warnings_and_unused_examples_are_told(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["partition", config, "-s", "data.split={name: one-class}"]) == 0
-    told = capsys.readouterr()
-    assert "; 144 for validation; " in told.out and " unused" in told.out
-    assert told.err == "warning: no agent holds classes 6, 7, 8, 9: there are fewer agents than classes\n"
+    printed = capsys.readouterr()
+    assert "; 144 for validation; " in printed.out and " unused" in printed.out
+    assert printed.err == "warning: no agent holds classes 6, 7, 8, 9: there are fewer agents than classes\n"
 
 
 @pytest.mark.parametrize("data", ["{name: quadratics}", "{name: synthetic, classes: 30, dimension: 9}"])
@@ -72,6 +72,6 @@ def test_a_mistake_is_one_sentence(
     config: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["partition", config, *arguments]) == 2
-    told = capsys.readouterr()
-    assert message in told.err and told.err.count("\n") == 1
-    assert told.out == ""
+    printed = capsys.readouterr()
+    assert message in printed.err and printed.err.count("\n") == 1
+    assert printed.out == ""

@@ -155,7 +155,7 @@ def arrays(count: int = 6) -> list[np.ndarray]:
     [
         ({"y": np.array([0, 1, 2, 3, 4, 9])}, None),
         ({"y": np.array([0, 1, 2, -1, 0, 1])}, "labels go from -1 to 2"),
-        ({"y": np.zeros((6, 2), int)}, "must be one number an example"),
+        ({"y": np.zeros((6, 2), int)}, "must be one number per example"),
         ({"y": np.zeros(6)}, "must be whole numbers, not float64"),
         ({"classes": 2}, "labels go from 0 to 2, outside 0 to 1"),
         ({"x_test": np.zeros((6, 3))}, r"training examples have shape \(2,\), test examples \(3,\)"),

@@ -54,7 +54,7 @@ def checked(name: str, data: Dataset, agents: int, seed: int, **keys: object) ->
     assert shares.sizes.min() >= 1
     assert all((np.diff(share) > 0).all() for share in shares)
     again = split.assign(data, agents, seed, among)
-    assert all(np.array_equal(one, two) for one, two in zip(shares, again, strict=True))
+    assert all(np.array_equal(first, second) for first, second in zip(shares, again, strict=True))
     assert all("\n" not in warning for warning in shares.warnings)
     return shares
 
@@ -202,9 +202,9 @@ def test_unequal_dirichlet_shares_with_log_normal_sizes_are_refused() -> None:
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=50), st.integers(0, 10_000))
 @CASES
 def test_apportionment_is_whole_and_within_one(weights: list[float], total: int) -> None:
-    found = apportion(np.array(weights), total)
+    parts = apportion(np.array(weights), total)
     exact = np.array(weights) / sum(weights) * total
-    assert found.sum() == total and (np.abs(found - exact) < 1 + 1e-6).all() and (found >= 0).all()
+    assert parts.sum() == total and (np.abs(parts - exact) < 1 + 1e-6).all() and (parts >= 0).all()
 
 
 def test_log_normal_sizes_have_the_deviation_asked_for() -> None:

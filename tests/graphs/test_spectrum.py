@@ -54,8 +54,8 @@ def test_closed_forms(agents):
     ring = np.sort((1 + 2 * np.cos(angles)) / 3)
     assert np.allclose(eigenvalues(build("ring", agents).at(0).dense()), ring, atol=1e-13)
     directed = (1 + np.exp(1j * angles)) / 2
-    found = np.asarray(eigenvalues(build("directed-ring", agents).at(0).dense()))
-    assert np.abs(found[:, None] - directed).min(0).max() < 1e-12
+    values = np.asarray(eigenvalues(build("directed-ring", agents).at(0).dense()))
+    assert np.abs(values[:, None] - directed).min(0).max() < 1e-12
     assert analyse(build("complete", agents)).exact
     chain = {"name": "chain", "weights": "uniform"}
     assert analyse(build(chain, agents)).modulus == pytest.approx(1 / 3 + 2 / 3 * np.cos(np.pi / agents), abs=1e-13)

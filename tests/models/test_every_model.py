@@ -126,9 +126,9 @@ def test_hessian_vector_products_agree_with_differences_of_gradients(settings: d
         for parameter, direction in zip(parameters, directions, strict=True):
             parameter.add_(direction, alpha=-2 * step)
     before = gradients(create_graph=False)
-    found = torch.cat([product.flatten() for product in products])
+    product = torch.cat([product.flatten() for product in products])
     wanted = torch.cat([((a - b) / (2 * step)).flatten() for a, b in zip(after, before, strict=True)])
-    assert (found - wanted).norm() <= 1e-4 * wanted.norm()
+    assert (product - wanted).norm() <= 1e-4 * wanted.norm()
 
 
 @every_case
@@ -144,11 +144,11 @@ def test_vmap_over_agents_gives_each_agents_own_gradient(settings: dict[str, Any
         return functional.cross_entropy(outputs.flatten(0, -2), y.flatten())
 
     with second_derivatives():
-        found = vmap(grad(loss))(stacked, buffers, *(torch.stack(part) for part in zip(*data, strict=True)))
+        gradients = vmap(grad(loss))(stacked, buffers, *(torch.stack(part) for part in zip(*data, strict=True)))
         for index, (agent, (x, y)) in enumerate(zip(agents, data, strict=True)):
             mean_loss(agent, shape, x, y).backward()
             for name, parameter in agent.named_parameters():
-                torch.testing.assert_close(found[name][index], parameter.grad, rtol=1e-8, atol=1e-10)
+                torch.testing.assert_close(gradients[name][index], parameter.grad, rtol=1e-8, atol=1e-10)
             for name, buffer in agent.named_buffers():
                 torch.testing.assert_close(buffers[name][index], buffer)
 

@@ -42,8 +42,8 @@ def test_gradients_into_rows_equal_the_cpus(settings: dict[str, Any], shape: tup
     with warnings.catch_warnings():
         # A recurrent network whose weights are not contiguous would be compacted, with a warning, at every call.
         warnings.simplefilter("error")
-        found = row_gradient(module.cuda(), task_of(shape), x.cuda(), y.cuda())
-    torch.testing.assert_close(found.cpu(), expected, rtol=1e-8, atol=1e-10)
+        gradient = row_gradient(module.cuda(), task_of(shape), x.cuda(), y.cuda())
+    torch.testing.assert_close(gradient.cpu(), expected, rtol=1e-8, atol=1e-10)
 
 
 @every_case

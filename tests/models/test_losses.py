@@ -16,8 +16,8 @@ from mpidl.models.losses import per_example_loss
 def test_cross_entropy_is_minus_the_log_probability_of_the_target() -> None:
     x, y = torch.randn(4, 3, dtype=torch.float64), torch.tensor([0, 2, 1, 1])
     expected = [-math.log(torch.softmax(row, 0)[target]) for row, target in zip(x, y, strict=True)]
-    found = per_example_loss("classification")(nn.Identity(), x, y)
-    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+    losses = per_example_loss("classification")(nn.Identity(), x, y)
+    torch.testing.assert_close(losses, torch.tensor(expected, dtype=torch.float64))
 
 
 def test_a_texts_loss_is_the_mean_over_its_tokens() -> None:

@@ -65,7 +65,7 @@ def test_a_loss_function_gets_module_batch_targets_and_its_keys() -> None:
 
 def test_a_losss_mistakes_end_in_one_sentence() -> None:
     x = torch.randn(4, 2)
-    with pytest.raises(ConfigError, match="returned losses of shape .* for 4 examples; return one loss an example"):
+    with pytest.raises(ConfigError, match="returned losses of shape .* for 4 examples; return one loss per example"):
         LOSSES.parse("tests.models.plugins:averaged")(nn.Identity(), x, x)
     with pytest.raises(ConfigError, match=r"takes 1 arguments; a loss takes \(module, x, y\)"):
         LOSSES.parse("tests.models.plugins:too_short")

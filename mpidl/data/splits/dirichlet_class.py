@@ -1,4 +1,4 @@
-"""Classes divided among agents by Dirichlet proportions, one draw a class."""
+"""Classes divided among agents by Dirichlet proportions, one draw per class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_ATTEMPTS = 65_536
 
 
 class DirichletClass(Split):
-    """Each class in proportions ~ Dir(α) over agents: small α, few classes an agent [Lin et al. 2021, official code].
+    """Each class in proportions ~ Dir(α) over agents: small α, few classes per agent [Lin et al. 2021, official code].
 
     Examples are shuffled and divided among groups of at most 10 agents. Inside a group, class after class is divided
     by p ~ Dir(α, …, α), where agents that already hold their mean share get nothing; the whole draw is repeated until

@@ -15,7 +15,7 @@ class Given(Split):
     """Examples go where the data set says: writers, speakers, subjects, whole.
 
     `owners: all` deals every owner out, largest first, each to the agent that has least (with as many agents as owners,
-    agent i is owner i); `largest` takes one owner an agent, in the order of their sizes; `random` takes one owner an
+    agent i is owner i); `largest` takes one owner per agent, in the order of their sizes; `random` takes one owner per
     agent, drawn by the seed. Log-normal sizes thin the shares at random.
     """
 

@@ -1,4 +1,4 @@
-"""One class an agent."""
+"""One class per agent."""
 
 from __future__ import annotations
 

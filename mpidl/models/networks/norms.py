@@ -14,7 +14,7 @@ class EvoNormS0(nn.Module):
     """EvoNorm-S0, normalisation and activation in one [Liu et al. 2020, table 2].
 
     y = x·σ(v x) / √(Var(x) + ε) · γ + β, with the variance (divided by the count, about the mean) over each example's
-    groups of channels, and v, γ, β a number each channel.
+    groups of channels, and v, γ, β one number per channel.
     """
 
     def __init__(self, channels: int, groups: int, epsilon: float = 1e-5) -> None:

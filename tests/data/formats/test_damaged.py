@@ -92,8 +92,8 @@ def test_libsvm_indices_and_test_labels_must_fit(tmp_path: Path) -> None:
     assert "test label 2 is none" in refused(lambda: load("libsvm", tmp_path, train="t", test="u"))
     assert "above 10" in refused(lambda: load("libsvm", tmp_path, train="t", test="t", features=10))
     # Two rows as wide as an index can be stay sparse.
-    found = load("libsvm", tmp_path, train="t", test="t")
-    assert found.x.shape == (2, 2147483647)
+    dataset = load("libsvm", tmp_path, train="t", test="t")
+    assert dataset.x.shape == (2, 2147483647)
 
 
 def npz_with(header: bytes, content: bytes) -> bytes:
@@ -149,9 +149,9 @@ def test_numbers_that_torch_does_not_know_are_refused(tmp_path: Path, kind: str,
 @pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
 def test_an_npz_file_packed_as_numpy_never_does_is_refused(tmp_path: Path, method: int) -> None:
     np.savez(tmp_path / "f.npz", x=np.arange(2000.0).reshape(1000, 2), y=np.zeros(1000, int), x_test=[[0]], y_test=[0])
-    with zipfile.ZipFile(tmp_path / "f.npz") as found, zipfile.ZipFile(tmp_path / "g.npz", "w", method) as packed:
-        for name in found.namelist():
-            packed.writestr(name, found.read(name))
+    with zipfile.ZipFile(tmp_path / "f.npz") as archive, zipfile.ZipFile(tmp_path / "g.npz", "w", method) as packed:
+        for name in archive.namelist():
+            packed.writestr(name, archive.read(name))
     content = bytearray((tmp_path / "g.npz").read_bytes())
     content[600:700] = bytes(100)
     (tmp_path / "g.npz").write_bytes(content)
@@ -208,9 +208,9 @@ def test_a_chunk_that_cannot_be_unpacked_is_refused_when_it_is_read(tmp_path: Pa
     content = bytearray(path.read_bytes())
     content[place.byte_offset + place.size // 2] ^= 8
     path.write_bytes(content)
-    found = load("hdf5", tmp_path, file="f.h5")
-    assert np.array_equal(found.x.take(np.arange(16)), rows[:16])
-    assert "rows cannot be read" in refused(lambda: whole(found.x))
+    dataset = load("hdf5", tmp_path, file="f.h5")
+    assert np.array_equal(dataset.x.take(np.arange(16)), rows[:16])
+    assert "rows cannot be read" in refused(lambda: whole(dataset.x))
 
 
 def test_text_that_is_no_text_is_refused(tmp_path: Path) -> None:

@@ -25,10 +25,10 @@ def load(name: str, root: Path | str = ".", **keys: object) -> Dataset:
 @pytest.mark.parametrize("name, folder", [("mnist", "mnist"), ("fashion-mnist", "fashion_mnist"), ("mnist", ".")])
 def test_idx_files_come_back_as_written(tmp_path: Path, name: str, folder: str) -> None:
     arrays = written.write_idx_set(tmp_path / folder)
-    found = load(name, tmp_path)
-    for part, file in zip((found.x, found.y, found.x_test, found.y_test), written.IDX_NAMES, strict=True):
+    dataset = load(name, tmp_path)
+    for part, file in zip((dataset.x, dataset.y, dataset.x_test, dataset.y_test), written.IDX_NAMES, strict=True):
         assert np.array_equal(part.reshape(arrays[file].shape), arrays[file])
-    assert (found.example_shape, found.outputs) == ((1, 28, 28), 10)
+    assert (dataset.example_shape, dataset.outputs) == ((1, 28, 28), 10)
 
 
 def test_unpacked_idx_files_do_as_well(tmp_path: Path) -> None:
@@ -41,18 +41,18 @@ def test_unpacked_idx_files_do_as_well(tmp_path: Path) -> None:
 
 def test_cifar10_files_come_back_as_written(tmp_path: Path) -> None:
     pixels, labels = written.write_cifar10(tmp_path / "cifar-10-batches-py")
-    found = load("cifar10", tmp_path, checksum=False)
-    assert np.array_equal(found.x, pixels) and np.array_equal(found.y, labels)
-    assert (found.x_test.shape, found.outputs) == ((20, 3, 32, 32), 10)
+    dataset = load("cifar10", tmp_path, checksum=False)
+    assert np.array_equal(dataset.x, pixels) and np.array_equal(dataset.y, labels)
+    assert (dataset.x_test.shape, dataset.outputs) == ((20, 3, 32, 32), 10)
 
 
 @pytest.mark.parametrize("labels, outputs", [("fine", 100), ("coarse", 20)])
 def test_cifar100_has_fine_and_coarse_labels(tmp_path: Path, labels: str, outputs: int) -> None:
     pixels, fine = written.write_cifar100(tmp_path / "cifar-100-python")
-    found = load("cifar100", tmp_path, checksum=False, labels=labels)
-    assert np.array_equal(found.x, pixels)
-    assert np.array_equal(found.y, fine if labels == "fine" else fine // 5)
-    assert found.outputs == outputs
+    dataset = load("cifar100", tmp_path, checksum=False, labels=labels)
+    assert np.array_equal(dataset.x, pixels)
+    assert np.array_equal(dataset.y, fine if labels == "fine" else fine // 5)
+    assert dataset.outputs == outputs
 
 
 def test_the_generated_cifar_files_are_what_python_itself_reads() -> None:
@@ -67,8 +67,8 @@ def test_cifar_files_pickled_by_python_3_are_read(tmp_path: Path, protocol: int)
     for at, name in enumerate(written.CIFAR10_NAMES):
         part = pixels[at * 20 : at * 20 + 20]
         (tmp_path / name).write_bytes(pickle.dumps({"data": part, "labels": [at] * 20}, protocol=protocol))
-    found = load("cifar10", tmp_path, checksum=False)
-    assert np.array_equal(found.x.reshape(-1, 3072), pixels[:100])
+    dataset = load("cifar10", tmp_path, checksum=False)
+    assert np.array_equal(dataset.x.reshape(-1, 3072), pixels[:100])
 
 
 def test_files_that_are_not_the_published_ones_are_refused_unless_allowed(tmp_path: Path) -> None:
@@ -85,13 +85,13 @@ def test_libsvm_rows_come_back_dense(tmp_path: Path, sparse: bool) -> None:
     labels = np.where(np.arange(30) % 2, 1, -1)
     (tmp_path / "t").write_text("# a comment\n\n" + written.libsvm_text(rows[:20], labels[:20]))
     (tmp_path / "u").write_text(written.libsvm_text(rows[20:], labels[20:]))
-    found = load("libsvm", tmp_path, train="t", test="u", features=15, sparse=sparse)
-    assert np.array_equal(whole(found.x).numpy(), np.pad(rows[:20], ((0, 0), (0, 3))))
+    dataset = load("libsvm", tmp_path, train="t", test="u", features=15, sparse=sparse)
+    assert np.array_equal(whole(dataset.x).numpy(), np.pad(rows[:20], ((0, 0), (0, 3))))
     assert np.array_equal(
-        found.x.take(np.array([7, 3, 7])) if sparse else found.x[[7, 3, 7]], whole(found.x)[[7, 3, 7]]
+        dataset.x.take(np.array([7, 3, 7])) if sparse else dataset.x[[7, 3, 7]], whole(dataset.x)[[7, 3, 7]]
     )
-    assert np.array_equal(whole(found.x_test).numpy(), np.pad(rows[20:], ((0, 0), (0, 3))))
-    assert np.array_equal(found.y, np.arange(20) % 2) and found.outputs == 2
+    assert np.array_equal(whole(dataset.x_test).numpy(), np.pad(rows[20:], ((0, 0), (0, 3))))
+    assert np.array_equal(dataset.y, np.arange(20) % 2) and dataset.outputs == 2
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -99,18 +99,18 @@ def test_libsvm_without_a_test_file_holds_examples_out_once_and_for_all(tmp_path
     rows = np.arange(1.0, 41.0).reshape(20, 2)
     (tmp_path / "t").write_text(written.libsvm_text(rows, np.arange(20)))
     keys = {"train": "t", "test": None, "holdout": 0.25, "task": "regression", "sparse": sparse}
-    found, again = (load("libsvm", tmp_path, **keys) for _ in range(2))
-    both = np.concatenate([whole(found.x).numpy(), whole(found.x_test).numpy()])
-    assert np.array_equal(both[np.argsort(both[:, 0])], rows) and len(found.y_test) == 5
-    assert np.array_equal(whole(found.x_test), whole(again.x_test))
-    assert np.array_equal(2 * found.y + 1, whole(found.x).numpy()[:, 0])
+    dataset, again = (load("libsvm", tmp_path, **keys) for _ in range(2))
+    both = np.concatenate([whole(dataset.x).numpy(), whole(dataset.x_test).numpy()])
+    assert np.array_equal(both[np.argsort(both[:, 0])], rows) and len(dataset.y_test) == 5
+    assert np.array_equal(whole(dataset.x_test), whole(again.x_test))
+    assert np.array_equal(2 * dataset.y + 1, whole(dataset.x).numpy()[:, 0])
 
 
 def test_libsvm_holds_at_least_one_example_out(tmp_path: Path) -> None:
     """A tenth of 3 examples is none when it is rounded."""
     (tmp_path / "t").write_text(written.libsvm_text(np.arange(1.0, 7.0).reshape(3, 2), np.arange(3)))
-    found = load("libsvm", tmp_path, train="t", test=None, holdout=0.1, task="regression")
-    assert (len(found), len(found.y_test)) == (2, 1)
+    dataset = load("libsvm", tmp_path, train="t", test=None, holdout=0.1, task="regression")
+    assert (len(dataset), len(dataset.y_test)) == (2, 1)
 
 
 def arrays_for(task: str) -> dict[str, np.ndarray]:
@@ -138,11 +138,11 @@ def test_arrays_come_back_from_npz_and_hdf5(tmp_path: Path, kind: str, task: str
         with h5py.File(path, "w") as file:
             for name, array in arrays.items():
                 file.create_dataset(name, data=array, **options)
-    found = load("npz" if "npz" in kind else "hdf5", tmp_path, file="set", task=task)
+    dataset = load("npz" if "npz" in kind else "hdf5", tmp_path, file="set", task=task)
     for name in ("x", "y", "x_test", "y_test"):
-        assert np.array_equal(whole(getattr(found, name)).numpy(), arrays[name])
-    assert np.array_equal(found.owner, arrays["owner"]) and found.task == task
-    assert found.scale == (1 / 255 if task == "classification" else 1.0)
+        assert np.array_equal(whole(getattr(dataset, name)).numpy(), arrays[name])
+    assert np.array_equal(dataset.owner, arrays["owner"]) and dataset.task == task
+    assert dataset.scale == (1 / 255 if task == "classification" else 1.0)
 
 
 def test_hdf5_rows_stay_in_the_file_and_arrive_in_the_order_asked_for(tmp_path: Path) -> None:
@@ -151,11 +151,11 @@ def test_hdf5_rows_stay_in_the_file_and_arrive_in_the_order_asked_for(tmp_path: 
         file.create_dataset("x", data=rows, chunks=(7, 6), compression="gzip")
         file.create_dataset("y", data=np.arange(100) % 3)
         file["x_test"], file["y_test"] = rows[:9], np.arange(9) % 3
-    found = load("hdf5", tmp_path, file="f.h5")
+    dataset = load("hdf5", tmp_path, file="f.h5")
     wanted = np.array([99, 0, 50, 51, 52, 0, 3])
-    assert np.array_equal(found.x.take(wanted), rows[wanted]) and not isinstance(found.x, np.ndarray)
-    assert isinstance(found.x_test, np.memmap) and np.array_equal(found.x_test, rows[:9])
-    again = pickle.loads(pickle.dumps(found.x))
+    assert np.array_equal(dataset.x.take(wanted), rows[wanted]) and not isinstance(dataset.x, np.ndarray)
+    assert isinstance(dataset.x_test, np.memmap) and np.array_equal(dataset.x_test, rows[:9])
+    again = pickle.loads(pickle.dumps(dataset.x))
     assert np.array_equal(again.take(wanted), rows[wanted])
 
 
@@ -174,8 +174,8 @@ def test_a_file_larger_than_is_loaded_is_streamed(tmp_path: Path, chunks: tuple[
         file["x_test"], file["y_test"] = np.zeros((1, 2**18), np.uint8), [0]
     source = DATA.parse({"name": "hdf5", "root": str(tmp_path), "file": "f.h5", "batch": 4})
     tracemalloc.start()
-    found = source.load()
-    batches = source.batches(found, [np.array([0, 4000]), np.array([3])], 0)
+    dataset = source.load()
+    batches = source.batches(dataset, [np.array([0, 4000]), np.array([3])], 0)
     x, _ = batches.batch(0, 5)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -192,48 +192,48 @@ def test_channel_means_in_a_file_are_used(tmp_path: Path) -> None:
 
 def test_text_becomes_windows_owned_by_speakers(tmp_path: Path) -> None:
     (tmp_path / "play").write_text(written.PLAY)
-    found = load("text", tmp_path, file="play", context=10, test=0.2)
+    dataset = load("text", tmp_path, file="play", context=10, test=0.2)
     letters = sorted(set(written.PLAY))
     said = {name: "".join(written.PLAY[a:b] for a, b in spans) for name, spans in speaker_spans(written.PLAY).items()}
     assert list(said) == ["First Citizen", "All", "MENENIUS"] and sum(map(len, said.values())) == len(written.PLAY)
-    assert found.outputs == len(letters) and found.task == "language"
+    assert dataset.outputs == len(letters) and dataset.task == "language"
     for owner, words in enumerate(said.values()):
-        windows = found.x[found.owner == owner]
+        windows = dataset.x[dataset.owner == owner]
         read = "".join(letters[token] for window in windows for token in window)
         assert words.startswith(read) and len(read) > 0.6 * len(words)
-    assert np.array_equal(found.x[:, 1:], found.y[:, :-1])
+    assert np.array_equal(dataset.x[:, 1:], dataset.y[:, :-1])
 
 
 def test_text_windows_that_overlap_never_show_the_test_part(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("".join(chr(0x100 + at) for at in range(500)))
-    found = load("text", tmp_path, file="t", context=16, stride=4)
+    dataset = load("text", tmp_path, file="t", context=16, stride=4)
     # Every character stands in one place, so that tokens tell where a window is.
-    assert found.owner is None and found.y.max() <= found.x_test.min()
-    assert np.array_equal(np.diff(found.x[:, 0]), np.full(len(found.x) - 1, 4))
+    assert dataset.owner is None and dataset.y.max() <= dataset.x_test.min()
+    assert np.array_equal(np.diff(dataset.x[:, 0]), np.full(len(dataset.x) - 1, 4))
 
 
 def test_text_without_speakers_is_one_stream(tmp_path: Path) -> None:
     (tmp_path / "play").write_text(written.PLAY)
-    found = load("text", tmp_path, file="play", context=10, speakers=False)
+    dataset = load("text", tmp_path, file="play", context=10, speakers=False)
     letters = sorted(set(written.PLAY))
-    assert written.PLAY.startswith("".join(letters[token] for token in found.x.ravel())) and found.owner is None
+    assert written.PLAY.startswith("".join(letters[token] for token in dataset.x.ravel())) and dataset.owner is None
 
 
 def test_a_speaker_with_too_little_to_say_is_counted_in_a_warning(tmp_path: Path) -> None:
     (tmp_path / "play").write_text(written.PLAY + "\nBob:\nAy.\n")
-    found = load("text", tmp_path, file="play", context=10)
-    assert found.warnings == ("1 of 4 speakers say too little for one window",)
+    dataset = load("text", tmp_path, file="play", context=10)
+    assert dataset.warnings == ("1 of 4 speakers say too little for one window",)
 
 
 def test_the_digits_are_those_of_the_original() -> None:
-    found = load("digits")
-    assert (found.x.shape, found.x_test.shape, found.x.dtype) == ((1437, 1, 8, 8), (360, 1, 8, 8), np.float32)
-    both = np.concatenate([found.x, found.x_test])
-    counts = np.bincount(np.concatenate([found.y, found.y_test]))
+    dataset = load("digits")
+    assert (dataset.x.shape, dataset.x_test.shape, dataset.x.dtype) == ((1437, 1, 8, 8), (360, 1, 8, 8), np.float32)
+    both = np.concatenate([dataset.x, dataset.x_test])
+    counts = np.bincount(np.concatenate([dataset.y, dataset.y_test]))
     # Class counts as UCI lists them for the test part.
     assert counts.tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     assert (both.min(), both.max()) == (0, 1) and round(float(both.mean() * 16), 3) == 4.884
-    assert np.array_equal(found.x_test, load("digits").x_test)
+    assert np.array_equal(dataset.x_test, load("digits").x_test)
 
 
 @pytest.mark.parametrize("name", ["fashion-mnist", "mnist", "cifar10", "cifar100"])

@@ -32,10 +32,10 @@ def moments(pixels: np.ndarray) -> tuple[float, float]:
 
 
 def test_fashion_mnist_as_published() -> None:
-    found = load("fashion-mnist", shared("fashion_mnist"))
-    assert (found.x.shape, found.x_test.shape) == ((60000, 1, 28, 28), (10000, 1, 28, 28))
-    assert set(np.bincount(found.y)) == {6000} and set(np.bincount(found.y_test)) == {1000}
-    assert moments(found.x) == (found.mean[0], found.std[0])
+    dataset = load("fashion-mnist", shared("fashion_mnist"))
+    assert (dataset.x.shape, dataset.x_test.shape) == ((60000, 1, 28, 28), (10000, 1, 28, 28))
+    assert set(np.bincount(dataset.y)) == {6000} and set(np.bincount(dataset.y_test)) == {1000}
+    assert moments(dataset.x) == (dataset.mean[0], dataset.std[0])
 
 
 @pytest.mark.full
@@ -44,22 +44,22 @@ def test_cifar10_as_published(tmp_path: Path) -> None:
     if not (root / "cifar-10-batches-py").is_dir():
         subprocess.run([sys.executable, str(root / "unpack_cifar10.py"), str(tmp_path)], check=True)
         root = tmp_path
-    found = load("cifar10", root)
-    assert (found.x.shape, found.x_test.shape) == ((50000, 3, 32, 32), (10000, 3, 32, 32))
-    assert set(np.bincount(found.y)) == {5000} and set(np.bincount(found.y_test)) == {1000}
-    assert [moments(found.x[:, channel]) for channel in range(3)] == list(zip(found.mean, found.std, strict=True))
+    dataset = load("cifar10", root)
+    assert (dataset.x.shape, dataset.x_test.shape) == ((50000, 3, 32, 32), (10000, 3, 32, 32))
+    assert set(np.bincount(dataset.y)) == {5000} and set(np.bincount(dataset.y_test)) == {1000}
+    assert [moments(dataset.x[:, channel]) for channel in range(3)] == list(zip(dataset.mean, dataset.std, strict=True))
 
 
 def test_a9a_as_published() -> None:
-    found = load("libsvm", shared("libsvm"))
-    assert (found.x.shape, found.x_test.shape, found.outputs) == ((32561, 123), (16281, 123), 2)
+    dataset = load("libsvm", shared("libsvm"))
+    assert (dataset.x.shape, dataset.x_test.shape, dataset.outputs) == ((32561, 123), (16281, 123), 2)
     # 24.1 % of the training part earn above the threshold [UCI Adult].
-    assert np.bincount(found.y).tolist() == [24720, 7841] and set(np.unique(found.x)) == {0.0, 1.0}
+    assert np.bincount(dataset.y).tolist() == [24720, 7841] and set(np.unique(dataset.x)) == {0.0, 1.0}
 
 
 def test_tiny_shakespeare_as_published() -> None:
     root = shared("tinyshakespeare")
-    found = load("text", root, context=64)
+    dataset = load("text", root, context=64)
     text = (root / "tinyshakespeare" / "input.txt").read_text()
-    assert (len(text), found.outputs) == (1_115_394, 65)
-    assert len(np.unique(found.owner)) > 200 and 0.9 < (len(found.x) + len(found.x_test)) * 64 / len(text) <= 1
+    assert (len(text), dataset.outputs) == (1_115_394, 65)
+    assert len(np.unique(dataset.owner)) > 200 and 0.9 < (len(dataset.x) + len(dataset.x_test)) * 64 / len(text) <= 1

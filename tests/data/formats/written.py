@@ -65,7 +65,7 @@ def _array(array: np.ndarray) -> bytes:
 def cifar_bytes(pixels: np.ndarray, labels: dict[str, list[int]]) -> bytes:
     """One file of CIFAR's python version: protocol 2 as python 2 wrote it, in the order of the published files."""
     entries = [(b"batch_label", _string(b"training batch 1 of 5"))]
-    entries += [(key.encode(), _list([_int(label) for label in found])) for key, found in labels.items()]
+    entries += [(key.encode(), _list([_int(label) for label in numbers])) for key, numbers in labels.items()]
     entries.append((b"data", _array(pixels.reshape(len(pixels), -1))))
     entries.append((b"filenames", _list([_string(f"image_s_{at:06d}.png".encode()) for at in range(len(pixels))])))
     memo = iter(range(1, 100))
