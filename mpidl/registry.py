@@ -140,6 +140,20 @@ def _schema_of(name: str, settings: type[Part]) -> dict[str, Any]:
     return schema
 
 
+def lazy_attributes(module: str, **targets: str) -> Callable[[str], Any]:
+    """A package's `__getattr__`, by which `from mpidl.graphs import Graph` imports `Graph="mpidl.graphs.base"` then.
+
+    So the package offers the classes that plug-ins inherit, and a command that only lists names does not wait for them.
+    """
+
+    def get(name: str) -> Any:
+        if name not in targets:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(targets[name]), name)
+
+    return get
+
+
 def _import_target(target: str, kind: str) -> Any:
     module_name, _, attribute = target.partition(":")
     here = str(Path.cwd())

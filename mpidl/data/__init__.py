@@ -1,12 +1,13 @@
 """Data sets, how they are divided among agents, and the batches that reach the device."""
 
 from mpidl.data.dataset import Dataset
-from mpidl.data.source import Source, adapt
+from mpidl.data.source import Source
+from mpidl.data.source import adapt as _adapt
 from mpidl.registry import Registry
 
-__all__ = ["DATA", "Dataset"]
+__all__ = ["DATA", "Dataset", "Source"]
 
-DATA: Registry[Source] = Registry("data", "mpidl.data.source:Source", adapt)
+DATA: Registry[Source] = Registry("data", "mpidl.data.source:Source", _adapt)
 
 DATA.add("digits", "mpidl.data.digits:Digits")
 DATA.add("fashion-mnist", "mpidl.data.formats.idx:FashionMnist")

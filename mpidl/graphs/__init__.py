@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mpidl.registry import Registry
+from mpidl.registry import Registry, lazy_attributes
 
 if TYPE_CHECKING:
-    from mpidl.graphs.base import Graph
+    from mpidl.graphs.base import Drawn, Graph, Mixing, Periodic, Topology
+else:
+    __getattr__ = lazy_attributes(
+        __name__,
+        Drawn="mpidl.graphs.base",
+        Graph="mpidl.graphs.base",
+        Mixing="mpidl.graphs.base",
+        Periodic="mpidl.graphs.base",
+        Topology="mpidl.graphs.base",
+    )
+
+__all__ = ["GRAPHS", "Drawn", "Graph", "Mixing", "Periodic", "Topology"]
 
 
 def _adapt(function: Callable[..., Any]) -> type[Graph]:

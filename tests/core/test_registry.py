@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import itertools
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from mpidl.training import SCHEDULES
 NAMES = itertools.count()
 MODULE = """
 import functools
+import importlib
 from torch import nn
 from mpidl.algorithms.decentralized.base import Decentralized
 from mpidl.training.schedule import Schedule
@@ -186,3 +188,17 @@ def test_a_name_is_registered_once():
     with pytest.raises(ValueError, match="'one' is registered twice"):
         registry.add("one", "module:Other")
     assert list(registry) == ["one"] and "one" in registry and "two" not in registry
+
+
+BASES = ("algorithms", "graphs", "models", "data", "data.splits", "training", "comm.gossip.schemes")
+
+
+@pytest.mark.parametrize("package", BASES)
+def test_what_plug_ins_inherit_is_importable_from_the_package(package: str):
+    module = importlib.import_module(f"mpidl.{package}")
+    assert all(getattr(module, name) is not None for name in module.__all__)
+    for registry in [value for value in vars(module).values() if isinstance(value, Registry)]:
+        assert getattr(module, registry.base.__name__) is registry.base
+        assert all(issubclass(registry.find(name), registry.base) for name in registry)
+    with pytest.raises(ImportError, match="cannot import name 'Nothing'"):
+        exec(f"from mpidl.{package} import Nothing")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mpidl.registry import Registry
+from mpidl.registry import Registry, lazy_attributes
 
 if TYPE_CHECKING:
     from mpidl.data.splits.base import Split
+else:
+    __getattr__ = lazy_attributes(__name__, Split="mpidl.data.splits.base")
+
+__all__ = ["SPLITS", "Split"]
 
 SPLITS: Registry[Split] = Registry("split", "mpidl.data.splits.base:Split")
 

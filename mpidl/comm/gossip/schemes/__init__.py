@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mpidl.registry import Registry
+from mpidl.registry import Registry, lazy_attributes
 
 if TYPE_CHECKING:
-    from mpidl.comm.gossip.schemes.base import Scheme
+    from mpidl.comm.gossip.schemes.base import Exchange, Scheme
+else:
+    __getattr__ = lazy_attributes(
+        __name__, Exchange="mpidl.comm.gossip.schemes.base", Scheme="mpidl.comm.gossip.schemes.base"
+    )
+
+__all__ = ["SCHEMES", "Exchange", "Scheme"]
 
 SCHEMES: Registry[Scheme] = Registry("gossip scheme", "mpidl.comm.gossip.schemes.base:Scheme")
 
