@@ -111,23 +111,23 @@ class RowModule:
 
     def buffer_views(self, floats: Tensor, integers: Tensor) -> dict[str, Tensor]:
         """The same for rows or blocks of buffers."""
-        found = {}
+        views = {}
         for items, row in ((self._floats, floats), (self._integers, integers)):
             for item, piece in zip(items, row.split([item.size for item in items], dim=-1), strict=True):
-                found[item.path] = piece.view((*row.shape[:-1], *item.shape))
-        return found
+                views[item.path] = piece.view((*row.shape[:-1], *item.shape))
+        return views
 
 
 def _statistics(module: nn.Module) -> list[_Buffer]:
     """The buffers that belong to an agent, each once, however many modules share it."""
-    found: dict[int, _Buffer] = {}
+    buffers: dict[int, _Buffer] = {}
     for prefix, owner in module.named_modules():
         for name, value in owner._buffers.items():
             if value is None or value.dtype == torch.bool or name in owner._non_persistent_buffers_set:
                 continue
             path = f"{prefix}.{name}" if prefix else name
-            found.setdefault(id(value), _Buffer(value, path)).places.append((owner, name))
-    return list(found.values())
+            buffers.setdefault(id(value), _Buffer(value, path)).places.append((owner, name))
+    return list(buffers.values())
 
 
 def _flatten(items: list[_Buffer], dtype: torch.dtype, device: torch.device) -> Tensor:

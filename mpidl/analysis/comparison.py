@@ -70,14 +70,14 @@ def labels(runs: Sequence[Run]) -> list[str]:
     differing = [key for key in keys if key != "name" and _differs(key, configs)]
     parts = {key.removesuffix("name") for key in differing if key.endswith(".name")}
     differing = [key for key in differing if key.endswith(".name") or not any(key.startswith(part) for part in parts)]
-    found = [", ".join(_words(key, config[key]) for key in differing if key in config) for config in configs]
+    texts = [", ".join(_words(key, config[key]) for key in differing if key in config) for config in configs]
     for tell in (lambda run: run.name or run.path.stem, lambda run: str(run.path)):
-        alike = [found.count(label) > 1 or not label for label in found]
-        found = [
+        alike = [texts.count(label) > 1 or not label for label in texts]
+        texts = [
             f"{label} ({tell(run)})" if label and again else label or tell(run)
-            for label, again, run in zip(found, alike, runs, strict=True)
+            for label, again, run in zip(texts, alike, runs, strict=True)
         ]
-    return found
+    return texts
 
 
 def _differs(key: str, configs: Sequence[Mapping[str, Any]]) -> bool:

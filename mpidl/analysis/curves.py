@@ -86,7 +86,7 @@ def _fill(panel: Axes, runs: Sequence[Run], metric: str, axis: str) -> None:
         panel.plot(across, values, markevery=(index * every // len(runs), every), **_style(index))
     panel.set_xlabel("bytes sent by all agents" if axis == "bytes" else "seconds" if axis == "seconds" else f"{axis}s")
     panel.set_ylabel(_title(runs, metric))
-    if metric in _LOGARITHMIC and any(line.get_xdata().size for line in panel.lines):
+    if metric in _LOGARITHMIC and any(np.size(line.get_xdata()) for line in panel.lines):
         panel.set_yscale("log")
     if axis == "bytes":
         from matplotlib.ticker import EngFormatter, MaxNLocator

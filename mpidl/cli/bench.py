@@ -23,7 +23,9 @@ _LONGEST = 2**40
 
 
 @click.command()
-@click.option("-n", "--ranks", type=click.IntRange(min=1), metavar="RANKS", help="How many ranks; default: one a core.")
+@click.option(
+    "-n", "--ranks", type=click.IntRange(min=1), metavar="RANKS", help="How many ranks; default: one per core."
+)
 @click.option(
     "-g",
     "--graphs",
@@ -63,7 +65,7 @@ def bench(
     output: Path | None,
     overwrite: bool,
 ) -> int:
-    """Time of a round of gossip with one agent a rank and float32 rows, of MPI's allreduce, and of copying a row.
+    """Time of a round of gossip with one agent per rank and float32 rows, of MPI's allreduce, and of copying a row.
 
     Times are the median and the quartiles of the slowest rank. The last column says how many copies of a row, made on
     all ranks at once, would have taken as long: mixing d neighbours' rows moves (d + 3)/3 times the memory of one. At
@@ -148,59 +150,54 @@ def _measure(
 
         from mpidl.comm.benchmark import measure
         from mpidl.comm.start import startup
+        from mpidl.comm.world import World
 
         comm = startup.start("auto", 1)
         topologies, lengths = _prepare(graphs, parameters, comm.size)
         if comm.rank == 0:
             _check_output(output, overwrite)
-        found = list(measure(comm, topologies, lengths, transports, seconds))
-        hosts = comm.gather(_host())
+        measurements = list(measure(comm, topologies, lengths, transports, seconds))
+        world = World(comm, comm.size)
         if comm.rank == 0:
             # A rank's output is a terminal to some launchers, but not the one that will show it.
-            Console(force_terminal=False, width=_WIDTH, highlight=False).print(_table(found))
+            Console(force_terminal=False, width=_WIDTH, highlight=False).print(_table(measurements))
             if output is not None:
-                _write(output, found, hosts)
+                _write(output, measurements, world.hosts)
+        world.close()
 
 
-def _host() -> str:
-    import platform
-
-    return platform.node()
-
-
-def _table(found: Sequence[Measurement]) -> Table:
+def _table(measurements: Sequence[Measurement]) -> Table:
     from rich import box
     from rich.table import Table
 
     from mpidl.cli.numbers import amount, number
 
     table = Table(box=box.SIMPLE_HEAD)
-    for title, side in (("parameters", "right"), ("", "left"), ("graph", "left"), ("transport", "left")):
-        table.add_column(title, justify=side)
+    table.add_column("parameters", justify="right")
+    for title in ("", "graph", "transport"):
+        table.add_column(title)
     for title in ("median ms", "quartiles", "to a rank", "copies", "rounds"):
         table.add_column(title, justify="right")
     before = None
-    for one in found:
-        if before not in (None, one.parameters):
+    for measured in measurements:
+        if before not in (None, measured.parameters):
             table.add_section()
-        before = one.parameters
+        before = measured.parameters
         table.add_row(
-            number(one.parameters),
-            one.what,
-            one.graph,
-            f"auto: {one.travelled}" if one.transport == "auto" else one.transport,
-            f"{1e3 * one.median:.3f}",
-            f"{1e3 * one.low:.3f}–{1e3 * one.high:.3f}",
-            f"{amount(one.bandwidth)}/s",
-            f"{one.copies:.2f}",
-            number(one.rounds),
+            number(measured.parameters),
+            measured.what,
+            measured.graph,
+            f"auto: {measured.travelled}" if measured.transport == "auto" else measured.transport,
+            f"{1e3 * measured.median:.3f}",
+            f"{1e3 * measured.low:.3f}–{1e3 * measured.high:.3f}",
+            f"{amount(measured.bandwidth)}/s",
+            f"{measured.copies:.2f}",
+            number(measured.rounds),
         )
     return table
 
 
-def _write(output: Path, found: Sequence[Measurement], hosts: Sequence[str]) -> None:
-    from dataclasses import asdict
-
+def _write(output: Path, rows: Sequence[Measurement], hosts: Sequence[str]) -> None:
     from mpidl.comm.start.startup import library
     from mpidl.metrics import Metric
     from mpidl.results import measurements, provenance
@@ -224,6 +221,5 @@ def _write(output: Path, found: Sequence[Measurement], hosts: Sequence[str]) -> 
         Metric("bytes", "bytes", "that reach a rank in a round"),
         Metric("copies", "1", "the median by that of copy for the same length"),
     )
-    rows = [asdict(one) for one in found]
-    columns = {metric.name: [row[metric.name] for row in rows] for metric in metrics}
+    columns = {metric.name: [getattr(row, metric.name) for row in rows] for metric in metrics}
     measurements.write(output, "bench", columns, metrics, provenance.gather(hosts=hosts, mpi_library=library()))

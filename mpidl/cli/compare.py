@@ -48,10 +48,10 @@ def _table(rows: Sequence[Row], labels: Sequence[str]) -> Table:
     from rich.table import Table
 
     # What algorithm and graph do not tell apart is told by the keys that differ.
-    told = len({(row.algorithm, row.graph) for row in rows}) == len(rows)
+    distinct = len({(row.algorithm, row.graph) for row in rows}) == len(rows)
     columns = {
         "run": [row.name for row in rows],
-        "differs in": [] if told else labels,
+        "differs in": [] if distinct else labels,
         "algorithm": [row.algorithm for row in rows],
         "graph": [row.graph for row in rows],
         "agents": [number(row.agents) for row in rows],

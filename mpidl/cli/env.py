@@ -25,12 +25,12 @@ def _report() -> dict[str, list[str]]:
     from mpidl.launch.surroundings import scheduler
     from mpidl.results.provenance import versions
 
-    found = versions()
+    packages = versions()
     return {
-        "mpidl": [f"{found.pop('mpidl')} ({Path(__file__).parents[1]})"],
-        "python": [f"{found.pop('python')} ({sys.executable})"],
+        "mpidl": [f"{packages.pop('mpidl')} ({Path(__file__).parents[1]})"],
+        "python": [f"{packages.pop('python')} ({sys.executable})"],
         "system": [platform.platform(), *_processor()],
-        "packages": [", ".join(f"{package} {version}" for package, version in found.items())],
+        "packages": [", ".join(f"{package} {version}" for package, version in packages.items())],
         "MPI": _or_reason(_mpi),
         "GPU": _gpus(),
         "scheduler": list(filter(None, [scheduler()])),

@@ -64,16 +64,16 @@ def graph(
         if plot:
             click.echo(f"drawn: {plot}")
     if names:
-        found = {} if name is None else {name: facts}
+        spectra = {} if name is None else {name: facts}
         parts = {other: _named(other) for other in names if other != name}
         for other, part in parts.items():
             try:
-                found[other] = analyse(part.build(agents, seed))
+                spectra[other] = analyse(part.build(agents, seed))
             except ConfigError as error:
                 click.echo(f"warning: {other} is left out: {error.message}", err=True)
-        if not found:
+        if not spectra:
             raise ConfigError(f"none of these graphs has {agents} agents", "--compare")
-        _print_ranking(found, agents, parameters)
+        _print_ranking(spectra, agents, parameters)
 
 
 def _named(name: str) -> Graph:
@@ -113,9 +113,9 @@ def _print_facts(name: str, facts: Spectrum, parameters: int | None) -> None:
         click.echo("warning: not doubly stochastic; gossip is biased on it, push algorithms (sgp) are not", err=True)
 
 
-def _print_ranking(found: dict[str, Spectrum], agents: int, parameters: int | None) -> None:
+def _print_ranking(spectra: dict[str, Spectrum], agents: int, parameters: int | None) -> None:
     rows = []
-    for name, facts in sorted(found.items(), key=lambda item: (item[1].rounds_per_digit, item[1].messages)):
+    for name, facts in sorted(spectra.items(), key=lambda item: (item[1].rounds_per_digit, item[1].messages)):
         size = [] if parameters is None else [amount(facts.bytes(parameters))]
         sigma = "–" if facts.sigma is None else f"{facts.sigma:.4f}"
         reach = _or_dash(facts.diameter, "never")

@@ -30,13 +30,15 @@ def info(name: str) -> None:
     """What NAME is (an algorithm, graph, model, …): its whole description and a table of its settings."""
     sections = _sections()
     registries = {kind: registry_of(kind) for kind in KINDS}
-    found = [registry for registry in registries.values() if name in registry]
+    holders = [registry for registry in registries.values() if name in registry]
     if ":" in name:
-        found = [_kind_of(name, registries.values())]
-    if not found and name not in sections:
+        holders = [_kind_of(name, registries.values())]
+    if not holders and name not in sections:
         known = {known for registry in registries.values() for known in registry}
         raise ConfigError(choices_sentence(name, known | set(sections)))
-    described = [(registry.kind, registry.find(name), registry.settings(name)) for registry in found]
+    described: list[tuple[str, Any, type[BaseModel]]] = [
+        (registry.kind, registry.find(name), registry.settings(name)) for registry in holders
+    ]
     if name in sections:
         described.append(("section", sections[name], sections[name]))
     for place, (kind, what, settings) in enumerate(described):
@@ -71,11 +73,11 @@ def _kind_of(name: str, registries: Iterable[Registry[Any, Part]]) -> Registry[A
     refusals = []
     for registry in registries:
         try:
-            found = registry.find(name)
+            part = registry.find(name)
         except ConfigError as error:
             refusals.append(error)
             continue
-        if inspect.isclass(found) and found.__module__ == name.partition(":")[0]:
+        if inspect.isclass(part) and part.__module__ == name.partition(":")[0]:
             return registry
     if len(refusals) == len(KINDS):
         raise refusals[0]
@@ -104,8 +106,8 @@ def _type(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> tuple[st
         return " | ".join(_plain(value) for value in schema.get("enum", [schema.get("const")])), ""
     if "anyOf" in schema:
         options = [_type(option, definitions) for option in schema["anyOf"]]
-        kinds, limits = (list(dict.fromkeys(filter(None, column))) for column in zip(*options, strict=True))
-        return " | ".join(kinds), ", ".join(limits)
+        kinds, ranges = (dict.fromkeys(filter(None, column)) for column in zip(*options, strict=True))
+        return " | ".join(kinds), ", ".join(ranges)
     if "name" in schema.get("properties", {}):
         return _plain(schema["properties"]["name"].get("const", "a part")), ""
     if schema.get("type") == "array":

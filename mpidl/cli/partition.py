@@ -31,14 +31,14 @@ def partition(config: Path, settings: Sequence[str], agents: int | None, plot: P
 
     if plot:
         pictures.check(plot, "--plot")
-    found = experiment.load(config, settings)
-    number = agents or found.agents
+    loaded = experiment.load(config, settings)
+    number = agents or loaded.agents
     if number == "auto":
-        raise ConfigError("is 'auto', one a rank; say how many with -n, or -s agents=16", "agents")
-    dataset = found.data.load()
-    shares = found.data.deal(dataset, number, found.seed)
+        raise ConfigError("is 'auto', one per rank; say how many with -n, or -s agents=16", "agents")
+    dataset = loaded.data.load()
+    shares = loaded.data.deal(dataset, number, loaded.seed)
     counts = shares.class_counts(dataset.labels, dataset.outputs) if dataset.task == "classification" else None
-    title = f"{found.data.name}, {found.data.split.name}, seed {found.seed}"
+    title = f"{loaded.data.name}, {loaded.data.split.name}, seed {loaded.seed}"
     _print_table(title, shares.sizes, counts)
     aside = f"; {len(shares.validation)} for validation" if len(shares.validation) else ""
     unused = len(dataset) - int(shares.sizes.sum()) - len(shares.validation)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--ranks",
     type=click.IntRange(min=1),
     metavar="RANKS",
-    help="How many ranks; default: one a GPU, or one a core.",
+    help="How many ranks; default: one per GPU, or one per core.",
 )
 @click.option(
     "-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a key, as in algorithm.lr=0.1."

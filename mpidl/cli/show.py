@@ -39,13 +39,13 @@ def show(run: Path, watch: bool, timing: bool, as_json: bool) -> None:
     """
     from mpidl import results
 
-    found = results.open(run)
+    opened = results.open(run)
     if watch:
-        _watch(found, timing, as_json)
+        _watch(opened, timing, as_json)
     elif as_json:
-        click.echo(json.dumps(_summary(found, timing), ensure_ascii=False))
+        click.echo(json.dumps(_summary(opened, timing), ensure_ascii=False))
     else:
-        for part in _parts(found, timing):
+        for part in _parts(opened, timing):
             console().print(part)
 
 
@@ -94,8 +94,8 @@ def _states(run: Run) -> Iterator[Run]:
 
 def _version(path: Path) -> tuple[int, ...]:
     """What changes when a file is written or replaced."""
-    found = path.stat() if path.exists() else None
-    return (found.st_ino, found.st_mtime_ns, found.st_size) if found else ()
+    status = path.stat() if path.exists() else None
+    return (status.st_ino, status.st_mtime_ns, status.st_size) if status else ()
 
 
 def _parts(run: Run, timing: bool) -> Iterator[RenderableType]:
@@ -163,8 +163,9 @@ def _metrics(run: Run) -> Table:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title, justify in (("", "left"), ("last", "right"), ("best", "right"), ("in round", "right")):
-        table.add_column(title, justify=justify)
+    table.add_column("")
+    for title in ("last", "best", "in round"):
+        table.add_column(title, justify="right")
     for name, values in run.metrics.items():
         words = name if values.ndim == 1 else f"{name} (mean of agents)"
         best = run.best(name) if "accuracy" in name or "loss" in name else None

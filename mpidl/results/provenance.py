@@ -57,14 +57,14 @@ def job_id() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python, mpidl and what the numbers depend on."""
-    found = {"python": platform.python_version(), "mpidl": mpidl.__version__}
+    packages = {"python": platform.python_version(), "mpidl": mpidl.__version__}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            packages[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "absent"
-    found["hdf5"] = _hdf5()
-    return found
+            packages[package] = "absent"
+    packages["hdf5"] = _hdf5()
+    return packages
 
 
 def _hdf5() -> str:

@@ -169,8 +169,9 @@ class RunFile:
         """Adds each rank's meters, as they stand since it started, to the newest record, not flushed yet."""
         if len(self._timing) >= len(self._pending):
             raise ValueError("timing belongs to a record: append the record first")
-        missing = [{} for _ in range(len(self._pending) - len(self._timing) - 1)]
-        self._timing += [*missing, {name: np.asarray(value, dtype=np.float64) for name, value in meters.items()}]
+        while len(self._timing) < len(self._pending) - 1:
+            self._timing.append({})
+        self._timing.append({name: np.asarray(value, dtype=np.float64) for name, value in meters.items()})
 
     def event(self, kind: str, text: str, round: int = -1) -> None:
         """Adds an event (a resume, a warning, a failure, …), stamped with the time; -1 is before the first round."""

@@ -61,7 +61,7 @@ def test_the_division_is_drawn(config: str, tmp_path: Path, agents: int, suffix:
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["-s", "agents=auto"], "agents: is 'auto', one a rank; say how many with -n"),
+        (["-s", "agents=auto"], "agents: is 'auto', one per rank; say how many with -n"),
         (["-s", "agents=2000"], "agents: 1293 training examples are not enough for 2000 agents"),
         (["-s", "data.split.alpha=-1"], "data.split.alpha: -1 is not allowed"),
         (["-s", "data.split=given"], "data.split.name: 'given' needs a data set that names owners"),
