@@ -18,7 +18,7 @@ from mpidl.registry import keyword_part
 from mpidl.seeding import stream
 
 if TYPE_CHECKING:
-    import networkx  # type: ignore[import-untyped]  # networkx brings no types
+    import networkx
 
 # Parameters of networkx's generators that choose classes and back ends, not graphs.
 _INTERNAL = {"create_using", "backend", "backend_kwargs"}
@@ -66,7 +66,7 @@ class Networkx(Graph):
 
 
 def _generator(name: str) -> tuple[Callable[..., Any], dict[str, inspect.Parameter]]:
-    import networkx.generators  # type: ignore[import-untyped]  # networkx brings no types
+    import networkx.generators
 
     known = {
         key: value for key, value in vars(networkx.generators).items() if inspect.isfunction(value) and key[0] != "_"
