@@ -156,9 +156,9 @@ def _measure(
         topologies, lengths = _prepare(graphs, parameters, comm.size)
         if comm.rank == 0:
             _check_output(output, overwrite)
-        measurements = list(measure(comm, topologies, lengths, transports, seconds))
-        world = World(comm, comm.size)
-        if comm.rank == 0:
+        world = World(comm, comm.size, "auto")
+        measurements = list(measure(world, topologies, lengths, transports, seconds))
+        if world.rank == 0:
             # A rank's output is a terminal to some launchers, but not the one that will show it.
             Console(force_terminal=False, width=_WIDTH, highlight=False).print(_table(measurements))
             if output is not None:
@@ -179,25 +179,27 @@ def _table(measurements: Sequence[Measurement]) -> Table:
     for title in ("median ms", "quartiles", "to a rank", "copies", "rounds"):
         table.add_column(title, justify="right")
     before = None
-    for measured in measurements:
-        if before not in (None, measured.parameters):
+    for measurement in measurements:
+        if before not in (None, measurement.parameters):
             table.add_section()
-        before = measured.parameters
+        before = measurement.parameters
         table.add_row(
-            number(measured.parameters),
-            measured.what,
-            measured.graph,
-            f"auto: {measured.travelled}" if measured.transport == "auto" else measured.transport,
-            f"{1e3 * measured.median:.3f}",
-            f"{1e3 * measured.low:.3f}–{1e3 * measured.high:.3f}",
-            f"{amount(measured.bandwidth)}/s",
-            f"{measured.copies:.2f}",
-            number(measured.rounds),
+            number(measurement.parameters),
+            measurement.what,
+            measurement.graph,
+            f"auto: {measurement.travelled}" if measurement.transport == "auto" else measurement.transport,
+            f"{1e3 * measurement.median:.3f}",
+            f"{1e3 * measurement.low:.3f}–{1e3 * measurement.high:.3f}",
+            f"{amount(measurement.bandwidth)}/s",
+            f"{measurement.copies:.2f}",
+            number(measurement.rounds),
         )
     return table
 
 
-def _write(output: Path, rows: Sequence[Measurement], hosts: Sequence[str]) -> None:
+def _write(output: Path, measured: Sequence[Measurement], hosts: Sequence[str]) -> None:
+    from dataclasses import asdict
+
     from mpidl.comm.start.startup import library
     from mpidl.metrics import Metric
     from mpidl.results import measurements, provenance
@@ -221,5 +223,6 @@ def _write(output: Path, rows: Sequence[Measurement], hosts: Sequence[str]) -> N
         Metric("bytes", "bytes", "that reach a rank in a round"),
         Metric("copies", "1", "the median by that of copy for the same length"),
     )
-    columns = {metric.name: [getattr(row, metric.name) for row in rows] for metric in metrics}
+    rows = [asdict(measurement) for measurement in measured]
+    columns = {metric.name: [row[metric.name] for row in rows] for metric in metrics}
     measurements.write(output, "bench", columns, metrics, provenance.gather(hosts=hosts, mpi_library=library()))

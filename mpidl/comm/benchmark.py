@@ -76,15 +76,13 @@ def slowest(comm: MPI.Intracomm, plays: Mapping[str, Callable[[], object]], seco
 
 
 def measure(
-    comm: MPI.Intracomm,
+    world: World,
     graphs: Mapping[str, Topology],
     sizes: Sequence[int],
     transports: Sequence[str],
     seconds: float,
-    device: str = "auto",
 ) -> Iterator[Measurement]:
-    """Float32 rows, one agent a rank; `seconds` for each size. All ranks get the same measurements."""
-    world = World(comm, comm.size, device)
+    """Float32 rows, one agent per rank; `seconds` for each size. All ranks get the same measurements."""
     for parameters in sizes:
         source = torch.ones(parameters, device=world.device)
         target = torch.empty_like(source)
@@ -109,7 +107,7 @@ def measure(
                 warnings += gossip.notices()
         plays = {key: _settled(play, world.device) for key, play in plays.items()}
         found = slowest(world.comm, {"\0".join(key): play for key, play in plays.items()}, seconds)
-        if comm.rank == 0:
+        if world.rank == 0:
             for warning in dict.fromkeys(warnings):
                 log.warning("%s", warning)
         copy = statistics.median(found["copy\0\0"])
@@ -122,7 +120,7 @@ def measure(
                 graph=name,
                 transport=transport,
                 travelled=travelled[name, transport],
-                ranks=comm.size,
+                ranks=world.size,
                 parameters=parameters,
                 rounds=len(times),
                 low=low,
@@ -134,7 +132,6 @@ def measure(
         plays.clear()
         for gossip in gossips:
             gossip.close()
-    world.close()
 
 
 def _mixing(gossip: Gossip) -> Callable[[], object]:
