@@ -104,6 +104,20 @@ def test_a_reserved_library_is_imported_only_where_it_belongs(library: str) -> N
     assert users <= RESERVED[library]
 
 
+def test_nothing_above_comm_uses_a_raw_communicator() -> None:
+    """It may be handed on, and its rank and size be read; all else goes through `World` and `Reducer`, which count."""
+    users = []
+    for path in FILES:
+        if HEIGHT.get(part_of(path), 0) <= HEIGHT["comm"]:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute):
+                raw = isinstance(node.value, ast.Name) and node.value.id == "comm" and node.attr not in ("rank", "size")
+                if raw or node.attr in ("comm", "_comm"):
+                    users.append(f"{path}:{node.lineno}")
+    assert users == []
+
+
 def test_no_file_is_too_long() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in [*FILES, *ROOT.glob("t*/**/*.py")]}
     assert {str(path): length for path, length in lengths.items() if length > LONGEST} == {}

@@ -18,12 +18,17 @@ SECONDS = (
 
 COUNTERS = (
     Metric("bytes_sent", "bytes", "packed bytes of the messages of the rank's agents, by the algorithm's formula"),
-    Metric("bytes_mpi", "bytes", "bytes handed to MPI"),
+    Metric("bytes_mpi", "bytes", "bytes of the algorithm that were handed to MPI"),
     Metric("bytes_shared", "bytes", "bytes read from the memory of other ranks"),
     Metric("messages", "1", "messages handed to MPI"),
 )
 
-METERS = (*SECONDS, *COUNTERS)
+# By the meters of `World`, which count what the run's own do not.
+BYTES_OTHER = Metric(
+    "bytes_other", "bytes", "bytes handed to MPI for what is not the algorithm's: measurements, snapshots, agreement"
+)
+
+METERS = (*SECONDS, *COUNTERS, BYTES_OTHER)
 
 
 class Timer:

@@ -70,6 +70,7 @@ def compose(config: Config, comm: Communicator) -> Run:
     _set_arithmetic(config)
     agents = comm.size if config.agents == "auto" else config.agents
     world = World(comm, agents, "cpu" if config.train.device == "cpu" else "auto")
+    world.agree("configuration", config.model_dump_json())
     precision = Precision.named(config.train.precision, config.train.loss_scale)
     dtype = precision.rows
     meters = Meters()

@@ -36,15 +36,15 @@ def main(config: Config, output: Path, overwrite: bool = False, verbose: bool = 
 def train(config: Config, comm: Communicator, output: Path, overwrite: bool = False) -> None:
     """Compose and train; rank 0 speaks and writes."""
     run = compose(config, comm)
-    hooks, run_file = run.training.hooks, None
-    if comm.rank == 0:
+    world, hooks, run_file = run.world, run.training.hooks, None
+    if world.rank == 0:
         for warning in run.warnings:
             log.warning("%s", warning)
     run.training.rehearse()
     # All ranks have rehearsed before there is a file, so that a wrong model leaves none.
-    run.world.barrier()
-    if comm.rank == 0:
-        print(run.world.table(), file=sys.stderr, flush=True)
+    world.barrier()
+    if world.rank == 0:
+        print(world.table(), file=sys.stderr, flush=True)
         for name, transport in run.transports.items():
             log.info("%s travel by: %s", name, transport)
         run_file = create_run_file(run, output, overwrite)
@@ -52,19 +52,19 @@ def train(config: Config, comm: Communicator, output: Path, overwrite: bool = Fa
             run_file.event("warning", warning)
         hooks.append(make_progress())
     # And all wait for it, so that none has trained when it cannot be made.
-    run.world.barrier()
+    world.barrier()
     writer = FileWriter(run_file, run.meters)
     hooks.append(writer)
     snapshots = _snapshots(run, run_file)
     hooks += [snapshots] if snapshots else []
     run.training.run()
-    own = writer.problem or (snapshots.problem if snapshots else None)
-    problem = run.world.bcast_text(str(own or ""))
+    problem = writer.problem or (snapshots.problem if snapshots else None)
+    sentence = world.bcast_text(str(problem or ""))
     run.close()
-    if problem:
+    if sentence:
         # On all ranks, so that none waits for another; every round is done by now.
-        raise SaveError(problem)
-    if comm.rank == 0:
+        raise problem or SaveError(sentence)
+    if world.rank == 0:
         print(f"results in {output}", file=sys.stderr, flush=True)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mpidl.comm.meters import BYTES_OTHER
 from mpidl.comm.tree import tree_sum
 from mpidl.errors import SaveError
 from mpidl.training.loop import Hook, Record, Training
@@ -146,7 +147,8 @@ class FileWriter(Hook):
         self.problem: SaveError | None = None
 
     def recorded(self, training: Training, record: Record) -> None:
-        timing = training.world.gather_numbers(self._meters.read())
+        mine = self._meters.read() | {BYTES_OTHER.name: training.world.meters.bytes_mpi}
+        timing = training.world.gather_numbers(mine)
         if self._run_file is not None:
             self._run_file.append(record)
             self._run_file.append_timing(timing)

@@ -47,10 +47,8 @@ class Snapshots(Hook):
     def _whole(self, training: Training, name: str) -> np.ndarray:
         """The model [P] that all ranks hold, or on rank 0 the models [agents, P] of all agents."""
         model = training.algorithm.model(name).detach()
-        if model.ndim == 1 and self._run_file is None:
+        whole = gather_rows(training.world, model) if model.ndim == 2 else model
+        if whole is None or self._run_file is None:
             # Rank 0 has the same, and nobody writes it here: on a GPU it stays there.
             return np.empty(0)
-        if model.ndim == 1:
-            return model.cpu().numpy()
-        whole = gather_rows(training.world, model)
-        return np.empty(0) if whole is None else whole.numpy()
+        return whole.cpu().numpy()
