@@ -27,7 +27,7 @@ from mpidl.seeding import stream
 _LOADED_ON_CPU = 2**30
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-Part = Literal["test", "validation"]
+EvaluationPart = Literal["test", "validation"]
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,12 @@ class Batches:
             x, y = _select(self._block(agent), self._rows(agent, step))
         return self._transform(x, y, (agent, step))
 
-    def test_chunks(self, part: Part = "test") -> int:
+    def test_chunks(self, part: EvaluationPart = "test") -> int:
         """Chunks in which a part is evaluated; 0 where there is no validation part."""
         size = len(self._validation) if part == "validation" else int(self.dataset.x_test.shape[0])
         return -(-size // self._chunk)
 
-    def test(self, part: Part, chunk: int) -> Batch:
+    def test(self, part: EvaluationPart, chunk: int) -> Batch:
         """One chunk of the test or validation part, in order, on the device."""
         start, stop = chunk * self._chunk, (chunk + 1) * self._chunk
         if part == "validation":

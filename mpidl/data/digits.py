@@ -23,7 +23,7 @@ class Digits(Augmented):
     """
 
     def load(self) -> Dataset:
-        import h5py  # type: ignore[import-untyped]  # h5py brings no types
+        import h5py
 
         path = Path(__file__).with_name("digits.h5")
         try:

@@ -40,7 +40,7 @@ class Owned(Source):
     """A data set made owner by owner, so that its own division is the one to start from."""
 
     owners: int = Field(8, ge=1, description="owners to make; the number of agents, as a rule")
-    split: ChosenSplit = Field(  # type: ignore[valid-type]
+    split: ChosenSplit = Field(
         default_factory=lambda: SPLITS.parse("given"),
         description="how the training examples are divided among the agents",
     )

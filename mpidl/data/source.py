@@ -76,9 +76,11 @@ class Source(Part):
         storage = replace(storage or Storage(), place=self.place, streamed=self.stream)
         return Batches(dataset, shares, self.batch, seed, storage, self._moves())
 
-    def _moves(self) -> Moves | None:
-        """How examples are moved at random, if they are."""
-        return None
+    def _moves(self) -> Moves:
+        """How examples are moved at random: not at all."""
+        from mpidl.data.transform import Moves
+
+        return Moves()
 
 
 class Augmented(Source):
@@ -103,12 +105,13 @@ class PlugIn(Source):
     """A data set made by a function of the user's."""
 
     function: ClassVar[Callable[..., Any]]
+    # Keys that are mpidl's own, and the function's only where it names them.
+    _common: ClassVar[frozenset[str]] = frozenset(Source.model_fields)
 
     def load(self) -> Dataset:
         parameters = inspect.signature(self.function).parameters
         open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-        common = set(Augmented.model_fields if isinstance(self, Augmented) else Source.model_fields)
-        keys = {key: value for key, value in self if key in parameters or open_ended and key not in common}
+        keys = {key: value for key, value in self if key in parameters or open_ended and key not in self._common}
         try:
             dataset = self.function(**keys)
         except MpidlError:
@@ -123,6 +126,8 @@ class PlugIn(Source):
 
 class AugmentedPlugIn(PlugIn, Augmented):
     """A data set made by a function of the user's."""
+
+    _common = frozenset(Augmented.model_fields)
 
 
 def adapt(function: Callable[..., Any]) -> type[PlugIn]:

@@ -17,7 +17,7 @@ from mpidl.data.source import Images
 from mpidl.errors import DataError
 
 if TYPE_CHECKING:
-    import h5py  # type: ignore[import-untyped]  # h5py brings no types
+    import h5py
 
 # Room for whole chunks, of which several rows are read one after another.
 _CHUNK_CACHE = 2**26
