@@ -136,9 +136,9 @@ class State:
         """One number that every rank holds and keeps equal."""
         return self._allocate(self._declare(name, Kind.SERVER, (), dtype, initial, (0,), 1), None)[0]
 
-    def server_buffers(self, name: str, size: int, dtype: torch.dtype) -> Tensor:
-        """Module statistics [size] of the server's model, which every rank holds and keeps equal."""
-        return self._allocate(self._declare(name, Kind.SERVER, (size,), dtype, 0.0, (0,), 1), None)[0]
+    def shared(self, name: str, size: int, dtype: torch.dtype, initial: float = 0.0) -> Tensor:
+        """A vector [size] that every rank holds and keeps equal, such as a number for each agent of the run."""
+        return self._allocate(self._declare(name, Kind.SERVER, (size,), dtype, initial, (0,), 1), None)[0]
 
     def factors(self, name: str, shape: tuple[int, ...], initial: float = 0.0) -> Tensor:
         """A small tensor for each agent here, as [k, *shape]."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 from pydantic import Field
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mpidl.layout import Layout
     from mpidl.state import State
 
-Rows = Sequence["Tensor"]
+Rows: TypeAlias = "Tensor | Sequence[Tensor]"
 """Rows [P] wherever they lie: a block [k, P], or a list of rows."""
 
 
@@ -82,7 +82,9 @@ class Exchanges(Protocol):
 class Reduction(Protocol):
     """Sums over agents, equal on every rank; see mpidl/comm/reduce.py."""
 
-    def sum(self, leaves: Iterable[tuple[int, Tensor]], positions: int, owners: Sequence[int]) -> Tensor: ...
+    def sum(
+        self, leaves: Iterable[tuple[int, Tensor]], positions: int, owners: Sequence[int], *, rows: int | None = None
+    ) -> Tensor: ...
 
 
 class Ranks(Protocol):
@@ -186,6 +188,11 @@ class Algorithm(ABC):
     @abstractmethod
     def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> float:
         """Rows that all agents together send in a round, on a graph of so many directed edges where there is one."""
+
+    @classmethod
+    def needs(cls, settings: AlgorithmSettings) -> tuple[str, ...]:
+        """What must hold for the graph, where there is one; see mpidl/graphs/validate.py."""
+        return ()
 
     @abstractmethod
     def advance(self) -> None:

@@ -59,6 +59,7 @@ class Reducer:
         positions: int,
         owners: Sequence[int],
         out: torch.Tensor | None = None,
+        rows: int | None = None,
     ) -> torch.Tensor:
         """Σ of one row for each position below `positions`, on every rank; a collective call.
 
@@ -68,6 +69,9 @@ class Reducer:
         """
         if positions != len(owners):
             raise ValueError(f"{len(owners)} owners for {positions} positions")
+        if rows is not None:
+            wide = Reducer(self.world, rows * self.parameters, self.dtype, self.deterministic, self.meters)
+            return wide.sum(((p, r.reshape(-1)) for p, r in leaves), positions, owners).view(rows, -1)
         rows = iter(leaves)
         mine = [position for position, owner in enumerate(owners) if owner == self.world.rank]
         plan = _cut(tuple(owners), self.world.size) if positions else None

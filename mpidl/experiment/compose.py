@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils import deterministic
 
 from mpidl.algorithms.decentralized.base import Decentralized
 from mpidl.comm.gossip.settings import Gossip, GossipSettings
@@ -17,7 +18,7 @@ from mpidl.comm.meters import Meters
 from mpidl.comm.moves import Movers
 from mpidl.comm.reduce import Reducer
 from mpidl.comm.world import Communicator, World
-from mpidl.data.batches import Batches, Storage
+from mpidl.data.batches import Batches, EvaluationPart, Storage
 from mpidl.errors import ConfigError
 from mpidl.experiment.context import Links, NoExchanges, length, make_algorithm, movable
 from mpidl.experiment.schema import Config, build_topology
@@ -28,7 +29,7 @@ from mpidl.models.losses import per_example_loss
 from mpidl.parameters import RowModule
 from mpidl.state import State
 from mpidl.training.batched import BatchedGradients
-from mpidl.training.evaluate import Evaluator, Part
+from mpidl.training.evaluate import Evaluator
 from mpidl.training.gradients import Gradients
 from mpidl.training.learner import Learner
 from mpidl.training.loop import Hook, Training
@@ -122,7 +123,7 @@ def compose(config: Config, comm: Communicator) -> Run:
 
     every = max(1, config.evaluate.every.rounds(span.rounds_per_epoch, span.rounds))
     evaluator = Evaluator(learner, world, dataset.task != "regression", statistics)
-    parts: list[Part] = ["test", "validation"] if len(shares.validation) else ["test"]
+    parts: list[EvaluationPart] = ["test", "validation"] if len(shares.validation) else ["test"]
     models = config.evaluate.models or algorithm.models
     drawn = state.number("examples drawn")
     hooks: list[Hook] = [
@@ -143,19 +144,19 @@ def _set_arithmetic(config: Config) -> None:
     # As torch.use_deterministic_algorithms, but without its import of the compiler, which takes a second.
     torch.set_deterministic_debug_mode("error" if config.train.deterministic else "default")
     # Filling fresh memory only shows the use of uninitialised values; it would cost a pass over every temporary.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of a module
     if config.train.deterministic:
         # Read by cuBLAS when it is first used; without it, its matrix products are refused.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def _compile(module: nn.Module, deterministic: bool) -> None:
+def _compile(module: nn.Module, exactly: bool) -> None:
     """Compiles what the module computes, but not its hooks: evaluation has one, and with it nothing is compiled."""
     compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(compiler) is None:
         raise ConfigError(f"needs a C++ compiler, and there is no {compiler!r}; name another in CXX", "train.compile")
-    torch.use_deterministic_algorithms(deterministic)
-    module.forward = torch.compile(module.forward)  # type: ignore[method-assign]
+    torch.use_deterministic_algorithms(exactly)
+    module.forward = torch.compile(module.forward)
 
 
 def _initial(config: Config, rows: RowModule, world: World, build: Callable[[int], nn.Module]) -> Tensor:

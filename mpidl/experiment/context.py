@@ -62,7 +62,7 @@ def length(config: Config, sizes: Mapping[int, int]) -> Length:
     examples, batch = sum(sizes.values()), config.data.batch
     steps_per_epoch = 1 if batch == "full" else max(1, round(examples / (len(sizes) * batch)))
     rounds_per_epoch = config.algorithm.rounds_per_epoch(steps_per_epoch)
-    rounds = config.train.rounds or max(1, round(config.train.epochs * rounds_per_epoch))
+    rounds = config.train.rounds or max(1, round((config.train.epochs or 0) * rounds_per_epoch))
     return Length(rounds, rounds_per_epoch, max(rounds, round(rounds / rounds_per_epoch * steps_per_epoch)))
 
 

@@ -88,7 +88,7 @@ def create_run_file(run: Run, output: Path, overwrite: bool) -> RunFile:
 
 def _graph(run: Run) -> dict[str, object] | None:
     """The mixing matrix of the first round, as lists of edges."""
-    if run.topology is None:
+    if run.topology is None or run.config.graph is None:
         return None
     mixing = run.topology.at(0)
     receivers, senders, weights = mixing.entries

@@ -56,7 +56,9 @@ class NoGradients:
 class NoSums:
     """Sums of rows without numbers."""
 
-    def sum(self, leaves: Iterable[tuple[int, Tensor]], positions: int, owners: Sequence[int]) -> Tensor:
+    def sum(
+        self, leaves: Iterable[tuple[int, Tensor]], positions: int, owners: Sequence[int], *, rows: int | None = None
+    ) -> Tensor:
         return torch.empty_like(next(iter(leaves))[1])
 
 
@@ -154,7 +156,7 @@ def rehearse(config: Config, ranks: int) -> Needs:
         ("float buffers", rows.float_buffers, dtype),
         ("integer buffers", rows.integer_buffers, torch.int64),
     ):
-        (state.buffers if per_agent else state.server_buffers)(name, size, kind)
+        (state.buffers if per_agent else state.shared)(name, size, kind)
     state.number("examples drawn")
     topology = build_topology(config, agents) if per_agent else None
     gossip = config.gossip or GossipSettings()

@@ -177,6 +177,8 @@ def check(config: Config, ranks: int, output: Path, overwrite: bool = False) -> 
 
 def build_topology(config: Config, agents: int) -> Topology:
     """The graph of a decentralized run, refused where the algorithm's theory does not hold on it."""
+    if config.graph is None:
+        raise ConfigError(f"is missing; {config.algorithm.name} needs one", "graph")
     topology = config.graph.build(agents, config.seed)
     for need in config.method.needs(config.algorithm):
         require(topology, need, config.algorithm.name)

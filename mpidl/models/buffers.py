@@ -20,6 +20,13 @@ def batch_norms(module: nn.Module) -> list[BatchNorm]:
     return [layer for layer in module.modules() if isinstance(layer, BatchNorm) and layer.track_running_stats]
 
 
+def running(layer: BatchNorm) -> tuple[Tensor, Tensor]:
+    """The running mean and variance of one of them."""
+    if layer.running_mean is None or layer.running_var is None:
+        raise ValueError(f"{layer} keeps no running statistics")
+    return layer.running_mean, layer.running_var
+
+
 @torch.no_grad()
 def reestimate(module: nn.Module, batches: Iterable[Tensor]) -> None:
     """Replace the running statistics by their plain average over these batches of inputs.

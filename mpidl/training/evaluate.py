@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,10 +19,11 @@ from mpidl.errors import ConfigError
 
 if TYPE_CHECKING:
     from mpidl.comm.world import World
+    from mpidl.data.batches import EvaluationPart
     from mpidl.training.learner import Learner
     from mpidl.training.statistics import Statistics
 
-Part = Literal["test", "validation"]
+MaybePair = tuple[Tensor | None, Tensor | None]
 
 
 class Evaluator:
@@ -33,9 +34,9 @@ class Evaluator:
         self._counts_hits = counts_hits
         self.quantities = ("loss", "accuracy") if counts_hits else ("loss",)
 
-    def shared(self, row: Tensor, part: Part) -> dict[str, float]:
+    def shared(self, row: Tensor, part: EvaluationPart) -> dict[str, float]:
         """Quantities of a model that every rank holds. A collective call."""
-        statistics: tuple[Tensor | None, Tensor | None] = (None, None)
+        statistics: MaybePair = (None, None)
         if self._statistics is not None:
             with self._learner.precision.context(self._world.device):
                 statistics = self._statistics.of_shared_model(self._learner, row)
@@ -46,18 +47,19 @@ class Evaluator:
         # Every entry is zero on all ranks but one, so this sum is exact in any order.
         return self._means(self._world.sum(measured))
 
-    def each(self, block: Tensor, part: Part) -> dict[str, np.ndarray]:
+    def each(self, block: Tensor, part: EvaluationPart) -> dict[str, np.ndarray]:
         """Quantities of every local agent's own model, [k] each."""
         by_agent = []
         for agent, row in zip(self._world.mine, block, strict=True):
-            statistics = self._statistics.of_agent(agent) if self._statistics else (None, None)
+            statistics: MaybePair = self._statistics.of_agent(agent) if self._statistics else (None, None)
             chunks = self._measure(row, *statistics, part, range(self._learner.batches.test_chunks(part)))
             by_agent.append(self._means(np.array([sums for _, sums in chunks])))
         return {quantity: np.array([means[quantity] for means in by_agent]) for quantity in self.quantities}
 
-    def rehearse(self, part: Part) -> None:
+    def rehearse(self, part: EvaluationPart) -> None:
         """Measures one chunk, so that a network or a loss that fails does so before a run begins."""
-        statistics = self._statistics.of_agent(self._world.mine[0]) if self._statistics else (None, None)
+        agent = self._world.mine[0]
+        statistics: MaybePair = self._statistics.of_agent(agent) if self._statistics else (None, None)
         list(self._measure(self._learner.rows.flatten(), *statistics, part, range(1)))
 
     def _means(self, measured: np.ndarray) -> dict[str, float]:
@@ -67,7 +69,7 @@ class Evaluator:
         return {quantity: means[quantity] for quantity in self.quantities}
 
     def _measure(
-        self, row: Tensor, floats: Tensor | None, integers: Tensor | None, part: Part, chunks: Iterable[int]
+        self, row: Tensor, floats: Tensor | None, integers: Tensor | None, part: EvaluationPart, chunks: Iterable[int]
     ) -> Iterator[tuple[int, tuple[float, float, float]]]:
         """For each chunk the number of examples, the sum of their losses, and of their hits where those are counted."""
         learner = self._learner

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mpidl.errors import ConfigError, MpidlError
 from mpidl.rows import on_boundary
@@ -42,7 +41,7 @@ class Learner:
         self.rows.point(on_boundary(row))
         self.rows.point_buffers(floats, integers)
 
-    def mean_loss(self, module: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
+    def mean_loss(self, module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """The mean loss of a batch, times the loss scale."""
         try:
             with self.precision.context(self.device):

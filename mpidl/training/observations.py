@@ -43,7 +43,8 @@ class Observations:
     _steps: dict[int, int] = field(default_factory=dict)
     _losses: defaultdict[tuple[int, int], _Losses] = field(default_factory=lambda: defaultdict(_Losses))
     _bad: dict[int, int] = field(default_factory=dict)
-    _suspect: Tensor | None = None
+    _suspect: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64))
+    """On a GPU, by agent the round in which its loss first was not finite, or infinity."""
 
     def is_first(self, agent: int, step: int) -> bool:
         """Whether no gradient of this step of the agent was seen before."""
@@ -70,9 +71,8 @@ class Observations:
 
     def first_bad(self) -> dict[int, int]:
         """By agent, the round in which its loss first was not finite."""
-        if self._suspect is not None:
-            rounds = self._suspect.cpu().numpy()
-            self._bad.update((agent, int(t)) for agent, t in enumerate(rounds) if math.isfinite(t))
+        rounds = self._suspect.cpu().numpy()
+        self._bad.update((agent, int(t)) for agent, t in enumerate(rounds) if math.isfinite(t))
         return self._bad
 
     def collect(self) -> np.ndarray:
@@ -91,14 +91,13 @@ class Observations:
         self._steps.clear()
         self._losses.clear()
         self._bad.clear()
-        self._suspect, self.examples = None, 0
+        self._suspect, self.examples = self._suspect[:0], 0
 
     def _suspects(self, agent: int, bad: Tensor) -> None:
-        have = 0 if self._suspect is None else len(self._suspect)
+        have = len(self._suspect)
         if agent >= have:
             grown = torch.full((max(agent + 1, 2 * have),), torch.inf, dtype=torch.float64, device=self.device)
-            if self._suspect is not None:
-                grown[:have] = self._suspect
+            grown[:have] = self._suspect[:have]
             self._suspect = grown
         self._suspect[agent] = torch.minimum(self._suspect[agent], bad)
 

@@ -20,8 +20,8 @@ class ProgressLines(Hook):
         self._last = float("-inf")
 
     def recorded(self, training: Training, record: Record) -> None:
-        if record["seconds"] - self._last >= 1 or training.done in (0, training.rounds):
-            self._last = record["seconds"]
+        if training.seconds - self._last >= 1 or training.done in (0, training.rounds):
+            self._last = training.seconds
             print(f"round {training.done}/{training.rounds}  {summary(record)}", file=sys.stderr, flush=True)
 
 

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from mpidl.comm.meters import Meters
     from mpidl.comm.reduce import Reducer
     from mpidl.comm.world import World
+    from mpidl.data.batches import EvaluationPart
     from mpidl.results.run_file import RunFile
-    from mpidl.training.evaluate import Evaluator, Part
+    from mpidl.training.evaluate import Evaluator
     from mpidl.training.gradients import Gradients
     from mpidl.training.observations import Observations
 
@@ -44,7 +45,7 @@ class Recorder(Hook):
         self,
         every: int,
         models: Sequence[str],
-        parts: Sequence[Part],
+        parts: Sequence[EvaluationPart],
         evaluator: Evaluator,
         observations: Observations,
         reduction: Reducer,
@@ -124,7 +125,7 @@ def _mean(values: Sequence[float] | np.ndarray) -> float:
 class Rehearsal(Hook):
     """Gradients and an evaluation before anything is written, so that what is wrong with a network shows at once."""
 
-    def __init__(self, gradients: Gradients, evaluator: Evaluator, steps: int, part: Part) -> None:
+    def __init__(self, gradients: Gradients, evaluator: Evaluator, steps: int, part: EvaluationPart) -> None:
         """`steps`: how many an agent takes in the run."""
         self._gradients, self._evaluator, self._steps, self._part = gradients, evaluator, steps, part
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mpidl.errors import ConfigError
-from mpidl.models.buffers import batch_norms, reestimate
+from mpidl.models.buffers import batch_norms, reestimate, running
 from mpidl.rows import copied, new_rows
 from mpidl.training.loop import Hook, Training
 
@@ -73,11 +73,12 @@ class Statistics(Hook, ABC):
         weights = {agent: size / everything for agent, size in sizes.items()}
         rows.point_buffers(*self._mean(estimated, weights))
         layers = batch_norms(rows.module)
-        centres = [layer.running_mean for layer in layers]
+        centres = [running(layer)[0] for layer in layers]
         for floats, integers in estimated.values():
             rows.point_buffers(floats, integers)
             for layer, centre in zip(layers, centres, strict=True):
-                layer.running_var += (layer.running_mean - centre).square()
+                mean, variance = running(layer)
+                variance += (mean - centre).square()
         return self._mean(estimated, weights)
 
     def _mean(self, values: Mapping[int, Sequence[Tensor]], weights: Mapping[int, float]) -> Pair:
@@ -148,8 +149,8 @@ class ServerStatistics(Statistics):
 
     def __init__(self, state: State, initial: Pair, world: World, reduction: Reducer, policy: Policy) -> None:
         super().__init__(world, reduction, policy)
-        self.floats = state.server_buffers("float buffers", len(initial[0]), initial[0].dtype)
-        self.integers = state.server_buffers("integer buffers", len(initial[1]), torch.int64)
+        self.floats = state.shared("float buffers", len(initial[0]), initial[0].dtype)
+        self.integers = state.shared("integer buffers", len(initial[1]), torch.int64)
         self.floats.copy_(initial[0])
         self.integers.copy_(initial[1])
         self._moved: dict[int, Pair] = {}

@@ -53,7 +53,6 @@ class Decentralized(Algorithm):
 
     @classmethod
     def needs(cls, settings: AlgorithmSettings) -> tuple[str, ...]:
-        """What must hold for the graph; see mpidl/graphs/validate.py."""
         return ("connected", "doubly stochastic", "averaging")
 
     @classmethod

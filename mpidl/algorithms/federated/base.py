@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -85,13 +85,12 @@ class Federated(Algorithm):
         self._ranks.move([move for move in moves if move[1] != move[2]])
         self._runner.update((agent, runner) for agent, _, runner in moves)
 
-    def sum_over(self, leaf: Callable[[int], Tensor]) -> Tensor:
-        """Σ over S of what `leaf(position)` returns for the agent there, a row or several [u, P]; not weighted."""
-        return self.sum_rows((position, leaf(position)) for position in self.mine)
+    def sum_rows(self, leaves: Iterator[tuple[int, Tensor]], rows: int | None = None) -> Tensor:
+        """Σ over S, on every rank, of what `leaves` yields for each of `mine` in order: (position, row).
 
-    def sum_rows(self, leaves: Iterator[tuple[int, Tensor]]) -> Tensor:
-        """The same, of (position, row) for each position of this rank in order; a row may be overwritten after it."""
-        return self.reduction.sum(leaves, len(self.crew.agents), self.crew.runners)
+        With `rows`, each yields so many rows [rows, P]. What is yielded may be overwritten once the next is asked for.
+        """
+        return self.reduction.sum(leaves, len(self.crew.agents), self.crew.runners, rows=rows)
 
     def took_part(self) -> Crew:
         return self.crew

@@ -136,8 +136,8 @@ class Local(Federated):
 
     def round(self, x: Tensor) -> None:
         if self._surveys is not None:
-            self.surveyed = self.sum_rows(self._surveyed(x, self._surveys))
-        self.server(x, self.sum_rows(self._worked(x)))
+            self.surveyed = self.sum_rows(self._surveyed(x, self._surveys), self.surveys)
+        self.server(x, self.sum_rows(self._worked(x), len(self.weighted)))
 
     def _surveyed(self, x: Tensor, out: Tensor) -> Iterator[tuple[int, Tensor]]:
         for position in self.mine:
