@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
 import numpy as np
 import pytest
 
 from mpidl.algorithms import ALGORITHMS
 from mpidl.algorithms.decentralized.base import Decentralized
 from tests.algorithms.problems import VARIANTS, configuration, label, run
+from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same, sub_communicators
 from tests.ranks import on_ranks
 
 every_variant = pytest.mark.parametrize("settings", VARIANTS, ids=label)
-
-
-def sub_communicators(comm: Any, sizes: tuple[int, ...]) -> Any:
-    """For each size in turn, a communicator of the first so many ranks; None on the others."""
-    from mpi4py import MPI
-
-    for size in sizes:
-        part = comm.Split(0 if comm.rank < size else MPI.UNDEFINED, comm.rank)
-        yield size, None if part == MPI.COMM_NULL else part
-        if part != MPI.COMM_NULL:
-            part.Free()
-
-
-def assert_same(first: Any, other: Any, what: str) -> None:
-    """Both outcomes hold the same bits."""
-    assert np.array_equal(first.rows, other.rows), f"parameters differ: {what}"
-    assert len(first.records) == len(other.records)
-    for one, two in zip(first.records, other.records, strict=True):
-        assert one.keys() == two.keys()
-        for key in one:
-            assert np.array_equal(one[key], two[key], equal_nan=True), f"{key} of round {one['round']} differs: {what}"
 
 
 @every_variant
@@ -52,51 +29,7 @@ def test_the_number_of_ranks_does_not_change_a_bit(settings, comm):
 @every_variant
 @on_ranks(4)
 def test_resuming_on_another_number_of_ranks_is_exact(settings, comm):
-    config = configuration(settings)
-    whole = run(config, comm)
-    for before, after in ((4, 2), (2, 3), (1, 1)):
-        saved = None
-        for _, part in sub_communicators(comm, (before,)):
-            saved = _train_seven_rounds(config, part) if part else None
-        saved = comm.bcast(saved)
-        for _, part in sub_communicators(comm, (after,)):
-            if part:
-                resumed = run(config, part, before=functools.partial(_resume, saved=saved))
-                assert np.array_equal(resumed.rows, whole.rows), f"{before} → {after} ranks"
-                assert_records_continue(whole.records, resumed.records)
-
-
-Saved = dict[str, list[tuple[tuple[int, ...], Any]]]
-
-
-def _train_seven_rounds(config: Any, comm: Any) -> Saved:
-    """The whole declared state after seven rounds, by name the ids and values that each rank held."""
-    from mpidl.experiment.compose import compose
-
-    composed = compose(config, comm)
-    # The schedule still sees the whole run; only the loop ends early.
-    composed.training.rounds = 7
-    composed.training.run()
-    mine = {declared.name: (ids, values.clone()) for declared, ids, values in composed.state.items()}
-    saved = {name: comm.allgather(part) for name, part in mine.items()}
-    composed.close()
-    return saved
-
-
-def _resume(composed: Any, saved: Saved) -> None:
-    for name, parts in saved.items():
-        for ids, values in parts:
-            composed.state.load(name, ids, values)
-    composed.training.done = 7
-
-
-def assert_records_continue(whole: list[dict[str, Any]], resumed: list[dict[str, Any]]) -> None:
-    """Models measured after a resume are those of the undisturbed run."""
-    later = {record["round"]: record for record in whole}
-    for record in resumed:
-        for key, value in record.items():
-            if key.startswith(("test_", "consensus_distance", "lr", "epoch")):
-                assert np.array_equal(value, later[record["round"]][key]), key
+    assert_resuming_twice_is_exact(configuration(settings), comm, [(4, 2, 3), (2, 3, 1), (1, 1, 1)])
 
 
 @every_variant

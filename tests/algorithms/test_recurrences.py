@@ -5,60 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.algorithms.problems import CLASSES, FEATURES, classes, configuration, run, squares
+from tests.algorithms.problems import configuration, run, squares
+from tests.algorithms.recurrences import AGENTS, DECAY, LR, MU, ROUNDS, Problem, dense_ring
 from tests.ranks import on_ranks
-
-AGENTS, SEED, ROUNDS, BATCH = 7, 5, 50, 4
-LR, MU, DECAY = 0.05, 0.9, 0.01
-
-
-def dense_ring(agents: int) -> np.ndarray:
-    W = np.zeros((agents, agents))
-    for i in range(agents):
-        W[i, i] = W[i, (i - 1) % agents] = W[i, (i + 1) % agents] = 1 / 3
-    return W
-
-
-def batch_indices(owned: np.ndarray, agent: int, step: int) -> np.ndarray:
-    """Step s is batch s mod n of pass s div n; each pass is a permutation from Philox, counted by (agent, pass)."""
-    import hashlib
-
-    batches = -(-len(owned) // BATCH)
-    turn, place = divmod(step, batches)
-    purpose = int.from_bytes(hashlib.sha256(b"shuffle").digest()[:8], "little")
-    key, counter = np.array([SEED, purpose], dtype=np.uint64), np.array([0, 0, turn, agent], dtype=np.uint64)
-    order = np.random.Generator(np.random.Philox(key=key, counter=counter)).permutation(len(owned))
-    return owned[order[place * BATCH : (place + 1) * BATCH]]
-
-
-def softmax_gradient(row: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Of the mean cross entropy of x·Aᵀ + b, for a row that holds A and then b."""
-    A, b = row[: CLASSES * FEATURES].reshape(CLASSES, FEATURES), row[CLASSES * FEATURES :]
-    logits = x @ A.T + b
-    p = np.exp(logits - logits.max(1, keepdims=True))
-    p /= p.sum(1, keepdims=True)
-    p[np.arange(len(y)), y] -= 1
-    p /= len(y)
-    return np.concatenate([(p.T @ x).ravel(), p.sum(0)])
-
-
-class Problem:
-    """Gradients of all agents at rows X in round t."""
-
-    def __init__(self) -> None:
-        data = classes(AGENTS)
-        # The network sees normalised features where the data set asks for it; this one does not.
-        self.x, self.y = data.x, data.y
-        self.owned = [np.flatnonzero(data.owner == agent) for agent in range(AGENTS)]
-
-    def gradients(self, X: np.ndarray, t: int) -> np.ndarray:
-        batches = [batch_indices(owned, agent, t) for agent, owned in enumerate(self.owned)]
-        rows = [softmax_gradient(row, self.x[b], self.y[b]) for row, b in zip(X, batches, strict=True)]
-        return np.stack(rows) + DECAY * X
-
-    @property
-    def sizes(self) -> np.ndarray:
-        return np.array([len(owned) for owned in self.owned])
 
 
 class Momentum:

@@ -1,0 +1,162 @@
+"""The hardest methods as plug-ins: equal to dense recurrences, on any ranks, resumed twice, told beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.algorithms.problems import configuration, run
+from tests.algorithms.recurrences import AGENTS, DECAY, LR, ROUNDS, Problem, metropolis, out_degree, permutation
+from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same, sub_communicators
+from tests.ranks import on_ranks
+
+MU, SHARE, STEPS = 0.8, 0.5, 3
+
+
+def quasi_global(problem: Problem, X: np.ndarray) -> np.ndarray:
+    W, m = metropolis(), 0.0
+    for t in range(ROUNDS):
+        D = MU * m + problem.gradients(X, t)
+        before, X = X, W @ (X - LR * D)
+        m = MU * m + (1 - MU) * (before - X) / LR
+    return X
+
+
+def tracked(problem: Problem, X: np.ndarray) -> np.ndarray:
+    W, Y, last = metropolis(), 0.0 * X, 0.0
+    for t in range(ROUNDS):
+        G = problem.gradients(X, t)
+        Y, last = W @ Y + G - last, G
+        X = W @ X - LR * Y
+    return X
+
+
+def pushed(problem: Problem, X: np.ndarray) -> np.ndarray:
+    A, omega = out_degree(), np.ones(AGENTS)
+    for t in range(ROUNDS):
+        Z = X / omega[:, None]
+        X, omega = A @ (X - LR * problem.gradients(Z, t)), A @ omega
+    return X / omega[:, None]
+
+
+def sampled(t: int) -> list[int]:
+    return sorted(permutation("sampling", 0, t, AGENTS)[: int(np.ceil(SHARE * AGENTS))])
+
+
+def local_work(problem: Problem, agent: int, y: np.ndarray, t: int, change: Callable[..., np.ndarray]) -> np.ndarray:
+    for k in range(STEPS):
+        g = problem.gradient(agent, y, t * STEPS + k) + DECAY * y
+        y = y - LR * change(g, y)
+    return y
+
+
+def dynamic(problem: Problem, X: np.ndarray) -> np.ndarray:
+    alpha, x, g, h = 0.5, X[0], np.zeros_like(X), 0.0
+    for t in range(ROUNDS):
+        S, Y = sampled(t), {}
+        for i in S:
+            Y[i] = local_work(problem, i, x, t, lambda grad, y, i=i, x=x: grad - g[i] + alpha * (y - x))
+        for i in S:
+            g[i] -= alpha * (Y[i] - x)
+        h = h - alpha * sum(Y[i] - x for i in S) / AGENTS
+        x = sum(Y.values()) / len(S) - h / alpha
+    return x[None]
+
+
+def controlled(problem: Problem, X: np.ndarray) -> np.ndarray:
+    x, c, own = X[0], 0.0, np.zeros_like(X)
+    for t in range(ROUNDS):
+        S, Y, new = sampled(t), {}, {}
+        for i in S:
+            Y[i] = local_work(problem, i, x, t, lambda grad, y, i=i, c=c: grad - own[i] + c)
+            new[i] = own[i] - c + (x - Y[i]) / (STEPS * LR)
+        c = c + sum(new[i] - own[i] for i in S) / AGENTS
+        x = x + sum(Y[i] - x for i in S) / len(S)
+        for i in S:
+            own[i] = new[i]
+    return x[None]
+
+
+def aligned(problem: Problem, X: np.ndarray) -> np.ndarray:
+    x = X[0]
+    for t in range(ROUNDS):
+        S = sampled(t)
+        whole = {i: problem.whole(i, x) for i in S}
+        mean = sum(whole.values()) / len(S)
+        Y = {i: local_work(problem, i, x + 0.1 * (whole[i] - mean), t, lambda grad, y: grad) for i in S}
+        x = x + sum(Y[i] - x for i in S) / len(S)
+    return x[None]
+
+
+PARTIAL = {"participation": SHARE, "local_steps": STEPS}
+CASES: dict[str, tuple[dict[str, Any], Callable[[Problem, np.ndarray], np.ndarray]]] = {
+    "OutOfPlace": ({"momentum": MU}, quasi_global),
+    "Tracking": ({}, tracked),
+    "Push": ({}, pushed),
+    "Dynamic": (PARTIAL, dynamic),
+    "Controlled": (PARTIAL, controlled),
+    "Aligned": (PARTIAL, aligned),
+}
+every_case = pytest.mark.parametrize("name", CASES)
+
+
+def configured(name: str, **sections: Any) -> Any:
+    settings = {"name": f"tests.algorithms.hard:{name}", "lr": LR, "weight_decay": DECAY, **CASES[name][0]}
+    if "participation" not in settings:
+        weights = "out_degree" if name == "Push" else "metropolis"
+        sections = {"graph": f"tests.algorithms.recurrences:{weights}"} | sections
+    train = {"rounds": ROUNDS, "precision": "float64", "device": "cpu"} | sections.pop("train", {})
+    return configuration(settings, agents=AGENTS, model="logistic", train=train, **sections)
+
+
+@every_case
+@on_ranks(3)
+def test_it_equals_its_dense_recurrence_and_the_ranks_do_not_change_a_bit(name, comm):
+    start: list[np.ndarray] = []
+
+    def keep(composed: Any) -> None:
+        start.append(np.tile(composed.rows.flatten().detach().numpy(), (AGENTS, 1)))
+
+    outcomes = []
+    for _, part in sub_communicators(comm, (1, 2, 3)):
+        if part:
+            outcomes.append(run(configured(name), part, before=keep))
+    expected = CASES[name][1](Problem(), start[0])
+    assert np.abs(expected - start[0][: len(expected)]).max() > 0.05
+    assert np.abs(outcomes[0].rows - expected).max() <= 1e-12
+    for outcome in outcomes[1:]:
+        assert_same(outcomes[0], outcome, name)
+
+
+@every_case
+@on_ranks(2)
+def test_several_agents_at_once_give_the_same_to_rounding(name, comm):
+    alone, together = (run(configured(name, train={"batched": batched}), comm) for batched in (False, True))
+    assert np.abs(alone.rows - together.rows).max() <= 1e-10
+
+
+@every_case
+@on_ranks(3)
+def test_resuming_twice_on_other_numbers_of_ranks_is_exact(name, comm):
+    assert_resuming_twice_is_exact(configured(name, evaluate={"every": 10}), comm, [(3, 2, 3), (2, 3, 1), (1, 1, 1)])
+
+
+@every_case
+@on_ranks(1, 3)
+def test_memory_and_bytes_are_told_beforehand(name, comm):
+    from mpidl.experiment.compose import compose
+    from mpidl.experiment.rehearsal import rehearse
+
+    config = configured(name)
+    needs = rehearse(config, comm.size)
+    composed = compose(config, comm)
+    composed.training.run()
+    state = composed.state.bytes()
+    sent = sum(comm.allgather(composed.meters.bytes_sent))
+    composed.close()
+    if comm.rank == 0:
+        assert needs.state_bytes == state
+    assert sent == needs.round_bytes * ROUNDS
