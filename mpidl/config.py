@@ -49,7 +49,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:map", lambda loader, node: _mapping(loader, node))
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 def _load(text: str, source: str) -> Any:

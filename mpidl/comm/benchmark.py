@@ -8,6 +8,8 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 from mpi4py import MPI
@@ -22,6 +24,8 @@ log = logging.getLogger("mpidl.comm")
 
 LEAST_ROUNDS = 5
 _WARM_UP = 3
+
+Play = TypeVar("Play")
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Measurement:
         return self.bytes / self.median
 
 
-def slowest(comm: MPI.Intracomm, plays: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
+def slowest(comm: MPI.Intracomm, plays: Mapping[Play, Callable[[], object]], seconds: float) -> dict[Play, list[float]]:
     """Seconds of the slowest rank from a barrier on, for each play again and again until the time is over.
 
     Their order is drawn anew each time, and before each a round of the same that is not timed: what another play has
@@ -62,7 +66,7 @@ def slowest(comm: MPI.Intracomm, plays: Mapping[str, Callable[[], object]], seco
     for _ in range(_WARM_UP):
         for play in plays.values():
             play()
-    times: dict[str, list[float]] = {name: [] for name in plays}
+    times: dict[Play, list[float]] = {name: [] for name in plays}
     order = random.Random(0)
     end = time.perf_counter() + seconds
     while comm.bcast(time.perf_counter() < end or len(next(iter(times.values()))) < LEAST_ROUNDS):
@@ -86,15 +90,12 @@ def measure(
     for parameters in sizes:
         source = torch.ones(parameters, device=world.device)
         target = torch.empty_like(source)
-        plays: dict[tuple[str, str, str], Callable[[], object]] = {
-            ("copy", "", ""): lambda source=source, target=target: target.copy_(source)
-        }
+        plays: dict[tuple[str, str, str], Callable[[], object]] = {("copy", "", ""): partial(target.copy_, source)}
         if world.device.type == "cpu":
-            plays["allreduce", "", "MPI"] = lambda source=source, target=target: world.comm.Allreduce(
-                [buffer(source)[0], MPI.FLOAT], [buffer(target)[0], MPI.FLOAT]
-            )
+            sent, received = ((buffer(row)[0], MPI.FLOAT) for row in (source, target))
+            plays["allreduce", "", "MPI"] = partial(world.comm.Allreduce, sent, received)
         else:
-            plays["staging", "", ""] = lambda source=source, target=target: target.copy_(source.cpu())
+            plays["staging", "", ""] = partial(_by_the_host, source, target)
         gossips = []
         travelled, warnings = {("", "MPI"): "", ("", ""): ""}, [world.warning] if world.warning else []
         for name, topology in graphs.items():
@@ -106,13 +107,12 @@ def measure(
                 travelled[name, transport] = gossip.transports()["parameters"]
                 warnings += gossip.notices()
         plays = {key: _settled(play, world.device) for key, play in plays.items()}
-        found = slowest(world.comm, {"\0".join(key): play for key, play in plays.items()}, seconds)
+        seconds_by_play = slowest(world.comm, plays, seconds)
         if world.rank == 0:
             for warning in dict.fromkeys(warnings):
                 log.warning("%s", warning)
-        copy = statistics.median(found["copy\0\0"])
-        for key, times in found.items():
-            what, name, transport = key.split("\0")
+        copy = statistics.median(seconds_by_play["copy", "", ""])
+        for (what, name, transport), times in seconds_by_play.items():
             rows = max(map(len, graphs[name].at(0).neighbours)) if what == "mix" else 1
             low, median, high = statistics.quantiles(times, n=4)
             yield Measurement(
@@ -144,6 +144,10 @@ def _mixing(gossip: Gossip) -> Callable[[], object]:
         block, t = exchange.mix(block, t), t + 1
 
     return mix
+
+
+def _by_the_host(source: torch.Tensor, target: torch.Tensor) -> None:
+    target.copy_(source.cpu())
 
 
 def _settled(play: Callable[[], object], device: torch.device) -> Callable[[], object]:

@@ -72,7 +72,7 @@ class Reducer:
         if rows is not None:
             wide = Reducer(self.world, rows * self.parameters, self.dtype, self.deterministic, self.meters)
             return wide.sum(((p, r.reshape(-1)) for p, r in leaves), positions, owners).view(rows, -1)
-        rows = iter(leaves)
+        pairs = iter(leaves)
         mine = [position for position, owner in enumerate(owners) if owner == self.world.rank]
         plan = _cut(tuple(owners), self.world.size) if positions else None
         if out is None:
@@ -80,14 +80,14 @@ class Reducer:
         if plan is None:
             out.zero_()
         elif self.deterministic:
-            partials = self._partials(self._checked(rows, mine), plan.nodes[self.world.rank], positions)
+            partials = self._partials(self._checked(pairs, mine), plan.nodes[self.world.rank], positions)
             with self.meters.time("reduction"):
                 self._combine(partials, plan, out)
         else:
-            self._library_sum(self._checked(rows, mine), out)
+            self._library_sum(self._checked(pairs, mine), out)
         self._spare += self._lent
         self._lent = []
-        if next(rows, None) is not None:
+        if next(pairs, None) is not None:
             raise CommunicationError(f"rank {self.world.rank} yields more rows than its {len(mine)} positions")
         return out
 
@@ -118,17 +118,18 @@ class Reducer:
 
     # The part of the sum that needs no other rank.
 
-    def _checked(self, rows: Iterator[tuple[int, torch.Tensor]], mine: list[int]) -> Iterator[torch.Tensor]:
+    def _checked(self, pairs: Iterator[tuple[int, torch.Tensor]], mine: list[int]) -> Iterator[torch.Tensor]:
         """One row for each of this rank's positions; stops at the last, so that nothing overwrites it."""
         for expected in mine:
-            position, row = next(rows, (None, None))
-            if row is None or position != expected:
-                raise CommunicationError(
-                    f"rank {self.world.rank} yields a row for position {position} where {expected} is due"
-                )
-            yield row
+            pair = next(pairs, None)
+            if pair is None or pair[0] != expected:
+                what = "no row" if pair is None else f"a row for position {pair[0]}"
+                raise CommunicationError(f"rank {self.world.rank} yields {what} where position {expected} is due")
+            yield pair[1]
 
-    def _partials(self, rows: Iterator[torch.Tensor], nodes: Sequence[tuple[int, int]], positions: int) -> list:
+    def _partials(
+        self, rows: Iterator[torch.Tensor], nodes: Sequence[tuple[int, int]], positions: int
+    ) -> list[torch.Tensor]:
         """The values of these nodes, in order. The last may be the caller's own row: it stays as it is meanwhile."""
         partials: list[torch.Tensor] = []
         waiting: list[torch.Tensor] = []

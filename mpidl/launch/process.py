@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO, cast
 
 from mpidl.comm.start import failures
 from mpidl.errors import MpidlError
@@ -158,9 +159,10 @@ def _forwarding(process: subprocess.Popen[bytes], received: list[int]) -> Iterat
 
 def _pump(process: subprocess.Popen[bytes], output: Filter) -> None:
     """Passes the ranks' stderr on until its end, or until the launcher is gone and the pipe silent."""
+    pipe = cast(IO[bytes], process.stderr)
     while True:
-        if select.select([process.stderr], [], [], _HOLD_SECONDS)[0]:
-            data = os.read(process.stderr.fileno(), 65536)
+        if select.select([pipe], [], [], _HOLD_SECONDS)[0]:
+            data = os.read(pipe.fileno(), 65536)
             if not data:
                 break
             output.feed(data)

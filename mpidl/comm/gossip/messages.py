@@ -111,7 +111,7 @@ class Batch:
     def start(self) -> None:
         _under_way.add(self)
         if self._lane.keep:
-            MPI.Prequest.Startall(self.requests)
+            MPI.Prequest.Startall(self.requests)  # type: ignore[arg-type]  # persistent where the lane keeps them
         else:
             self.requests = [post(memory, rank, tag) for post, memory, rank, tag in self._posts]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mpidl.comm.gossip.messages import Batch, Batches
     from mpidl.comm.meters import Meters
 
-Steps = Iterator["Batch | Batches"]
+Steps = Generator["Batch | Batches", None, None]
 """Yields what must have arrived before it goes on; an error of that wait is thrown into it, to be explained."""
 
 PAUSE = 200e-6

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import torch
 
     from mpidl.comm.gossip.plan import Link, Plan
-    from mpidl.comm.gossip.sizes import Sizes
 
 
 HEADER_BYTES = 64

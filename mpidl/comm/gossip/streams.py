@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from mpidl.comm.gossip.messages import Batch, Lane
     from mpidl.comm.gossip.plan import Link
-    from mpidl.comm.gossip.streams import Copies, Place, Places
     from mpidl.comm.gossip.sums import Row
 
 
@@ -55,7 +54,7 @@ class Places:
         """Places number `start` to `stop`."""
         while len(self._places) < stop:
             where = {"device": self._device} if self.direct else HOST
-            outside = torch.empty(self.elements, dtype=self.dtype, **where)  # type: ignore[call-overload]
+            outside = torch.empty(self.elements, dtype=self.dtype, **where)
             inside = torch.empty_like(outside, device=self._device) if self._twins else outside
             self._places.append(Place(outside, inside))
         return self._places[start:stop]
@@ -90,7 +89,7 @@ class Copies:
 
     def start(self) -> None:
         """Begins once the device has done all it was told before, and lets what it is told next wait for the copies."""
-        if self._stream is None:
+        if self._stream is None or self._done is None:
             for source, target in self._pairs:
                 target.copy_(source)
             return
