@@ -14,7 +14,7 @@ from mpidl.analysis.comparison import labels, whole_model
 from mpidl.errors import ConfigError, ResultsError, choices_sentence
 from mpidl.pictures import new_figure
 from mpidl.results import Run
-from mpidl.results.schema import SCALES
+from mpidl.results.names import SCALES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

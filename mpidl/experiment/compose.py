@@ -20,7 +20,7 @@ from mpidl.comm.reduce import Reducer
 from mpidl.comm.world import Communicator, World
 from mpidl.data.batches import Batches, EvaluationPart, Storage
 from mpidl.errors import ConfigError
-from mpidl.experiment.context import Links, NoExchanges, length, make_algorithm, movable
+from mpidl.experiment.context import Length, Links, NoExchanges, length, make_algorithm, movable
 from mpidl.experiment.schema import Config, build_topology
 from mpidl.experiment.weights import initial_weights
 from mpidl.graphs.base import Topology
@@ -35,9 +35,9 @@ from mpidl.training.learner import Learner
 from mpidl.training.loop import Hook, Training
 from mpidl.training.observations import Observations
 from mpidl.training.precision import Precision
-from mpidl.training.record import Recorder, Rehearsal
+from mpidl.training.record import Recorder
 from mpidl.training.statistics import OwnStatistics, ServerStatistics, Statistics
-from mpidl.training.watch import DivergenceWatch
+from mpidl.training.watch import DivergenceWatch, NetworkCheck
 
 
 @dataclass
@@ -45,6 +45,7 @@ class Run:
     """The parts of a composed run that its callers need."""
 
     config: Config
+    length: Length
     world: World
     training: Training
     rows: RowModule
@@ -69,7 +70,7 @@ class Run:
 def compose(config: Config, comm: Communicator) -> Run:
     """Everything of a run, in the order in which its parts need each other. A collective call."""
     _set_arithmetic(config)
-    agents = comm.size if config.agents == "auto" else config.agents
+    agents = config.agents_on(comm.size)
     world = World(comm, agents, "cpu" if config.train.device == "cpu" else "auto")
     world.agree("configuration", config.model_dump_json())
     precision = Precision.named(config.train.precision, config.train.loss_scale)
@@ -121,13 +122,13 @@ def compose(config: Config, comm: Communicator) -> Run:
         config, world.placement, sizes, batches.steps_per_pass, rows.layout, state, initial, links
     )
 
-    every = max(1, config.evaluate.every.rounds(span.rounds_per_epoch, span.rounds))
+    every = span.every(config.evaluate.every)
     evaluator = Evaluator(learner, world, dataset.task != "regression", statistics)
     parts: list[EvaluationPart] = ["test", "validation"] if len(shares.validation) else ["test"]
     models = config.evaluate.models or algorithm.models
     drawn = state.number("examples drawn")
     hooks: list[Hook] = [
-        Rehearsal(oracle, evaluator, span.steps, parts[0]),
+        NetworkCheck(oracle, evaluator, span.steps, parts[0]),
         *([statistics] if statistics else []),
         Recorder(every, models, parts, evaluator, observations, measuring, meters, drawn),
         # All ranks meet for it, so not in every round, even where an epoch is one.
@@ -136,7 +137,7 @@ def compose(config: Config, comm: Communicator) -> Run:
     training = Training(world, algorithm, span.rounds, span.rounds_per_epoch, hooks)
     notices, transports = (gossip.notices(), gossip.transports()) if gossip else ((), {})
     warnings = (*dataset.warnings, *shares.warnings, *filter(None, [world.warning]), *notices)
-    return Run(config, world, training, rows, state, topology, meters, gossip, batches, warnings, transports)
+    return Run(config, span, world, training, rows, state, topology, meters, gossip, batches, warnings, transports)
 
 
 def _set_arithmetic(config: Config) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mpidl.comm.placement import Placement
+    from mpidl.config import Duration
     from mpidl.experiment.schema import Config
     from mpidl.graphs.base import Topology
     from mpidl.layout import Layout
@@ -32,6 +33,10 @@ class Length:
     rounds_per_epoch: float
     steps: int
     """Of an agent that takes part in every round."""
+
+    def every(self, often: Duration) -> int:
+        """How many rounds lie between two of what happens so often; at least one."""
+        return max(1, often.rounds(self.rounds_per_epoch, self.rounds))
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,8 @@ def main(config: Config, output: Path, overwrite: bool = False, verbose: bool = 
     """A whole run, as one rank of it."""
     comm = startup.start(config.train.device, config.train.threads)
     if verbose and comm.rank == 0:
-        told = logging.getLogger("mpidl")
-        told.addHandler(logging.StreamHandler())
-        told.setLevel(logging.INFO)
+        log.addHandler(logging.StreamHandler())
+        log.setLevel(logging.INFO)
     train(config, comm, output, overwrite)
 
 
@@ -40,8 +39,8 @@ def train(config: Config, comm: Communicator, output: Path, overwrite: bool = Fa
     if world.rank == 0:
         for warning in run.warnings:
             log.warning("%s", warning)
-    run.training.rehearse()
-    # All ranks have rehearsed before there is a file, so that a wrong model leaves none.
+    run.training.check()
+    # All ranks have checked before there is a file, so that a wrong model leaves none.
     world.barrier()
     if world.rank == 0:
         print(world.table(), file=sys.stderr, flush=True)
@@ -73,9 +72,9 @@ def _snapshots(run: Run, run_file: RunFile | None) -> Snapshots | None:
     training, often = run.training, run.config.checkpoint.snapshots
     if often is None:
         return None
-    every = max(1, often.rounds(training.rounds_per_epoch, training.rounds))
     models = run.config.evaluate.models or training.algorithm.models
-    return Snapshots(run_file, every, models, dict(zip(run.rows.names, map(tuple, run.rows.shapes), strict=True)))
+    parameters = dict(zip(run.rows.names, map(tuple, run.rows.shapes), strict=True))
+    return Snapshots(run_file, run.length.every(often), models, parameters)
 
 
 def create_run_file(run: Run, output: Path, overwrite: bool) -> RunFile:

@@ -121,7 +121,7 @@ class RehearsedExchange:
 
 def prepare(config: Config, ranks: int) -> tuple[RowModule, Shares]:
     """The network and the shares, once data, split, model and initial weights are seen to be there and to fit."""
-    agents = ranks if config.agents == "auto" else config.agents
+    agents = config.agents_on(ranks)
     dataset = config.data.load()
     config.model.check_task(dataset.task)
     shares = config.data.deal(dataset, agents, config.seed)
@@ -145,7 +145,7 @@ def prepare(config: Config, ranks: int) -> tuple[RowModule, Shares]:
 
 def rehearse(config: Config, ranks: int) -> Needs:
     """The needs of this configuration on so many ranks."""
-    agents = ranks if config.agents == "auto" else config.agents
+    agents = config.agents_on(ranks)
     placement = Placement.contiguous(agents, ranks)
     dtype = Precision.named(config.train.precision).rows
     rows, shares = prepare(config, ranks)

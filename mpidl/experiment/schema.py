@@ -55,7 +55,7 @@ class TrainSettings(Section):
         True, description="sums over agents in a fixed order, and torch's deterministic kernels"
     )
     threads: PositiveInt | Literal["auto"] = Field(
-        1, description="torch's threads a rank; 'auto' gives up equal bits on any number of ranks"
+        1, description="torch's threads per rank; 'auto' gives up equal bits on any number of ranks"
     )
 
     @model_validator(mode="after")
@@ -108,7 +108,7 @@ class Config(Section):
 
     name: str = Field("run", min_length=1, description="of the run, and of its file; no / and no \\")
     seed: int = Field(0, ge=0, description="of every random stream")
-    agents: PositiveInt | Literal["auto"] = Field("auto", description="learners; auto: one a rank")
+    agents: PositiveInt | Literal["auto"] = Field("auto", description="learners; auto: one per rank")
     model: Annotated[Model, MODELS] = Field(description="the network")
     loss: Annotated[Loss, LOSSES] | None = Field(
         None, description="the loss of an example; by the data set's task if not given"
@@ -149,6 +149,10 @@ class Config(Section):
                 raise ConfigError(choices_sentence(name, method.models), "evaluate.models")
         return self
 
+    def agents_on(self, ranks: int) -> int:
+        """How many agents there are on so many ranks."""
+        return ranks if self.agents == "auto" else self.agents
+
     @property
     def method(self) -> type[Algorithm]:
         """The class of the algorithm."""
@@ -168,7 +172,7 @@ def output_path(config: Config, output: str | Path | None = None) -> Path:
 
 def check(config: Config, ranks: int, output: Path, overwrite: bool = False) -> None:
     """Refuses what can be seen before MPI starts: too many ranks, a graph that does not fit, an output in the way."""
-    agents = ranks if config.agents == "auto" else config.agents
+    agents = config.agents_on(ranks)
     Placement.contiguous(agents, ranks)
     if config.graph is not None:
         build_topology(config, agents)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpidl import __version__
+from mpidl.results.names import LIBVER, SCALES, SCHEMA_VERSION, SIGNALS
 from mpidl.results.provenance import utc_now
-from mpidl.results.schema import LIBVER, SCALES, SCHEMA_VERSION, SIGNALS
 from mpidl.results.table import Table
 
 if TYPE_CHECKING:

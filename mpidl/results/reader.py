@@ -16,7 +16,7 @@ from mpidl.errors import ResultsError
 from mpidl.results import lock
 from mpidl.results.layout import system_words
 from mpidl.results.metrics import higher_is_better
-from mpidl.results.schema import SCALES, SCHEMA_VERSION
+from mpidl.results.names import SCALES, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import h5py

@@ -25,12 +25,12 @@ from mpidl.comm.meters import METERS
 from mpidl.errors import ConfigError, ResultsError, SaveError
 from mpidl.metrics import Metric
 from mpidl.results import snapshots
+from mpidl.results.columns import events_columns, metrics_columns, timing_columns
 from mpidl.results.layout import TABLES, connect, fill, is_run_file, open_file, set_text, sync, system_words
 from mpidl.results.lock import WriterLock
 from mpidl.results.metrics import METRICS
+from mpidl.results.names import STATUSES
 from mpidl.results.provenance import utc_now
-from mpidl.results.rows import events_columns, metrics_columns, timing_columns
-from mpidl.results.schema import STATUSES
 from mpidl.results.table import Table
 
 if TYPE_CHECKING:

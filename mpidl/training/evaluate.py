@@ -56,7 +56,7 @@ class Evaluator:
             by_agent.append(self._means(np.array([sums for _, sums in chunks])))
         return {quantity: np.array([means[quantity] for means in by_agent]) for quantity in self.quantities}
 
-    def rehearse(self, part: EvaluationPart) -> None:
+    def check(self, part: EvaluationPart) -> None:
         """Measures one chunk, so that a network or a loss that fails does so before a run begins."""
         agent = self._world.mine[0]
         statistics: MaybePair = self._statistics.of_agent(agent) if self._statistics else (None, None)

@@ -79,7 +79,7 @@ class Gradients:
             out.copy_(torch.cat([piece.reshape(-1) for piece in product]))
             learner.unscale(out)
 
-    def rehearse(self, agents: Sequence[int], steps: int) -> None:
+    def check(self, agents: Sequence[int], steps: int) -> None:
         """Gradients of which nothing remains, so that a network or a loss that fails does so before a run begins.
 
         One of any batch, and one of a batch with a single example, on which BatchNorm fails, where one of these agents

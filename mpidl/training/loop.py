@@ -25,7 +25,7 @@ Record = dict[str, "float | np.ndarray"]
 class Hook:
     """What can be hooked into the loop. Hooks run in their order, on every rank, and may communicate."""
 
-    def rehearse(self, training: Training) -> None:
+    def check(self, training: Training) -> None:
         """Before anything is written: fails where the run would, and leaves no trace. Must not communicate."""
 
     def start(self, training: Training) -> None:
@@ -69,18 +69,18 @@ class Training:
             for hook in self.hooks:
                 hook.start(self)
             while self.done < self.rounds:
-                self.step()
+                self.run_round()
         except BaseException as error:
             self._finish(_STATUS.get(type(error), "failed"))
             raise
         self._finish("finished")
 
-    def rehearse(self) -> None:
+    def check(self) -> None:
         """What can fail at the first use, on this rank alone."""
         for hook in self.hooks:
-            hook.rehearse(self)
+            hook.check(self)
 
-    def step(self) -> None:
+    def run_round(self) -> None:
         """One round, with all that is hooked to it."""
         for hook in self.hooks:
             hook.before_round(self, self.done)
@@ -103,6 +103,10 @@ class Training:
         """Tell all hooks what was measured."""
         for hook in self.hooks:
             hook.recorded(self, record)
+
+    def due(self, every: int, done: int) -> bool:
+        """Whether what happens every so many rounds, and after the last, happens once `done` are done."""
+        return done % every == 0 or done == self.rounds
 
     def _finish(self, status: str) -> None:
         for hook in self.hooks:

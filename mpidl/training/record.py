@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from mpidl.data.batches import EvaluationPart
     from mpidl.results.run_file import RunFile
     from mpidl.training.evaluate import Evaluator
-    from mpidl.training.gradients import Gradients
     from mpidl.training.observations import Observations
 
 log = logging.getLogger("mpidl")
@@ -62,18 +61,15 @@ class Recorder(Hook):
 
     def before_round(self, training: Training, t: int) -> None:
         self._observations.round = t
-        self._observations.norms = {} if self._due(training, t + 1) else None
+        self._observations.norms = {} if training.due(self._every, t + 1) else None
 
     def after_round(self, training: Training, done: int) -> None:
-        if self._due(training, done):
+        if training.due(self._every, done):
             self._record(training)
 
     def settle(self, training: Training) -> None:
         examples = np.array([self._observations.collect_examples()], dtype=np.int64)
         self._drawn += int(training.world.sum(examples)[0])
-
-    def _due(self, training: Training, done: int) -> bool:
-        return done % self._every == 0 or done == training.rounds
 
     def _record(self, training: Training) -> None:
         world, algorithm = training.world, training.algorithm
@@ -120,18 +116,6 @@ class Recorder(Hook):
 def _mean(values: Sequence[float] | np.ndarray) -> float:
     """In a fixed order; NaN where there are none."""
     return float(tree_sum(values)) / len(values) if len(values) else math.nan
-
-
-class Rehearsal(Hook):
-    """Gradients and an evaluation before anything is written, so that what is wrong with a network shows at once."""
-
-    def __init__(self, gradients: Gradients, evaluator: Evaluator, steps: int, part: EvaluationPart) -> None:
-        """`steps`: how many an agent takes in the run."""
-        self._gradients, self._evaluator, self._steps, self._part = gradients, evaluator, steps, part
-
-    def rehearse(self, training: Training) -> None:
-        self._gradients.rehearse(training.world.mine, self._steps)
-        self._evaluator.rehearse(self._part)
 
 
 class FileWriter(Hook):

@@ -32,7 +32,7 @@ class Snapshots(Hook):
         self.problem: SaveError | None = None
 
     def after_round(self, training: Training, done: int) -> None:
-        if done % self._every and done != training.rounds:
+        if not training.due(self._every, done):
             return
         values = {name: self._whole(training, name) for name in self._models}
         if self._run_file is None:

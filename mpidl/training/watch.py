@@ -1,4 +1,4 @@
-"""Stopping a run that diverges, on all ranks at once, with the agent and the round to blame."""
+"""Stopping a run that cannot go well: before it begins, where its network fails; later, where it diverges."""
 
 from __future__ import annotations
 
@@ -12,22 +12,37 @@ from mpidl.errors import DivergenceError
 from mpidl.training.loop import Hook, Training
 
 if TYPE_CHECKING:
+    from mpidl.data.batches import EvaluationPart
+    from mpidl.training.evaluate import Evaluator
+    from mpidl.training.gradients import Gradients
     from mpidl.training.observations import Observations
 
 _LOSS, _PARAMETERS = 0, 1
 
 
+class NetworkCheck(Hook):
+    """Gradients and an evaluation before anything is written, so that what is wrong with a network shows at once."""
+
+    def __init__(self, gradients: Gradients, evaluator: Evaluator, steps: int, part: EvaluationPart) -> None:
+        """`steps`: how many an agent takes in the run."""
+        self._gradients, self._evaluator, self._steps, self._part = gradients, evaluator, steps, part
+
+    def check(self, training: Training) -> None:
+        self._gradients.check(training.world.mine, self._steps)
+        self._evaluator.check(self._part)
+
+
 class DivergenceWatch(Hook):
     """Every `every` rounds, all ranks look whether a loss or a parameter has stopped being finite.
 
-    The earliest round and, within it, the lowest agent is named, whatever the number of ranks.
+    The earliest round and, within it, the lowest agent is named, whatever the number of ranks. All ranks stop at once.
     """
 
     def __init__(self, observations: Observations, every: int) -> None:
         self._observations, self._every = observations, every
 
     def after_round(self, training: Training, done: int) -> None:
-        if done % self._every and done != training.rounds:
+        if not training.due(self._every, done):
             return
         algorithm = training.algorithm
         block = algorithm.model(algorithm.models[-1])

@@ -141,8 +141,8 @@ def test_rows_and_data_stay_on_the_device(precision, algorithm, comm):
     sections = {"agents": 4, "model": model, "data": data, "train": train, "evaluate": {"every": 10**6}}
     composed = compose(on_device("cuda", comm, algorithm, **sections), comm)
     for _ in range(5):
-        composed.training.step()
-    found = copies(lambda: [composed.training.step() for _ in range(20)])
+        composed.training.run_round()
+    found = copies(lambda: [composed.training.run_round() for _ in range(20)])
     composed.close()
     assert found.pop("kernels") >= 20 * 4
     assert not found, "copies between host and device in 20 rounds"

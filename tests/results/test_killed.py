@@ -15,8 +15,8 @@ import pytest
 
 from mpidl import results
 from mpidl.results import run_file
+from mpidl.results.names import LIBVER
 from mpidl.results.run_file import RunFile
-from mpidl.results.schema import LIBVER
 from tests.results.conftest import AGENTS
 
 ROOT = Path(__file__).parents[2]

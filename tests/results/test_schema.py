@@ -13,8 +13,8 @@ import pytest
 from mpidl.comm.meters import METERS
 from mpidl.metrics import Metric
 from mpidl.results.metrics import METRICS
+from mpidl.results.names import SCALES, SCHEMA_VERSION, SIGNALS
 from mpidl.results.run_file import RunFile
-from mpidl.results.schema import SCALES, SCHEMA_VERSION, SIGNALS
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 LAYOUT = next(block for block in README.split("```") if block.startswith("\n/ "))

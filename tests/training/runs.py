@@ -57,7 +57,7 @@ def interrupted(config: Config, comm: Any, after: int) -> dict[str, list[Any]]:
 
     composed = compose(config, comm)
     for _ in range(after):
-        composed.training.step()
+        composed.training.run_round()
     composed.training.settle()
     mine = {declared.name: (ids, values.clone()) for declared, ids, values in composed.state.items()}
     composed.close()

@@ -55,7 +55,7 @@ def test_a_batch_of_one_that_a_network_cannot_train_on_is_found_before_there_is_
 def test_a_batch_of_one_that_is_never_met_stops_nothing(comm):
     sections = {"model": PLUG_INS + "normed", "data": {"batch": 7}}
     # Agent 1 meets its eighth example in the second round.
-    run(configuration(**sections, train={"rounds": 1}), comm, before=lambda composed: composed.training.rehearse())
+    run(configuration(**sections, train={"rounds": 1}), comm, before=lambda composed: composed.training.check())
 
 
 @on_ranks(1)
@@ -116,9 +116,9 @@ def test_a_first_evaluation_that_fails_marks_the_run_as_failed(comm, tmp_path):
 
 @pytest.mark.parametrize("batched", [False, True], ids=["", "batched"])
 @on_ranks(1)
-def test_a_rehearsal_leaves_no_trace(batched, comm):
+def test_checks_before_the_run_leave_no_trace(batched, comm):
     config = configuration(model=PLUG_INS + "normed", train={"batched": batched})
-    assert same(run(config, comm), run(config, comm, before=lambda composed: composed.training.rehearse()))
+    assert same(run(config, comm), run(config, comm, before=lambda composed: composed.training.check()))
 
 
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mpidl.results.schema import SCALES
+from mpidl.results.names import SCALES
 from mpidl.results.table import Columns
 
 Row = dict[str, np.ndarray]
