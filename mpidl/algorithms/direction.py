@@ -1,21 +1,26 @@
-"""From a gradient to the direction of a step. What it remembers is kept by the caller."""
+"""The direction that an algorithm steps along: the keys that choose it, and the direction with what it remembers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, model_validator
 
+from mpidl.algorithms.directions import DIRECTIONS
+from mpidl.algorithms.directions.base import Direction
+from mpidl.algorithms.directions.momentum import SGD
 from mpidl.errors import ConfigError
 from mpidl.registry import Part
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mpidl.layout import Layout
 
-class DirectionSettings(Part):
-    """Keys of algorithms that step along direction(g)."""
+
+class MomentumSettings(Part):
+    """Keys of algorithms that step along a gradient with momentum."""
 
     momentum: float = Field(0.0, ge=0, lt=1, description="μ in m = μm + g (no dampening)")
     nesterov: bool = Field(False, description="step along g + μm instead of m")
@@ -26,35 +31,40 @@ class DirectionSettings(Part):
             raise ConfigError("Nesterov's step needs momentum above 0", "nesterov")
         return self
 
+    @property
+    def rule(self) -> Direction:
+        """The direction that the keys ask for."""
+        return SGD(name="sgd", momentum=self.momentum, nesterov=self.nesterov)
 
-class Direction(Protocol):
-    """direction(g): a function of the gradient, the point, what it remembers, and the number of steps before."""
+
+class DirectionSettings(MomentumSettings):
+    """Keys of algorithms that step along any direction; `momentum` and `nesterov` are short for those of sgd."""
+
+    direction: Annotated[Direction, DIRECTIONS] = Field(
+        SGD(name="sgd"), description="what a gradient becomes before the step: a name, or a mapping with its settings"
+    )
+
+    @model_validator(mode="after")
+    def _momentum_is_given_once(self) -> Self:
+        if self.momentum and self.direction != SGD(name="sgd"):
+            raise ConfigError(
+                "is short for 'direction: {name: sgd, momentum: …}', and a direction is given; remove one of them",
+                "momentum",
+            )
+        return self
 
     @property
-    def remembers(self) -> tuple[str, ...]:
-        """Names of what must be kept between steps: a vector of the gradient's shape each, zero before the first."""
-
-    def __call__(self, g: Tensor, x: Tensor, memory: Mapping[str, Tensor], step: int) -> Tensor:
-        """The direction at x, row or block; it may be `g` or lie in `memory`, and is valid until the next call."""
+    def rule(self) -> Direction:
+        return super().rule if self.momentum else self.direction
 
 
-class Momentum:
-    """m = μm + g; d = g + μm (Nesterov) or d = m, the convention of torch.optim.SGD; without momentum d = g."""
+class KeptDirection:
+    """A direction together with what it remembers, in rows or blocks that `declare` makes (`self.state.rows`)."""
 
-    def __init__(self, settings: DirectionSettings) -> None:
-        self._mu, self._nesterov = settings.momentum, settings.nesterov
+    def __init__(self, rule: Direction, layout: Layout, declare: Callable[[str], Tensor]) -> None:
+        self._rule, self._layout = rule, layout
+        self._memory = {name: declare(name) for name in rule.remembers}
 
-    @property
-    def remembers(self) -> tuple[str, ...]:
-        return ("momentum",) if self._mu else ()
-
-    def __call__(self, g: Tensor, x: Tensor, memory: Mapping[str, Tensor], step: int) -> Tensor:
-        if not self._mu:
-            return g
-        m = memory["momentum"].mul_(self._mu).add_(g)
-        return g.add_(m, alpha=self._mu) if self._nesterov else m
-
-
-def make_direction(settings: DirectionSettings) -> Direction:
-    """The direction that the settings ask for."""
-    return Momentum(settings)
+    def __call__(self, g: Tensor, x: Tensor, step: int, lr: float) -> Tensor:
+        """The direction at x, where the gradient is g, after so many steps; see `Direction.along`."""
+        return self._rule.along(g, x, self._memory, step, lr, self._layout)

@@ -14,6 +14,7 @@ from mpidl.registry import Part, Registry
 # What a user calls a kind: where its registry is.
 KINDS = {
     "algorithms": "mpidl.algorithms:ALGORITHMS",
+    "directions": "mpidl.algorithms.directions:DIRECTIONS",
     "graphs": "mpidl.graphs:GRAPHS",
     "models": "mpidl.models:MODELS",
     "losses": "mpidl.models:LOSSES",

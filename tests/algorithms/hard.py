@@ -10,7 +10,7 @@ from pydantic import Field
 
 from mpidl.algorithms.base import AlgorithmSettings, Context
 from mpidl.algorithms.decentralized.base import Decentralized
-from mpidl.algorithms.direction import DirectionSettings
+from mpidl.algorithms.direction import MomentumSettings
 from mpidl.algorithms.federated.local import Local, LocalSettings
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class OutOfPlace(Decentralized):
     """Quasi-global momentum [Lin et al. 2021], which names the x before mixing after it."""
 
-    class Settings(AlgorithmSettings, DirectionSettings):
+    class Settings(AlgorithmSettings, MomentumSettings):
         pass
 
     plain_alone = False

@@ -63,11 +63,14 @@ def test_info_shows_every_setting_with_its_meaning(kind: str, name: str, capsys:
         assert f"\n{key} " in text
 
 
-@pytest.mark.parametrize(("name", "cost"), [("dsgd", "deg"), ("csgd", "1 up, 1 down")])
-def test_info_tells_what_an_algorithm_costs(name: str, cost: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("name", "gradients", "cost"), [("dsgd", "H", "deg"), ("csgd", "1", "1 up, 1 down")])
+def test_info_tells_what_an_algorithm_costs(
+    name: str, gradients: str, cost: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["info", name]) == 0
     text = capsys.readouterr().out
-    assert "\ngradients per agent and round   1\n" in text and f"\nrows sent per agent and round   {cost}\n" in text
+    assert f"\ngradients per agent and round   {gradients}\n" in text
+    assert f"\nrows sent per agent and round   {cost}\n" in text
 
 
 def test_schema_describes_every_section() -> None:

@@ -77,9 +77,9 @@ class Decentralized(Algorithm):
         if X.data_ptr() != self.X.data_ptr():
             self.X.copy_(X)
 
-    def gradient(self, X: Tensor) -> Tensor:
-        """The block of every local agent's gradient at its row of X; valid until the next call."""
-        self.gradients_at(self.agents, X, self.G)
+    def gradient(self, X: Tensor, step: int | None = None) -> Tensor:
+        """The block of each local agent's gradient at its row of X, by default of step t; valid until the next call."""
+        self.gradients_at(self.agents, X, self.G, None if step is None else [step] * len(self.agents))
         return self.G
 
     def draft(self, name: str = "parameters") -> Tensor:

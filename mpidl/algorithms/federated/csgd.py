@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mpidl.algorithms.base import Context
-from mpidl.algorithms.direction import DirectionSettings, make_direction
+from mpidl.algorithms.direction import DirectionSettings, KeptDirection
 from mpidl.algorithms.federated.base import Federated, FederatedSettings
 
 if TYPE_CHECKING:
@@ -28,14 +28,13 @@ class CSGD(Federated):
 
     def __init__(self, settings: Settings, given: Context) -> None:
         super().__init__(settings, given)
-        self._direction = make_direction(settings)
-        self._memory = {name: self.state.server(name) for name in self._direction.remembers}
+        self.direction = KeptDirection(settings.rule, self.layout, self.state.server)
         self._together = given.together
         self.G = self.state.scratch(given.together, *self.x.shape)
 
     def round(self, x: Tensor) -> None:
         g = self.sum_rows(self._weighted_gradients(x))
-        x.sub_(self._direction(g, x, self._memory, self.t), alpha=self.lr)
+        x.sub_(self.direction(g, x, self.t, self.lr), alpha=self.lr)
 
     def _weighted_gradients(self, x: Tensor) -> Iterator[tuple[int, Tensor]]:
         """p_i ∇F_i(x) of the agents here, several at a time where that pays."""

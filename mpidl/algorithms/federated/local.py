@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from mpidl.algorithms.base import AlgorithmSettings, Context
-from mpidl.algorithms.direction import Direction, DirectionSettings, make_direction
+from mpidl.algorithms.direction import MomentumSettings
 from mpidl.algorithms.federated.base import Federated, FederatedSettings
 from mpidl.errors import ConfigError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class LocalSettings(FederatedSettings, DirectionSettings):
+class LocalSettings(FederatedSettings, MomentumSettings):
     """What methods of local steps can be told."""
 
     local_steps: PositiveInt | None = Field(None, description="K, steps of an agent in a round; or give local_epochs")
@@ -73,7 +73,7 @@ class Local(Federated):
 
     def __init__(self, settings: LocalSettings, given: Context) -> None:
         super().__init__(settings, given)
-        self.direction: Direction = make_direction(settings)
+        self.direction = settings.rule
         shape = (given.together, *self.x.shape)
         self.Y, self.G = self.state.scratch(*shape), self.state.scratch(*shape)
         self._uploads = self.state.scratch(len(self.weighted), *self.x.shape)
@@ -171,7 +171,8 @@ class Local(Federated):
             self.gradients_at([agents[p] for p in active], rows, out, [schedules[p][k] for p in active])
             for place, y, g in zip(active, rows, out, strict=True):
                 self.local_gradient(agents[place], y, x, g)
-                y.sub_(self.direction(g, y, self._memory(agents[place], place), k), alpha=self.lr)
+                memory = self._memory(agents[place], place)
+                y.sub_(self.direction.along(g, y, memory, k, self.lr, self.layout), alpha=self.lr)
 
     def _memory(self, agent: int, place: int) -> dict[str, Tensor]:
         """What the direction remembers of an agent: its own, or zero at the start of the round."""
