@@ -75,6 +75,7 @@ def run(
         ranks = places if loaded.agents == "auto" else min(loaded.agents, places)
     experiment.check(loaded, ranks, path, overwrite)
 
+    from mpidl.experiment.inputs import Inputs
     from mpidl.experiment.rehearsal import prepare, rehearse
 
     program = _program(config, overrides, path, overwrite, verbose, debug)
@@ -83,7 +84,7 @@ def run(
         click.echo(shlex.join(Launch(ranks, program).command()))
         click.echo(needs)
         return 0
-    prepare(loaded, ranks)
+    prepare(Inputs.read(loaded, ranks))
     return Launch(ranks, program, path).run()
 
 

@@ -18,7 +18,7 @@ from mpidl.data.checks import in_memory
 from mpidl.data.dataset import Dataset
 from mpidl.data.prefetch import Prefetch
 from mpidl.data.reading import finite, row_bytes
-from mpidl.data.shares import Shares
+from mpidl.data.shares import Shares, batches_per_pass
 from mpidl.data.transform import Moves, Transform
 from mpidl.errors import ConfigError
 from mpidl.seeding import stream
@@ -89,7 +89,7 @@ class Batches:
 
     def steps_per_pass(self, agent: int) -> int:
         """Batches in one pass of this agent over its examples."""
-        return 1 if self._batch == "full" else -(-self.sizes[agent] // self._batch)
+        return batches_per_pass(self.sizes[agent], self._batch)
 
     def examples(self, agent: int, step: int) -> int:
         """Examples in the batch of an agent's step."""

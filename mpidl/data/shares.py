@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 
@@ -28,3 +29,8 @@ class Shares(list[np.ndarray]):
     def class_counts(self, labels: np.ndarray, classes: int) -> np.ndarray:
         """Examples of each class with each agent, `[agents, classes]`."""
         return np.array([np.bincount(labels[share], minlength=classes) for share in self])
+
+
+def batches_per_pass(examples: int, batch: int | Literal["full"]) -> int:
+    """Batches in one pass over so many examples; the last may be short."""
+    return 1 if batch == "full" else -(-examples // batch)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,11 +19,10 @@ from mpidl.comm.reduce import Reducer
 from mpidl.comm.world import Communicator, World
 from mpidl.data.batches import Batches, EvaluationPart, Storage
 from mpidl.errors import ConfigError
-from mpidl.experiment.context import Length, Links, NoExchanges, length, make_algorithm, movable
+from mpidl.experiment.context import Links, NoExchanges, make_algorithm, movable
+from mpidl.experiment.inputs import Inputs, Length
 from mpidl.experiment.schema import Config, build_topology
-from mpidl.experiment.weights import initial_weights
 from mpidl.graphs.base import Topology
-from mpidl.models.initial import initial_module
 from mpidl.models.losses import per_example_loss
 from mpidl.parameters import RowModule
 from mpidl.state import State
@@ -34,7 +32,6 @@ from mpidl.training.gradients import Gradients
 from mpidl.training.learner import Learner
 from mpidl.training.loop import Hook, Training
 from mpidl.training.observations import Observations
-from mpidl.training.precision import Precision
 from mpidl.training.record import Recorder
 from mpidl.training.statistics import OwnStatistics, ServerStatistics, Statistics
 from mpidl.training.watch import DivergenceWatch, NetworkCheck
@@ -70,34 +67,22 @@ class Run:
 def compose(config: Config, comm: Communicator) -> Run:
     """Everything of a run, in the order in which its parts need each other. A collective call."""
     _set_arithmetic(config)
-    agents = config.agents_on(comm.size)
-    world = World(comm, agents, "cpu" if config.train.device == "cpu" else "auto")
+    world = World(comm, config.agents_on(comm.size), "cpu" if config.train.device == "cpu" else "auto")
     world.agree("configuration", config.model_dump_json())
-    precision = Precision.named(config.train.precision, config.train.loss_scale)
-    dtype = precision.rows
     meters = Meters()
 
-    dataset = config.data.load()
-    config.model.check_task(dataset.task)
-    shares = config.data.deal(dataset, agents, config.seed)
-    kept = Storage(world.device, dtype, world.mine, world.sharers)
-    batches = config.data.batches(dataset, shares, config.seed, kept)
-    sizes = dict(enumerate(shares.sizes.tolist()))
-    span = length(config, sizes)
+    inputs = Inputs.read(config, comm.size)
+    dataset, shares, length, precision = inputs.dataset, inputs.shares, inputs.length, inputs.precision
+    dtype = precision.rows
+    storage = Storage(world.device, dtype, world.mine, world.sharers)
+    batches = config.data.batches(dataset, shares, config.seed, storage)
 
-    weights = initial_weights(config.model.initial_file)
-
-    def build(agent: int) -> nn.Module:
-        shape = dataset.example_shape
-        module = initial_module(config.model, shape, dataset.outputs, config.seed, agent, dtype, weights)
-        return module.to(world.device)
-
-    rows = RowModule(build(0))
+    rows = RowModule(inputs.network().to(world.device))
     if config.train.compile:
         _compile(rows.module, config.train.deterministic)
     loss = config.loss or per_example_loss(dataset.task)
     learner = Learner(rows, batches, loss, precision, config.seed, config.model.name)
-    state = State(world.mine, agents, rows.size, dtype, world.device)
+    state = State(world.mine, world.agents, rows.size, dtype, world.device)
     statistics = _statistics(config, rows, state, world)
     observations = Observations(world.device, movable(config))
     oracle = (BatchedGradients if config.train.batched else Gradients)(learner, statistics, observations, meters)
@@ -106,7 +91,7 @@ def compose(config: Config, comm: Communicator) -> Run:
     def count_bytes(sent: int) -> None:
         meters.bytes_sent += sent
 
-    topology = None if config.graph is None else build_topology(config, agents)
+    topology = None if config.graph is None else build_topology(config, world.agents)
     gossip = _gossip(config, topology, world, rows, state, meters)
     links = Links(
         oracle=oracle,
@@ -117,27 +102,24 @@ def compose(config: Config, comm: Communicator) -> Run:
         ranks=Movers(world, state),
         count_bytes=count_bytes,
     )
-    initial = _initial(config, rows, world, build)
-    algorithm = make_algorithm(
-        config, world.placement, sizes, batches.steps_per_pass, rows.layout, state, initial, links
-    )
+    algorithm = make_algorithm(inputs, world.placement, rows.layout, state, _initial(inputs, rows, world), links)
 
-    every = span.every(config.evaluate.every)
-    evaluator = Evaluator(learner, world, dataset.task != "regression", statistics)
+    every = length.every(config.evaluate.every)
     parts: list[EvaluationPart] = ["test", "validation"] if len(shares.validation) else ["test"]
     models = config.evaluate.models or algorithm.models
+    evaluator = Evaluator(learner, world, statistics, models, parts, dataset.task != "regression")
     drawn = state.number("examples drawn")
     hooks: list[Hook] = [
-        NetworkCheck(oracle, evaluator, span.steps, parts[0]),
+        NetworkCheck(oracle, evaluator, length.steps),
         *([statistics] if statistics else []),
-        Recorder(every, models, parts, evaluator, observations, measuring, meters, drawn),
+        Recorder(every, evaluator, observations, measuring, meters, drawn),
         # All ranks meet for it, so not in every round, even where an epoch is one.
-        DivergenceWatch(observations, min(every, max(round(span.rounds_per_epoch), 50))),
+        DivergenceWatch(observations, min(every, max(round(length.rounds_per_epoch), 50))),
     ]
-    training = Training(world, algorithm, span.rounds, span.rounds_per_epoch, hooks)
+    training = Training(world, algorithm, length.rounds, length.rounds_per_epoch, hooks)
     notices, transports = (gossip.notices(), gossip.transports()) if gossip else ((), {})
     warnings = (*dataset.warnings, *shares.warnings, *filter(None, [world.warning]), *notices)
-    return Run(config, span, world, training, rows, state, topology, meters, gossip, batches, warnings, transports)
+    return Run(config, length, world, training, rows, state, topology, meters, gossip, batches, warnings, transports)
 
 
 def _set_arithmetic(config: Config) -> None:
@@ -160,11 +142,11 @@ def _compile(module: nn.Module, exactly: bool) -> None:
     module.forward = torch.compile(module.forward)
 
 
-def _initial(config: Config, rows: RowModule, world: World, build: Callable[[int], nn.Module]) -> Tensor:
+def _initial(inputs: Inputs, rows: RowModule, world: World) -> Tensor:
     """The block [k, P] from which this rank's agents start."""
-    if config.model.init != "per-agent":
+    if inputs.config.model.init != "per-agent":
         return rows.flatten().expand(len(world.mine), -1)
-    return torch.stack([RowModule(build(agent)).flatten() for agent in world.mine])
+    return torch.stack([RowModule(inputs.network(agent).to(world.device)).flatten() for agent in world.mine])
 
 
 def _statistics(config: Config, rows: RowModule, state: State, world: World) -> Statistics | None:

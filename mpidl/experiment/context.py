@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mpidl.comm.placement import Placement
-    from mpidl.config import Duration
+    from mpidl.experiment.inputs import Inputs
     from mpidl.experiment.schema import Config
     from mpidl.graphs.base import Topology
     from mpidl.layout import Layout
@@ -23,20 +23,6 @@ if TYPE_CHECKING:
 
 # Agents whose gradients are asked for at once where `train.batched` says so: their rows are kept beside each other.
 TOGETHER = 16
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long a run is: in rounds, and how many of them draw as many examples as there are."""
-
-    rounds: int
-    rounds_per_epoch: float
-    steps: int
-    """Of an agent that takes part in every round."""
-
-    def every(self, often: Duration) -> int:
-        """How many rounds lie between two of what happens so often; at least one."""
-        return max(1, often.rounds(self.rounds_per_epoch, self.rounds))
 
 
 @dataclass(frozen=True)
@@ -62,33 +48,17 @@ class NoExchanges:
         raise ConfigError(f"the algorithm sends {name!r} to neighbours, but the run has no graph", "graph")
 
 
-def length(config: Config, sizes: Mapping[int, int]) -> Length:
-    """From what the configuration says in rounds or epochs, and the numbers of examples of the agents."""
-    examples, batch = sum(sizes.values()), config.data.batch
-    steps_per_epoch = 1 if batch == "full" else max(1, round(examples / (len(sizes) * batch)))
-    rounds_per_epoch = config.algorithm.rounds_per_epoch(steps_per_epoch)
-    rounds = config.train.rounds or max(1, round((config.train.epochs or 0) * rounds_per_epoch))
-    return Length(rounds, rounds_per_epoch, max(rounds, round(rounds / rounds_per_epoch * steps_per_epoch)))
-
-
 def make_algorithm(
-    config: Config,
-    placement: Placement,
-    sizes: Mapping[int, int],
-    steps_per_pass: Callable[[int], int],
-    layout: Layout,
-    state: State,
-    initial: Tensor,
-    links: Links,
+    inputs: Inputs, placement: Placement, layout: Layout, state: State, initial: Tensor, links: Links
 ) -> Algorithm:
     """The algorithm of the configuration, with its state declared."""
-    span = length(config, sizes)
+    config, length = inputs.config, inputs.length
     agents = placement.of_rank(links.ranks.rank)
     context = Context(
         agents=agents,
         everyone=tuple(range(placement.agents)),
         owners=placement.owners,
-        sizes=sizes,
+        sizes=inputs.sizes,
         layout=layout,
         state=state,
         initial=initial,
@@ -100,9 +70,9 @@ def make_algorithm(
         ranks=links.ranks,
         movable=movable(config),
         together=min(TOGETHER, max(1, len(agents))) if config.train.batched else 1,
-        steps_per_pass=steps_per_pass,
+        steps_per_pass=inputs.steps_per_pass,
         stream=partial(stream, config.seed),
-        factor=lambda t: config.schedule.at(t, span.rounds_per_epoch, span.rounds),
+        factor=lambda t: config.schedule.at(t, length.rounds_per_epoch, length.rounds),
         count_bytes=links.count_bytes,
     )
     return config.method(config.algorithm, context)

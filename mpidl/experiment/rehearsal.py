@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mpidl.algorithms.base import EdgeExchange, Rows
 from mpidl.comm.gossip.plan import Plans
@@ -15,17 +15,14 @@ from mpidl.comm.gossip.settings import GossipSettings
 from mpidl.comm.gossip.sizes import Sizes, exchange_bytes
 from mpidl.comm.placement import Placement
 from mpidl.comm.tree import rows_held
-from mpidl.data.shares import Shares
 from mpidl.errors import ConfigError, MpidlError
 from mpidl.experiment.context import Links, NoExchanges, make_algorithm
+from mpidl.experiment.inputs import Inputs
 from mpidl.experiment.schema import Config, build_topology
-from mpidl.experiment.weights import initial_weights
 from mpidl.graphs.base import Topology
-from mpidl.models.initial import initial_module
 from mpidl.parameters import RowModule
 from mpidl.rows import room
 from mpidl.state import State
-from mpidl.training.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -119,37 +116,23 @@ class RehearsedExchange:
         return {}
 
 
-def prepare(config: Config, ranks: int) -> tuple[RowModule, Shares]:
-    """The network and the shares, once data, split, model and initial weights are seen to be there and to fit."""
-    agents = config.agents_on(ranks)
-    dataset = config.data.load()
-    config.model.check_task(dataset.task)
-    shares = config.data.deal(dataset, agents, config.seed)
-    dtype = Precision.named(config.train.precision).rows
-
-    weights = initial_weights(config.model.initial_file)
-
-    def build() -> nn.Module:
-        shape = dataset.example_shape
-        return initial_module(config.model, shape, dataset.outputs, config.seed, dtype=dtype, weights=weights)
-
-    if config.model.initial_file is None:
+def prepare(inputs: Inputs) -> RowModule:
+    """The network, once it is seen that it can be built and fits the data."""
+    if inputs.weights is None:
         try:
             with torch.device("meta"):
-                return RowModule(build()), shares
+                return RowModule(inputs.network())
         except (RuntimeError, MpidlError):
             # A module that looks at its numbers cannot be built without memory; if it is wrong, it will be so again.
             pass
-    return RowModule(build()), shares
+    return RowModule(inputs.network())
 
 
 def rehearse(config: Config, ranks: int) -> Needs:
     """The needs of this configuration on so many ranks."""
-    agents = config.agents_on(ranks)
+    inputs = Inputs.read(config, ranks)
+    agents, dtype, rows = inputs.agents, inputs.precision.rows, prepare(inputs)
     placement = Placement.contiguous(agents, ranks)
-    dtype = Precision.named(config.train.precision).rows
-    rows, shares = prepare(config, ranks)
-    sizes = dict(enumerate(shares.sizes.tolist()))
     state = State(placement.of_rank(0), agents, rows.size, dtype, "meta")
     per_agent = config.graph is not None
     for name, size, kind in (
@@ -161,24 +144,17 @@ def rehearse(config: Config, ranks: int) -> Needs:
     topology = build_topology(config, agents) if per_agent else None
     gossip = config.gossip or GossipSettings()
     exchanges = NoNeighbours(state, topology, placement, gossip) if topology else None
-    make_algorithm(
-        config,
-        placement,
-        sizes,
-        lambda agent: 1 if config.data.batch == "full" else -(-sizes[agent] // config.data.batch),
-        rows.layout,
-        state,
-        rows.flatten().to("meta").expand(len(placement.of_rank(0)), -1),
-        Links(
-            oracle=NoGradients(),
-            exchanges=exchanges or NoExchanges(),
-            topology=topology,
-            reduction=NoSums(),
-            measuring=NoSums(),
-            ranks=FirstRank(ranks),
-            count_bytes=lambda sent: None,
-        ),
+    initial = rows.flatten().to("meta").expand(len(placement.of_rank(0)), -1)
+    links = Links(
+        oracle=NoGradients(),
+        exchanges=exchanges or NoExchanges(),
+        topology=topology,
+        reduction=NoSums(),
+        measuring=NoSums(),
+        ranks=FirstRank(ranks),
+        count_bytes=lambda sent: None,
     )
+    make_algorithm(inputs, placement, rows.layout, state, initial, links)
     row_bytes = rows.size * dtype.itemsize
     if exchanges is None:
         transit = math.ceil(rows_held(placement.owners, ranks) * row_bytes)

@@ -7,7 +7,7 @@ agents' own models are measured where they live.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mpidl.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mpidl.algorithms.base import Algorithm
     from mpidl.comm.world import World
     from mpidl.data.batches import EvaluationPart
     from mpidl.training.learner import Learner
@@ -27,14 +28,43 @@ MaybePair = tuple[Tensor | None, Tensor | None]
 
 
 class Evaluator:
-    """Measures models of the run on parts of the data set ("test", "validation")."""
+    """Measures models of an algorithm, called by their names, on parts of the data set ("test", "validation")."""
 
-    def __init__(self, learner: Learner, world: World, counts_hits: bool, statistics: Statistics | None) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        world: World,
+        statistics: Statistics | None,
+        models: Sequence[str],
+        parts: Sequence[EvaluationPart],
+        counts_hits: bool,
+    ) -> None:
         self._learner, self._world, self._statistics = learner, world, statistics
-        self._counts_hits = counts_hits
-        self.quantities = ("loss", "accuracy") if counts_hits else ("loss",)
+        self._models, self._parts, self._counts_hits = models, parts, counts_hits
+        self._quantities = ("loss", "accuracy") if counts_hits else ("loss",)
 
-    def shared(self, row: Tensor, part: EvaluationPart) -> dict[str, float]:
+    def measure(self, algorithm: Algorithm) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """By metric, a number for each shared model, and numbers [k] for each local agent's own. A collective call."""
+        of_shared: dict[str, float] = {}
+        of_agents: dict[str, np.ndarray] = {}
+        for name in self._models:
+            model = algorithm.model(name)
+            for part in self._parts:
+                if model.ndim == 2:
+                    own = self._own(model, part)
+                    of_agents |= {f"{part}_{quantity}_{name}": values for quantity, values in own.items()}
+                else:
+                    shared = self._shared(model, part)
+                    of_shared |= {f"{part}_{quantity}_{name}": value for quantity, value in shared.items()}
+        return of_shared, of_agents
+
+    def check(self) -> None:
+        """Measures one chunk, so that a network or a loss that fails does so before a run begins."""
+        agent = self._world.mine[0]
+        statistics: MaybePair = self._statistics.of_agent(agent) if self._statistics else (None, None)
+        list(self._measure(self._learner.rows.flatten(), *statistics, self._parts[0], range(1)))
+
+    def _shared(self, row: Tensor, part: EvaluationPart) -> dict[str, float]:
         """Quantities of a model that every rank holds. A collective call."""
         statistics: MaybePair = (None, None)
         if self._statistics is not None:
@@ -47,26 +77,20 @@ class Evaluator:
         # Every entry is zero on all ranks but one, so this sum is exact in any order.
         return self._means(self._world.sum(measured))
 
-    def each(self, block: Tensor, part: EvaluationPart) -> dict[str, np.ndarray]:
+    def _own(self, block: Tensor, part: EvaluationPart) -> dict[str, np.ndarray]:
         """Quantities of every local agent's own model, [k] each."""
         by_agent = []
         for agent, row in zip(self._world.mine, block, strict=True):
             statistics: MaybePair = self._statistics.of_agent(agent) if self._statistics else (None, None)
             chunks = self._measure(row, *statistics, part, range(self._learner.batches.test_chunks(part)))
             by_agent.append(self._means(np.array([sums for _, sums in chunks])))
-        return {quantity: np.array([means[quantity] for means in by_agent]) for quantity in self.quantities}
-
-    def check(self, part: EvaluationPart) -> None:
-        """Measures one chunk, so that a network or a loss that fails does so before a run begins."""
-        agent = self._world.mine[0]
-        statistics: MaybePair = self._statistics.of_agent(agent) if self._statistics else (None, None)
-        list(self._measure(self._learner.rows.flatten(), *statistics, part, range(1)))
+        return {quantity: np.array([means[quantity] for means in by_agent]) for quantity in self._quantities}
 
     def _means(self, measured: np.ndarray) -> dict[str, float]:
         """From chunks' (examples, sum of losses, sum of hits) the means over examples, added in the chunks' order."""
         examples, losses, hits = (sum(column) for column in measured.T.tolist())
         means = {"loss": losses / examples, "accuracy": hits / examples}
-        return {quantity: means[quantity] for quantity in self.quantities}
+        return {quantity: means[quantity] for quantity in self._quantities}
 
     def _measure(
         self, row: Tensor, floats: Tensor | None, integers: Tensor | None, part: EvaluationPart, chunks: Iterable[int]

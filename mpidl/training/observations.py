@@ -36,7 +36,7 @@ class Observations:
     movable: bool = False
     """Whether agents are run now by one rank and now by another."""
     norms: dict[int, Tensor] | None = None
-    """The norm of each agent's first gradient of the round, where somebody has put a mapping here."""
+    """The norm of each agent's first gradient of the round, where the round began with that wish."""
     round: int = 0
     examples: int = 0
     """Drawn by this rank's agents since they were collected last."""
@@ -45,6 +45,10 @@ class Observations:
     _bad: dict[int, int] = field(default_factory=dict)
     _suspect: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64))
     """On a GPU, by agent the round in which its loss first was not finite, or infinity."""
+
+    def begin(self, t: int, norms: bool) -> None:
+        """Round t begins; whether norms of its gradients are wanted."""
+        self.round, self.norms = t, {} if norms else None
 
     def is_first(self, agent: int, step: int) -> bool:
         """Whether no gradient of this step of the agent was seen before."""

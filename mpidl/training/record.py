@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from mpidl.comm.meters import Meters
     from mpidl.comm.reduce import Reducer
     from mpidl.comm.world import World
-    from mpidl.data.batches import EvaluationPart
     from mpidl.results.run_file import RunFile
     from mpidl.training.evaluate import Evaluator
     from mpidl.training.observations import Observations
@@ -36,32 +35,27 @@ FLUSH_SECONDS = 1.0
 class Recorder(Hook):
     """Measures before the first round, every `every` rounds, and after the last.
 
-    `models` are those of the algorithm that are measured, on each of `parts`. `drawn` is a number of the state: how
-    many examples all agents have drawn.
+    `drawn` is a number of the state: how many examples all agents have drawn.
     """
 
     def __init__(
         self,
         every: int,
-        models: Sequence[str],
-        parts: Sequence[EvaluationPart],
         evaluator: Evaluator,
         observations: Observations,
         reduction: Reducer,
         meters: Meters,
         drawn: Tensor,
     ) -> None:
-        self._every, self._models, self._parts = every, models, parts
-        self._evaluator, self._observations, self._drawn = evaluator, observations, drawn
-        self._reduction, self._meters = reduction, meters
+        self._every, self._evaluator, self._observations = every, evaluator, observations
+        self._reduction, self._meters, self._drawn = reduction, meters, drawn
 
     def start(self, training: Training) -> None:
         if not training.done:
             self._record(training)
 
     def before_round(self, training: Training, t: int) -> None:
-        self._observations.round = t
-        self._observations.norms = {} if training.due(self._every, t + 1) else None
+        self._observations.begin(t, norms=training.due(self._every, t + 1))
 
     def after_round(self, training: Training, done: int) -> None:
         if training.due(self._every, done):
@@ -77,11 +71,14 @@ class Recorder(Hook):
             self.settle(training)
             epoch = float(self._drawn) / sum(algorithm.sizes.values())
             record: Record = {"round": training.done, "epoch": epoch}
-            local = self._measure(training, record)
-            if local:
-                whole = self._reduction.gather(np.array(list(local.values()), dtype=float).T)
-                for name, values in zip(local, whole.T, strict=True):
-                    record[name] = values if name.endswith("_local") else _mean(values)
+            of_shared, of_agents = self._evaluator.measure(algorithm)
+            record |= of_shared
+            means = algorithm.diagnostics()
+            if means or of_agents:
+                columns = [*means.values(), *of_agents.values()]
+                everywhere = self._reduction.gather(np.array(columns, dtype=float).T)
+                for name, values in zip([*means, *of_agents], everywhere.T, strict=True):
+                    record[name] = _mean(values) if name in means else values
             # Of the agents that took part, since the record before and in the last round.
             losses = mean_losses(world.concatenate(self._observations.collect()))
             record["train_loss"] = _mean([losses[agent] for agent in sorted(losses)])
@@ -90,21 +87,6 @@ class Recorder(Hook):
         record["bytes_sent"] = int(world.sum(np.array([self._meters.bytes_sent], dtype=np.int64))[0])
         record["seconds"] = training.seconds
         training.record(record)
-
-    def _measure(self, training: Training, record: Record) -> dict[str, Sequence[float] | np.ndarray]:
-        """Puts quantities of shared models into the record; returns the others, one for each local agent."""
-        algorithm = training.algorithm
-        local: dict[str, Sequence[float] | np.ndarray] = dict(algorithm.diagnostics())
-        for name in self._models:
-            model = algorithm.model(name)
-            for part in self._parts:
-                if model.ndim == 2:
-                    each = self._evaluator.each(model, part)
-                    local |= {f"{part}_{quantity}_{name}": values for quantity, values in each.items()}
-                else:
-                    shared = self._evaluator.shared(model, part)
-                    record |= {f"{part}_{quantity}_{name}": value for quantity, value in shared.items()}
-        return local
 
     def _norms(self, world: World) -> list[float]:
         """Of the agents that took part in the last round, ascending, the norm of their first gradient in it."""

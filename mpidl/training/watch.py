@@ -12,7 +12,6 @@ from mpidl.errors import DivergenceError
 from mpidl.training.loop import Hook, Training
 
 if TYPE_CHECKING:
-    from mpidl.data.batches import EvaluationPart
     from mpidl.training.evaluate import Evaluator
     from mpidl.training.gradients import Gradients
     from mpidl.training.observations import Observations
@@ -23,13 +22,13 @@ _LOSS, _PARAMETERS = 0, 1
 class NetworkCheck(Hook):
     """Gradients and an evaluation before anything is written, so that what is wrong with a network shows at once."""
 
-    def __init__(self, gradients: Gradients, evaluator: Evaluator, steps: int, part: EvaluationPart) -> None:
+    def __init__(self, gradients: Gradients, evaluator: Evaluator, steps: int) -> None:
         """`steps`: how many an agent takes in the run."""
-        self._gradients, self._evaluator, self._steps, self._part = gradients, evaluator, steps, part
+        self._gradients, self._evaluator, self._steps = gradients, evaluator, steps
 
     def check(self, training: Training) -> None:
         self._gradients.check(training.world.mine, self._steps)
-        self._evaluator.check(self._part)
+        self._evaluator.check()
 
 
 class DivergenceWatch(Hook):

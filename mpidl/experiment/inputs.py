@@ -1,0 +1,97 @@
+"""What a run starts from, and its rehearsal too: data that are dealt to agents, networks, and how long it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import nn
+
+from mpidl.config import Duration
+from mpidl.data.dataset import Dataset
+from mpidl.data.shares import Shares, batches_per_pass
+from mpidl.errors import ConfigError, ResultsError
+from mpidl.experiment.schema import Config
+from mpidl.models import initial
+from mpidl.models.initial import Weights, initial_module
+from mpidl.results import snapshots
+from mpidl.results.layout import is_run_file
+from mpidl.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a run is: in rounds, and how many of them draw as many examples as there are."""
+
+    rounds: int
+    rounds_per_epoch: float
+    steps: int
+    """Of an agent that takes part in every round."""
+
+    def every(self, often: Duration) -> int:
+        """How many rounds lie between two of what happens so often; at least one."""
+        return max(1, often.rounds(self.rounds_per_epoch, self.rounds))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Data, split, and initial weights of a configuration, once they are seen to be there and to fit."""
+
+    config: Config
+    agents: int
+    dataset: Dataset
+    shares: Shares
+    weights: Weights | None
+
+    @classmethod
+    def read(cls, config: Config, ranks: int) -> Inputs:
+        """The inputs of this configuration on so many ranks."""
+        agents = config.agents_on(ranks)
+        dataset = config.data.load()
+        config.model.check_task(dataset.task)
+        shares = config.data.deal(dataset, agents, config.seed)
+        return cls(config, agents, dataset, shares, _weights(config.model.initial_file))
+
+    @property
+    def precision(self) -> Precision:
+        """The numbers that rows and networks hold."""
+        return Precision.named(self.config.train.precision, self.config.train.loss_scale)
+
+    @cached_property
+    def sizes(self) -> dict[int, int]:
+        """Examples of each agent."""
+        return dict(enumerate(self.shares.sizes.tolist()))
+
+    @cached_property
+    def length(self) -> Length:
+        """From what the configuration says in rounds or epochs, and the numbers of examples."""
+        config, examples, batch = self.config, sum(self.sizes.values()), self.config.data.batch
+        steps_per_epoch = 1 if batch == "full" else max(1, round(examples / (self.agents * batch)))
+        rounds_per_epoch = config.algorithm.rounds_per_epoch(steps_per_epoch)
+        rounds = config.train.rounds or max(1, round((config.train.epochs or 0) * rounds_per_epoch))
+        return Length(rounds, rounds_per_epoch, max(rounds, round(rounds / rounds_per_epoch * steps_per_epoch)))
+
+    def steps_per_pass(self, agent: int) -> int:
+        """Batches in one pass of an agent over its examples."""
+        return batches_per_pass(self.sizes[agent], self.config.data.batch)
+
+    def network(self, agent: int = 0) -> nn.Module:
+        """The network with which an agent starts."""
+        config, shape, outputs = self.config, self.dataset.example_shape, self.dataset.outputs
+        return initial_module(config.model, shape, outputs, config.seed, agent, self.precision.rows, self.weights)
+
+
+def _weights(path: str | None) -> Weights | None:
+    """From a state_dict that torch.save wrote, or the newest model that another run has kept in its file."""
+    if path is None:
+        return None
+    file = initial.expanded(path)
+    if not is_run_file(file):
+        return initial.read(path)
+    try:
+        parameters = snapshots.latest(file)
+    except ResultsError as error:
+        raise ConfigError(str(error), "model.init") from error
+    values = {name: torch.from_numpy(value) for name, value in parameters.items()}
+    return Weights(path, values, trained_only=True)
