@@ -140,8 +140,11 @@ def _run_rank(
 def _program(
     config: Path, overrides: Sequence[str], output: Path, overwrite: bool, verbose: bool, debug: bool
 ) -> list[str]:
-    """What every rank executes: this command again, in this Python."""
-    words = [sys.executable, "-m", "mpidl", "run", str(config)]
+    """What every rank executes: this command again, in this Python.
+
+    -P keeps the current folder out of the search for modules: one named mpidl may lie there, beside a clone, say.
+    """
+    words = [sys.executable, "-P", "-m", "mpidl", "run", str(config)]
     for assignment in overrides:
         words += ["-s", assignment]
     words += ["-o", str(output)]

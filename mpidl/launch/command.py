@@ -1,22 +1,27 @@
 """The command line and the environment with which ranks are started.
 
-The environment carries four words to the ranks:
+The environment carries these words to the ranks:
 
 - `MPIDL_LAUNCHED=1`: you are a rank, do not start any.
 - `MPIDL_TERMINAL=<columns>`: what you write to stderr ends on a terminal this wide, though you see a pipe.
 - `MPIDL_FAILURE_FILE=<path>`: where a failing rank leaves its line, which is then printed last (comm/failures.py).
 - `OMP_NUM_THREADS=1` unless it is set: ranks that all use every core slow each other down.
+- `PYTHONPATH` begins with the folder of this mpidl, where only the current folder had it: ranks do not look there.
+- `HOME`, where it is not set: mpirun of Open MPI does not start without.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import mpidl
 from mpidl.comm.start.failures import DEBUG, FAILURE_FILE
 from mpidl.launch.launcher import Launcher
 from mpidl.launch.library import Library
+from mpidl.launch.surroundings import with_home
 
 PASSED_ON = (
     "MPIDL_LAUNCHED",
@@ -75,7 +80,7 @@ def rank_environment(
     base: Mapping[str, str] = os.environ, *, failure_file: Path | None = None, terminal: int | None = None
 ) -> dict[str, str]:
     """The environment of the ranks: ours, and the words above."""
-    environment = dict(base)
+    environment = with_home(base)
     environment["MPIDL_LAUNCHED"] = "1"
     environment.setdefault("OMP_NUM_THREADS", "1")
     environment.pop("MPIDL_TERMINAL", None)
@@ -84,6 +89,9 @@ def rank_environment(
         environment["MPIDL_TERMINAL"] = str(terminal)
     if failure_file is not None:
         environment[FAILURE_FILE] = str(failure_file)
+    here = str(Path(mpidl.__file__).parents[1])
+    if here not in (sys.path if sys.flags.safe_path else sys.path[1:]):
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, environment.get("PYTHONPATH")]))
     return environment
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mpidl.errors import LaunchError
 from mpidl.launch.library import Library
+from mpidl.launch.surroundings import with_home
 
 # Debian installs several MPIs side by side, each under a suffixed name.
 _NAMES = {
@@ -72,7 +73,15 @@ def _folders(library: Library, environment: Mapping[str, str]) -> Iterator[Path]
 def _identify(path: Path, library: Library) -> Launcher | None:
     """The launcher at this path if it belongs to the library."""
     try:
-        asked = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False)
+        asked = subprocess.run(
+            [path, "--version"],
+            env=with_home(os.environ),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=20,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         # Something on PATH that cannot even tell its version is no launcher of ours; the search goes on.
         return None

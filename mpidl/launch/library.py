@@ -68,7 +68,7 @@ def parse_library(text: str, paths: list[str], mpi4py: str = "") -> Library:
 
 def find_library(python: str = sys.executable) -> Library:
     """The library that mpi4py loads in this Python, or a sentence that says why there is none."""
-    asked = subprocess.run([python, "-c", _ASK], capture_output=True, text=True, check=False)
+    asked = subprocess.run([python, "-P", "-c", _ASK], capture_output=True, text=True, check=False)
     if asked.returncode != 0:
         reason = asked.stderr.strip().rpartition("\n")[2] or f"exit code {asked.returncode}"
         raise LaunchError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pwd
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -67,3 +69,18 @@ def ranks_around(environment: Mapping[str, str] = os.environ) -> int | None:
     """How many ranks were started, if this process is one of them and its launcher says so."""
     place = launchers.find(environment)
     return place.size if is_rank(environment) and place.launcher is not None else None
+
+
+def with_home(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment with HOME: where it is not set, what the system's list of users says, else the temporary folder.
+
+    mpirun of Open MPI does not even tell its version without, and batch systems and containers may start a job so.
+    """
+    found = dict(environment)
+    if "HOME" not in found:
+        try:
+            found["HOME"] = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            # A container may run as a user whom nobody has listed.
+            found["HOME"] = tempfile.gettempdir()
+    return found

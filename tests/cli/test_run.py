@@ -27,6 +27,13 @@ def growing():
     return Dataset(x, np.arange(64, dtype=np.float32)[:, None], x[:8], np.zeros((8, 1), np.float32), task="regression")
 """
 
+BESIDE = """
+import networkx
+
+def ring(agents):
+    return networkx.cycle_graph(agents)
+"""
+
 
 def mpidl(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -91,6 +98,19 @@ def test_a_plug_in_that_raises_ends_all_ranks_with_one_line(folder: Path) -> Non
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("mpidl: ") and "own:broken" in done.stderr and "the disk is gone" in done.stderr
     assert not list(folder.glob("out*"))
+
+
+def test_a_folder_named_mpidl_and_no_home_are_no_hindrance(folder: Path) -> None:
+    (folder / "mpidl").mkdir()
+    (folder / "mpidl" / "__init__.py").write_text("raise RuntimeError('not this one')")
+    (folder / "beside.py").write_text(BESIDE)
+    found = environment()
+    del found["HOME"]
+    # As the installed command does, this does not look in the current folder.
+    command = [sys.executable, "-P", "-m", "mpidl", "run", "small.yaml", "-n", "2", "-s", "graph=beside:ring"]
+    done = subprocess.run(command, capture_output=True, text=True, env=found, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert records(folder / "runs" / "small-s3.h5") == 3
 
 
 def test_an_output_that_only_the_attempt_shows_to_be_unwritable_is_one_last_line(folder: Path) -> None:

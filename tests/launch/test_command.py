@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +59,31 @@ def test_other_launchers_need_little(kind: str, expected: str) -> None:
 
 
 def test_ranks_are_told_what_they_cannot_see() -> None:
-    base = {"PATH": "/bin", "MPIDL_TERMINAL": "10", "MPIDL_FAILURE_FILE": "/stale"}
-    assert rank_environment(base) == {"PATH": "/bin", "MPIDL_LAUNCHED": "1", "OMP_NUM_THREADS": "1"}
-    told = rank_environment({"OMP_NUM_THREADS": "4"}, failure_file=Path("/tmp/f"), terminal=120)
+    base = {"PATH": "/bin", "HOME": "/h", "MPIDL_TERMINAL": "10", "MPIDL_FAILURE_FILE": "/stale"}
+    plain = {"PATH": "/bin", "HOME": "/h", "MPIDL_LAUNCHED": "1", "OMP_NUM_THREADS": "1"}
+    assert rank_environment(base) == plain
+    told = rank_environment({"HOME": "/h", "OMP_NUM_THREADS": "4"}, failure_file=Path("/tmp/f"), terminal=120)
     assert told == {
+        "HOME": "/h",
         "MPIDL_LAUNCHED": "1",
         "OMP_NUM_THREADS": "4",
         "MPIDL_TERMINAL": "120",
         "MPIDL_FAILURE_FILE": "/tmp/f",
     }
+
+
+def test_ranks_have_a_home_though_nobody_says_where() -> None:
+    assert Path(rank_environment({})["HOME"]).is_absolute()
+    assert rank_environment({"HOME": ""})["HOME"] == ""
+
+
+def test_ranks_find_the_mpidl_that_only_the_current_folder_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = str(Path(__file__).resolve().parents[2])
+    monkeypatch.setattr(sys, "path", ["/script's own", root])
+    assert "PYTHONPATH" not in rank_environment({})
+    monkeypatch.setattr(sys, "path", [root, "/lib"])
+    assert rank_environment({})["PYTHONPATH"] == root
+    assert rank_environment({"PYTHONPATH": "/more"})["PYTHONPATH"] == f"{root}:/more"
 
 
 @pytest.mark.parametrize(

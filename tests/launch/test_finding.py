@@ -104,3 +104,20 @@ def test_srun_is_used_only_in_an_allocation_without_mpirun(tmp_path: Path) -> No
         find_launcher(library(None), {"PATH": str(tmp_path)})
     mpirun = executable(tmp_path / "mpirun", OPENMPI_5)
     assert find_launcher(library(None), {"PATH": str(tmp_path), "SLURM_JOB_ID": "7"}).path == str(mpirun)
+
+
+def test_a_launcher_that_needs_a_home_is_found_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    needy = executable(tmp_path / "mpirun", OPENMPI_5)
+    needy.write_text(needy.read_text().replace("cat", '[ -n "$HOME" ] || exit 1\ncat', 1))
+    assert find_launcher(library(None), {"PATH": str(tmp_path)}).path == str(needy)
+
+
+def test_a_folder_that_is_named_like_mpi4py_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = find_library()
+    (tmp_path / "mpi4py").mkdir()
+    (tmp_path / "mpi4py" / "__init__.py").write_text("raise RuntimeError('not this one')")
+    monkeypatch.chdir(tmp_path)
+    assert find_library() == expected
