@@ -38,6 +38,10 @@ LAYERS = (
 )
 HEIGHT = {name: len(LAYERS) - place for place, names in enumerate(LAYERS) for name in names}
 
+# The rooms of comm, in the same order: a folder, or a module of its own.
+ROOMS = (("benchmark",), ("gossip", "reduce"), ("moves",), ("world",), ("start", "placement", "meters", "tree"))
+ROOM_HEIGHT = {name: len(ROOMS) - place for place, names in enumerate(ROOMS) for name in names}
+
 # A library, and the only parts of the package that may import it.
 RESERVED = {"mpi4py": {"comm", "launch"}, "h5py": {"results", "data"}, "click": {"cli"}}
 
@@ -84,6 +88,18 @@ def test_a_lower_layer_never_imports_a_higher_one(path: Path) -> None:
             assert HEIGHT[there] < HEIGHT[here], f"{here} imports {name}, which stands above or beside it"
 
 
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "comm").rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_a_lower_room_of_comm_never_imports_a_higher_one(path: Path) -> None:
+    here = path.relative_to(PACKAGE / "comm").parts[0].removesuffix(".py")
+    assert here in ROOM_HEIGHT or here == "__init__", f"comm/{here} has no place in ROOMS"
+    for name in imported(path):
+        there = name.removeprefix("mpidl.comm.").partition(".")[0] if name.startswith("mpidl.comm.") else None
+        if there in ROOM_HEIGHT and there != here:
+            assert ROOM_HEIGHT[there] < ROOM_HEIGHT[here], f"comm/{here} imports {name}, which is above or beside it"
+
+
 def test_no_files_import_each_other_in_a_circle_even_for_types() -> None:
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 
@@ -104,18 +120,88 @@ def test_a_reserved_library_is_imported_only_where_it_belongs(library: str) -> N
     assert users <= RESERVED[library]
 
 
+# What mpi4py's communicators can do; `World` and `Reducer` have words of their own for what they do.
+COMMUNICATOR_METHODS = {
+    *("bcast", "allgather", "allreduce", "alltoall", "exscan", "isend", "issend", "irecv", "ssend", "sendrecv"),
+    *(
+        "Bcast",
+        "Gather",
+        "Gatherv",
+        "Scatter",
+        "Scatterv",
+        "Allgather",
+        "Allgatherv",
+        "Alltoall",
+        "Alltoallv",
+        "Reduce",
+    ),
+    *("Allreduce", "Reduce_scatter", "Scan", "Exscan", "Barrier", "Ibarrier", "Ibcast", "Iallreduce", "Iallgather"),
+    *("Send", "Ssend", "Isend", "Issend", "Recv", "Irecv", "Sendrecv", "Send_init", "Recv_init", "Probe", "Iprobe"),
+    *("Split", "Split_type", "Dup", "Create", "Create_group", "Free", "Get_group"),
+}
+
+
+def raw_uses(source: str) -> list[str]:
+    """What code does with a communicator other than hand it on as `comm` or read its rank and size."""
+    tree = ast.parse(source)
+    reading = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("rank", "size") and isinstance(node.value, ast.Name)
+    }
+    # `x: Communicator` and `comm = start()` give it that name, `f(comm)` and `f(key=comm)` hand it on.
+    handed_on = {
+        id(argument)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id == "getattr")
+        for argument in [*node.args, *(keyword.value for keyword in node.keywords)]
+    }
+    uses = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and (node.attr in COMMUNICATOR_METHODS or node.attr.strip("_") == "comm"):
+            uses.append(f"{node.lineno}: .{node.attr}")
+        elif isinstance(node, ast.Constant) and node.value in COMMUNICATOR_METHODS | {"comm", "_comm"}:
+            uses.append(f"{node.lineno}: {node.value!r}")
+        elif isinstance(node, ast.Name) and node.id == "comm" and isinstance(node.ctx, ast.Load):
+            if id(node) not in reading | handed_on:
+                uses.append(f"{node.lineno}: comm")
+        elif isinstance(node, ast.arg) and node.arg != "comm" and "Communicator" in ast.unparse(node):
+            uses.append(f"{node.lineno}: {node.arg}")
+    return uses
+
+
 def test_nothing_above_comm_uses_a_raw_communicator() -> None:
     """It may be handed on, and its rank and size be read; all else goes through `World` and `Reducer`, which count."""
-    users = []
-    for path in FILES:
-        if HEIGHT.get(part_of(path), 0) <= HEIGHT["comm"]:
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Attribute):
-                raw = isinstance(node.value, ast.Name) and node.value.id == "comm" and node.attr not in ("rank", "size")
-                if raw or node.attr in ("comm", "_comm"):
-                    users.append(f"{path}:{node.lineno}")
-    assert users == []
+    above = [path for path in FILES if HEIGHT.get(part_of(path), 0) > HEIGHT["comm"]]
+    uses = {str(path): raw_uses(path.read_text(encoding="utf-8")) for path in above}
+    assert {path: found for path, found in uses.items() if found} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "comm.bcast(1)",
+        "world.comm.Allreduce(a, b)",
+        "c = comm",
+        "c = world._comm",
+        "getattr(world, 'comm')",
+        "getattr(comm, 'b' + 'cast')",
+        "startup.start().Barrier()",
+        "send = getattr(communicator, 'Isend')",
+        "def f(c: Communicator): ...",
+        "with comm as c: ...",
+        "parts = [comm]",
+    ],
+)
+def test_a_raw_communicator_is_seen_under_whatever_name(source: str) -> None:
+    assert raw_uses(source)
+
+
+@pytest.mark.parametrize(
+    "source", ["World(comm, comm.size)", "comm = startup.start()", "def f(comm: Communicator): ..."]
+)
+def test_a_communicator_may_be_handed_on(source: str) -> None:
+    assert raw_uses(source) == []
 
 
 def test_no_file_is_too_long() -> None:
@@ -131,8 +217,8 @@ def test_every_module_says_what_it_is_for() -> None:
 
 
 def test_nothing_lies_at_the_top_that_does_not_belong_there() -> None:
-    found = {path.name for path in ROOT.iterdir() if not path.name.startswith(".") and path.name != "__pycache__"}
-    assert found <= TOP_LEVEL
+    names = {path.name for path in ROOT.iterdir() if not path.name.startswith(".") and path.name != "__pycache__"}
+    assert names <= TOP_LEVEL
 
 
 def test_no_argument_is_checked_by_assert() -> None:
@@ -168,3 +254,9 @@ def test_nothing_heavy_is_imported_before_it_is_needed(action: str) -> None:
     program = LOOK.format(action=action, heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+def test_what_a_run_needs_is_told_without_mpi() -> None:
+    program = "import sys, mpidl.experiment.rehearsal\nprint('mpi4py.MPI' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("False", "")

@@ -31,9 +31,7 @@ class Adam(Direction):
     def remembers(self) -> tuple[str, ...]:
         return ("first moment", "second moment")
 
-    def along(
-        self, g: Tensor, x: Tensor, memory: Mapping[str, Tensor], step: int, lr: float, layout: Layout
-    ) -> Tensor:
+    def along(self, g: Tensor, x: Tensor, memory: Mapping[str, Tensor], step: int, lr: float, layout: Layout) -> Tensor:
         import torch
 
         m = memory["first moment"].mul_(self.beta1).add_(g, alpha=1 - self.beta1)
@@ -52,7 +50,5 @@ class AdamW(Adam):
 
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay λ: adds λx to the direction")
 
-    def along(
-        self, g: Tensor, x: Tensor, memory: Mapping[str, Tensor], step: int, lr: float, layout: Layout
-    ) -> Tensor:
+    def along(self, g: Tensor, x: Tensor, memory: Mapping[str, Tensor], step: int, lr: float, layout: Layout) -> Tensor:
         return super().along(g, x, memory, step, lr, layout).add_(x, alpha=self.weight_decay)

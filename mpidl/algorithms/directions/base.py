@@ -23,9 +23,7 @@ class Direction(Part, ABC):
         return ()
 
     @abstractmethod
-    def along(
-        self, g: Tensor, x: Tensor, memory: Mapping[str, Tensor], step: int, lr: float, layout: Layout
-    ) -> Tensor:
+    def along(self, g: Tensor, x: Tensor, memory: Mapping[str, Tensor], step: int, lr: float, layout: Layout) -> Tensor:
         """The direction at x, row or block, where the gradient is g, after so many steps, at the learning rate η = lr.
 
         It may use up g, and may lie in it or in `memory`; it is valid until the next call.

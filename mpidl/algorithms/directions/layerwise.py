@@ -35,9 +35,7 @@ class LARS(Direction):
     def remembers(self) -> tuple[str, ...]:
         return ("momentum",)
 
-    def along(
-        self, g: Tensor, x: Tensor, memory: Mapping[str, Tensor], step: int, lr: float, layout: Layout
-    ) -> Tensor:
+    def along(self, g: Tensor, x: Tensor, memory: Mapping[str, Tensor], step: int, lr: float, layout: Layout) -> Tensor:
         import torch
 
         scale_to_tensors(g, x, layout, self.trust, self.epsilon)
@@ -53,9 +51,7 @@ class LAMB(AdamW):
 
     epsilon: float = Field(1e-6, ge=0, description="ε beside the square root")
 
-    def along(
-        self, g: Tensor, x: Tensor, memory: Mapping[str, Tensor], step: int, lr: float, layout: Layout
-    ) -> Tensor:
+    def along(self, g: Tensor, x: Tensor, memory: Mapping[str, Tensor], step: int, lr: float, layout: Layout) -> Tensor:
         return scale_to_tensors(super().along(g, x, memory, step, lr, layout), x, layout)
 
 

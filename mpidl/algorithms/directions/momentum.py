@@ -32,9 +32,7 @@ class SGD(Direction):
     def remembers(self) -> tuple[str, ...]:
         return ("momentum",) if self.momentum else ()
 
-    def along(
-        self, g: Tensor, x: Tensor, memory: Mapping[str, Tensor], step: int, lr: float, layout: Layout
-    ) -> Tensor:
+    def along(self, g: Tensor, x: Tensor, memory: Mapping[str, Tensor], step: int, lr: float, layout: Layout) -> Tensor:
         if not self.momentum:
             return g
         m = memory["momentum"].mul_(self.momentum).add_(g)
