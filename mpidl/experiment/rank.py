@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpidl.comm.agreement import agree
 from mpidl.comm.start import startup
 from mpidl.errors import SaveError
 from mpidl.experiment.compose import Run, compose
@@ -35,6 +36,7 @@ def main(config: Config, output: Path, overwrite: bool = False, verbose: bool = 
 def train(config: Config, comm: Communicator, output: Path, overwrite: bool = False) -> None:
     """Compose and train; rank 0 speaks and writes."""
     run = compose(config, comm)
+    agree(comm, {"the run file": str(output)}, "name one with -o for all ranks")
     world, hooks, run_file = run.world, run.training.hooks, None
     if world.rank == 0:
         for warning in run.warnings:
