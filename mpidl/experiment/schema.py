@@ -26,7 +26,7 @@ from mpidl.graphs.validate import require
 from mpidl.models import LOSSES, MODELS
 from mpidl.models.base import Model
 from mpidl.models.losses import Loss
-from mpidl.results.run_file import check_output
+from mpidl.results.output import check_output
 from mpidl.training import SCHEDULES
 from mpidl.training.schedule import Constant, Schedule
 
