@@ -39,7 +39,7 @@ from mpidl.training.watch import DivergenceWatch, NetworkCheck
 
 
 @dataclass
-class Run:
+class ComposedRun:
     """The parts of a composed run that its callers need."""
 
     config: Config
@@ -65,7 +65,7 @@ class Run:
         self.world.close()
 
 
-def compose(config: Config, comm: Communicator) -> Run:
+def compose(config: Config, comm: Communicator) -> ComposedRun:
     """Everything of a run, in the order in which its parts need each other. A collective call."""
     agree_on_run(comm, config)
     _set_arithmetic(config)
@@ -123,7 +123,9 @@ def compose(config: Config, comm: Communicator) -> Run:
     training = Training(world, algorithm, length.rounds, length.rounds_per_epoch, hooks)
     notices, transports = (gossip.notices(), gossip.transports()) if gossip else ((), {})
     warnings = (*dataset.warnings, *shares.warnings, *filter(None, [world.warning]), *notices)
-    return Run(config, length, world, training, rows, state, topology, meters, gossip, batches, warnings, transports)
+    return ComposedRun(
+        config, length, world, training, rows, state, topology, meters, gossip, batches, warnings, transports
+    )
 
 
 def _set_arithmetic(config: Config) -> None:
