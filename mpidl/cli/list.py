@@ -16,6 +16,7 @@ KINDS = {
     "algorithms": "mpidl.algorithms:ALGORITHMS",
     "directions": "mpidl.algorithms.directions:DIRECTIONS",
     "graphs": "mpidl.graphs:GRAPHS",
+    "compressors": "mpidl.compressors:COMPRESSORS",
     "models": "mpidl.models:MODELS",
     "losses": "mpidl.models:LOSSES",
     "data": "mpidl.data:DATA",

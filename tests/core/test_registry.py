@@ -190,7 +190,7 @@ def test_a_name_is_registered_once():
     assert list(registry) == ["one"] and "one" in registry and "two" not in registry
 
 
-BASES = ("algorithms", "graphs", "models", "data", "data.splits", "training", "comm.gossip.schemes")
+BASES = ("algorithms", "graphs", "compressors", "models", "data", "data.splits", "training", "comm.gossip.schemes")
 
 
 @pytest.mark.parametrize("package", BASES)

@@ -1,0 +1,95 @@
+"""What a compressor is: settings, which make a codec for rows of one layout, which turns rows into bytes and back.
+
+C(v) is what a receiver makes of the bytes of v. The sender decodes its own bytes by the same functions, so that all
+copies of C(v) are equal bit for bit. They depend on the numbers of the row and on the draw alone: not on where the row
+lies in memory, on its neighbours, or on how often the codec was used before.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import PositiveInt
+
+from mpidl.errors import DivergenceError
+from mpidl.registry import Part
+from mpidl.seeding import stream
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from mpidl.layout import Layout
+
+ALIGNMENT = 8
+"""Bytes: packed rows begin on a multiple of it, so that the numbers in them can be read where they lie."""
+
+Per = Literal["row", "tensor"] | PositiveInt
+"""What is compressed by itself: the whole row, each tensor in it, or each so many consecutive numbers of the row."""
+
+NOTHING: Mapping[str, Tensor] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What the random choices of one packed row follow from; a receiver that needs them is told the sender's."""
+
+    seed: int
+    purpose: str
+    agent: int
+    index: int
+
+    def stream(self) -> np.random.Generator:
+        """The same numbers at each call."""
+        return stream(self.seed, self.purpose, self.agent, self.index)
+
+
+class Compressor(Part, ABC):
+    """Settings of one compressor, and the bound on its error that theory asks for.
+
+    Either E‖C(v) − v‖² ≤ (1 − δ)‖v‖² (a contraction), or E C(v) = v and E‖C(v) − v‖² ≤ ω‖v‖² (unbiased).
+    """
+
+    @abstractmethod
+    def codec(self, layout: Layout, dtype: torch.dtype, device: torch.device) -> Codec:
+        """For rows of this layout; it takes no memory before it is used, so that bytes can be told beforehand."""
+
+    @abstractmethod
+    def contraction(self, layout: Layout) -> float | None:
+        """δ, not more than it is; None: not a contraction."""
+
+    @abstractmethod
+    def variance(self, layout: Layout) -> float | None:
+        """ω, not less than it is; None: not unbiased."""
+
+
+class Codec(ABC):
+    """Rows [P] to packed bytes [nbytes] and back; one thread at a time may use it."""
+
+    nbytes: int
+    """Bytes of a packed row, the same for every row."""
+
+    memory: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    """What it remembers of an agent from one row to the next, by name and shape; zeros before the first."""
+
+    @abstractmethod
+    def pack(self, row: Tensor, out: Tensor, draw: Draw, memory: Mapping[str, Tensor] = NOTHING) -> None:
+        """Writes the row's bytes into `out`, uint8, and brings `memory` up to date; refuses infinities and NaN."""
+
+    @abstractmethod
+    def add(self, packed: Tensor, out: Tensor, weight: float, draw: Draw) -> None:
+        """out += weight · C(row), the sender's draw given; onto zeros with weight 1 it gives what `unpack` does."""
+
+    @abstractmethod
+    def unpack(self, packed: Tensor, out: Tensor, draw: Draw) -> None:
+        """out = C(row)."""
+
+
+def not_finite() -> DivergenceError:
+    """What a row that cannot be compressed is answered with."""
+    return DivergenceError("a row that should be compressed holds infinities or NaN")

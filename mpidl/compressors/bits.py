@@ -1,0 +1,63 @@
+"""Bits in bytes, eight to a byte, the first number's lowest.
+
+On a CPU by numpy, whose packed bits and look-ups are several times as fast as what torch's operations can be made to do;
+elsewhere by those.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Gathers the lowest bits of eight bytes in the highest byte: byte i times bit 7 (8 − i) lands on bit 56 + i, and no two
+# products meet.
+_GATHER = 0x0102040810204080
+
+
+def packed(mask: Tensor, out: Tensor) -> None:
+    """Writes a boolean mask [n] as ⌈n/8⌉ bytes."""
+    if mask.device.type == "cpu":
+        out.numpy()[:] = np.packbits(mask.numpy(), bitorder="little")
+        return
+    words = torch.zeros(8 * len(out), dtype=torch.bool, device=mask.device)
+    words[: len(mask)] = mask
+    out.copy_((words.view(torch.int64) * _GATHER) >> 56)
+
+
+def unpacked(packed_bits: Tensor) -> Tensor:
+    """The mask again, with eight numbers of every byte."""
+    if packed_bits.device.type == "cpu":
+        return torch.from_numpy(np.unpackbits(packed_bits.numpy(), bitorder="little").view(np.bool_))
+    places = torch.arange(8, dtype=torch.uint8, device=packed_bits.device)
+    return ((packed_bits[:, None] >> places) & 1).flatten().bool()
+
+
+def pack_signs(values: Tensor, out: Tensor) -> None:
+    """A bit for each number: whether it is below zero."""
+    if values.device.type == "cpu":
+        out.numpy()[:] = np.packbits(values.numpy() < 0, bitorder="little")
+    else:
+        packed(values < 0, out)
+
+
+def write_signs(packed_bits: Tensor, scale: Tensor | float, out: Tensor) -> None:
+    """Writes ± scale for every bit; `out` has room for eight numbers of every byte."""
+    table = _signs(out.dtype, out.device) * scale
+    if out.device.type == "cpu":
+        # "clip" because numpy looks up straight into `out` only where no index can be wrong; none can.
+        np.take(table.numpy(), packed_bits.numpy(), axis=0, out=out.numpy().reshape(-1, 8), mode="clip")
+    else:
+        torch.index_select(table, 0, packed_bits.int(), out=out.view(-1, 8))
+
+
+@cache
+def _signs(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """[256, 8]: the signs that each byte stands for."""
+    mask = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+    return torch.from_numpy(1 - 2 * mask.astype(np.int8)).to(device, dtype)
