@@ -74,6 +74,10 @@ class EdgeExchange(Protocol):
 class Exchanges(Protocol):
     """What makes exchanges between neighbours; every rank asks for the same ones in the same order."""
 
+    @property
+    def gamma(self) -> float:
+        """The consensus step γ of the gossip scheme."""
+
     def exchange(self, name: str, blocks: int = 2, neighbours: bool = False) -> Exchange: ...
 
     def edges(self, name: str) -> EdgeExchange: ...
@@ -174,6 +178,9 @@ class Algorithm(ABC):
     plain_alone: ClassVar[bool] = True
     """Whether one agent alone runs plain SGD; if not, the algorithm has a closed form of its own to be held against."""
 
+    one_start: ClassVar[bool] = False
+    """Whether all agents start from the same parameters."""
+
     def __init__(self, settings: AlgorithmSettings, given: Context) -> None:
         self.settings = settings
         self.state, self.layout = given.state, given.layout
@@ -205,6 +212,10 @@ class Algorithm(ABC):
     def diagnostics(self) -> dict[str, list[float]]:
         """Measurements of the present state by metric, one for each local agent; a run records their means."""
         return {}
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of these settings, on this graph, before the run."""
+        return ()
 
     def took_part(self) -> Crew | None:
         """Who took part in the last round, where a server's model moves by those who do."""
@@ -243,10 +254,16 @@ class Algorithm(ABC):
             for g, x in zip(gradients, rows, strict=True):
                 g.add_(x, alpha=self.settings.weight_decay)
 
-    def gradients_at(self, agents: Sequence[int], rows: Rows, out: Rows, steps: Sequence[int] | None = None) -> None:
-        """∇F_i(row; B), clipped, plus λ·row, in `out`."""
+    def clipped_gradients(
+        self, agents: Sequence[int], rows: Rows, out: Rows, steps: Sequence[int] | None = None
+    ) -> None:
+        """∇F_i(row; B), clipped, in `out`; with `SharpnessAware` that of SAM."""
         self.loss_gradients(agents, rows, out, steps)
         self.clip(out)
+
+    def gradients_at(self, agents: Sequence[int], rows: Rows, out: Rows, steps: Sequence[int] | None = None) -> None:
+        """∇F_i(row; B), clipped, plus λ·row, in `out`."""
+        self.clipped_gradients(agents, rows, out, steps)
         self.decay(out, rows)
 
     def weights(self, weighting: str, over: Sequence[int]) -> list[float]:

@@ -19,7 +19,6 @@ from mpidl.comm.reduce import Reducer
 from mpidl.comm.world import Communicator, World
 from mpidl.data.batches import Batches, EvaluationPart, Storage
 from mpidl.errors import ConfigError
-from mpidl.experiment.agreement import agree_on_data, agree_on_run, agree_on_start
 from mpidl.experiment.context import Links, NoExchanges, make_algorithm, movable
 from mpidl.experiment.inputs import Inputs, Length
 from mpidl.experiment.schema import Config, build_topology
@@ -39,7 +38,7 @@ from mpidl.training.watch import DivergenceWatch, NetworkCheck
 
 
 @dataclass
-class ComposedRun:
+class Run:
     """The parts of a composed run that its callers need."""
 
     config: Config
@@ -65,23 +64,20 @@ class ComposedRun:
         self.world.close()
 
 
-def compose(config: Config, comm: Communicator) -> ComposedRun:
+def compose(config: Config, comm: Communicator) -> Run:
     """Everything of a run, in the order in which its parts need each other. A collective call."""
-    agree_on_run(comm, config)
     _set_arithmetic(config)
     world = World(comm, config.agents_on(comm.size), "cpu" if config.train.device == "cpu" else "auto")
+    world.agree("configuration", config.model_dump_json())
     meters = Meters()
 
-    dataset = config.data.load()
-    agree_on_data(comm, dataset)
-    inputs = Inputs.of(config, comm.size, dataset)
-    shares, length, precision = inputs.shares, inputs.length, inputs.precision
+    inputs = Inputs.read(config, comm.size)
+    dataset, shares, length, precision = inputs.dataset, inputs.shares, inputs.length, inputs.precision
     dtype = precision.rows
     storage = Storage(world.device, dtype, world.mine, world.sharers)
     batches = config.data.batches(dataset, shares, config.seed, storage)
 
     rows = RowModule(inputs.network().to(world.device))
-    agree_on_start(comm, shares, rows.module)
     if config.train.compile:
         _compile(rows.module, config.train.deterministic)
     loss = config.loss or per_example_loss(dataset.task)
@@ -122,10 +118,9 @@ def compose(config: Config, comm: Communicator) -> ComposedRun:
     ]
     training = Training(world, algorithm, length.rounds, length.rounds_per_epoch, hooks)
     notices, transports = (gossip.notices(), gossip.transports()) if gossip else ((), {})
-    warnings = (*dataset.warnings, *shares.warnings, *filter(None, [world.warning]), *notices)
-    return ComposedRun(
-        config, length, world, training, rows, state, topology, meters, gossip, batches, warnings, transports
-    )
+    of_parts = (*dataset.warnings, *shares.warnings, *algorithm.warnings())
+    warnings = (*of_parts, *filter(None, [world.warning]), *notices)
+    return Run(config, length, world, training, rows, state, topology, meters, gossip, batches, warnings, transports)
 
 
 def _set_arithmetic(config: Config) -> None:

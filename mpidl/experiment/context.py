@@ -41,6 +41,10 @@ class Links:
 class NoExchanges:
     """In place of a graph's, for methods that have none."""
 
+    @property
+    def gamma(self) -> float:
+        raise ConfigError("the algorithm asks for a consensus step, but the run has no graph", "graph")
+
     def exchange(self, name: str, blocks: int = 2, neighbours: bool = False) -> Exchange:
         raise ConfigError(f"the algorithm mixes {name!r}, but the run has no graph", "graph")
 

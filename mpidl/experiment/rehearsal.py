@@ -76,6 +76,10 @@ class NoNeighbours:
         self._state, self._topology, self._placement, self._settings = state, topology, placement, settings
         self.transit_bytes = 0
 
+    @property
+    def gamma(self) -> float:
+        return self._settings.scheme.gamma
+
     def exchange(self, name: str, blocks: int = 2, neighbours: bool = False) -> RehearsedExchange:
         state, placement = self._state, self._placement
         wire = self._settings.wire_dtype(state.dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,7 +25,7 @@ from mpidl.graphs.validate import require
 from mpidl.models import LOSSES, MODELS
 from mpidl.models.base import Model
 from mpidl.models.losses import Loss
-from mpidl.results.output import check_output
+from mpidl.results.run_file import check_output
 from mpidl.training import SCHEDULES
 from mpidl.training.schedule import Constant, Schedule
 
@@ -143,8 +142,8 @@ class Config(Section):
                         f"{self.algorithm.name} reduces over all agents and has no {key}; remove it, or set {key}=null",
                         key,
                     )
-            if self.model.init == "per-agent":
-                raise ConfigError(f"{self.algorithm.name} has one model, no agent starts apart", "model.init")
+        if method.one_start and self.model.init == "per-agent":
+            raise ConfigError(f"{self.algorithm.name} starts from one model, no agent starts apart", "model.init")
         for name in self.evaluate.models or ():
             if name not in method.models:
                 raise ConfigError(choices_sentence(name, method.models), "evaluate.models")
@@ -166,11 +165,6 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     return reading.validate(Config, reading.expand(reading.override(keys, overrides)))
 
 
-def received(text: str) -> Config:
-    """The configuration that the process which started this rank has loaded, as `model_dump_json` wrote it."""
-    return reading.validate(Config, json.loads(text))
-
-
 def output_path(config: Config, output: str | Path | None = None) -> Path:
     """Where the run file goes."""
     return Path(output) if output else Path("runs") / f"{config.name}-s{config.seed}.h5"
@@ -190,6 +184,7 @@ def build_topology(config: Config, agents: int) -> Topology:
     if config.graph is None:
         raise ConfigError(f"is missing; {config.algorithm.name} needs one", "graph")
     topology = config.graph.build(agents, config.seed)
+    gamma = 1.0 if config.gossip is None else config.gossip.scheme.gamma
     for need in config.method.needs(config.algorithm):
-        require(topology, need, config.algorithm.name)
+        require(topology, need, config.algorithm.name, gamma)
     return topology

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from mpidl.graphs.base import Topology
 from mpidl.graphs.weights import Neighbours
 
@@ -18,6 +20,18 @@ def _reached(neighbours: Neighbours) -> set[int]:
                 reached.add(j)
                 waiting.append(j)
     return reached
+
+
+def distances(neighbours: Neighbours, agent: int) -> tuple[float, ...]:
+    """By agent, edges on the shortest way from it to this one; infinity where there is none."""
+    steps = [math.inf] * len(neighbours)
+    steps[agent], waiting = 0, [agent]
+    for i in waiting:
+        for j in neighbours[i]:
+            if steps[j] == math.inf:
+                steps[j] = steps[i] + 1
+                waiting.append(j)
+    return tuple(steps)
 
 
 def connected(neighbours: Neighbours) -> bool:

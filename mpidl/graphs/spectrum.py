@@ -95,6 +95,21 @@ def second_modulus(matrix: NDArray[np.float64]) -> float:
     return float(np.abs(others).max(initial=0.0))
 
 
+def correction_modulus(matrix: NDArray[np.float64]) -> tuple[float, complex]:
+    """By how much D² with this W multiplies an error in the long run, and the eigenvalue λ of W that is to blame.
+
+    The largest modulus of a root of z² − 2λz + λ over all eigenvalues but the one nearest to 1.
+    """
+    values = eigenvalues(matrix).astype(complex)
+    others = np.delete(values, np.abs(values - 1).argmin())
+    if not len(others):
+        return 0.0, 0j
+    root = np.sqrt(others**2 - others)
+    moduli = np.maximum(np.abs(others + root), np.abs(others - root))
+    worst = int(moduli.argmax())
+    return float(moduli[worst]), complex(others[worst])
+
+
 def _largest_singular(matrix: NDArray[np.float64]) -> float:
     # Ten times faster where it applies.
     return float(np.abs(eigenvalues(matrix)).max() if _symmetric(matrix) else np.linalg.norm(matrix, 2))

@@ -117,6 +117,36 @@ def require_static(topology: Topology, needed_by: str = "this algorithm") -> Non
         raise ConfigError(f"{needed_by} needs a graph that stays the same, and this one {how}", "graph")
 
 
+def require_correctable(topology: Topology, needed_by: str, gamma: float, lazy: bool) -> None:
+    """D² converges with the matrix that a round applies, I + γ(W − I), or where `lazy` the mean of that and I."""
+    modulus, eigenvalue = _correction(topology, gamma, lazy)
+    if modulus > 1 + TOLERANCE:
+        raise ConfigError(f"{needed_by} diverges on this graph: {_growth(modulus, eigenvalue)}; {_CURE}", "graph")
+
+
+def correction_warning(topology: Topology, needed_by: str, gamma: float, lazy: bool) -> str | None:
+    """A sentence where an error that D² makes on this graph stays for ever."""
+    modulus, eigenvalue = _correction(topology, gamma, lazy)
+    if modulus < 1 - TOLERANCE:
+        return None
+    return f"{needed_by} never forgets an error on this graph: {_growth(modulus, eigenvalue)}; {_CURE}"
+
+
+_CURE = "choose weights: lazy, a smaller gossip.scheme.gamma, or exact-diffusion"
+
+
+def _correction(topology: Topology, gamma: float, lazy: bool) -> tuple[float, complex]:
+    from mpidl.graphs.spectrum import correction_modulus, period_product
+
+    identity, share = np.eye(topology.agents), gamma / 2 if lazy else gamma
+    return correction_modulus(identity + share * (period_product(topology) - identity))
+
+
+def _growth(modulus: float, eigenvalue: complex) -> str:
+    written = f"{eigenvalue.real:.6g}" if abs(eigenvalue.imag) < TOLERANCE else f"{eigenvalue:.6g}"
+    return f"the eigenvalue {written} of its weights multiplies an error by {modulus:.6g} in each round"
+
+
 def require_tree(topology: Topology, needed_by: str = "this algorithm") -> None:
     """Static, undirected and connected, with one edge less than agents."""
     require_static(topology, needed_by)
@@ -131,20 +161,22 @@ def require_tree(topology: Topology, needed_by: str = "this algorithm") -> None:
         )
 
 
-NEEDS: dict[str, Callable[[Topology, str], None]] = {
-    "connected": lambda topology, _: require_connected(topology),
-    "averaging": lambda topology, _: require_averaging(topology),
-    "doubly stochastic": require_doubly_stochastic,
-    "column stochastic": require_column_stochastic,
-    "symmetric": require_symmetric,
-    "static": require_static,
-    "tree": require_tree,
+NEEDS: dict[str, Callable[[Topology, str, float], None]] = {
+    "connected": lambda topology, _, gamma: require_connected(topology),
+    "averaging": lambda topology, _, gamma: require_averaging(topology),
+    "doubly stochastic": lambda topology, needed_by, gamma: require_doubly_stochastic(topology, needed_by),
+    "column stochastic": lambda topology, needed_by, gamma: require_column_stochastic(topology, needed_by),
+    "symmetric": lambda topology, needed_by, gamma: require_symmetric(topology, needed_by),
+    "static": lambda topology, needed_by, gamma: require_static(topology, needed_by),
+    "tree": lambda topology, needed_by, gamma: require_tree(topology, needed_by),
+    "correctable": lambda topology, needed_by, gamma: require_correctable(topology, needed_by, gamma, lazy=False),
+    "lazily correctable": lambda topology, needed_by, gamma: require_correctable(topology, needed_by, gamma, lazy=True),
 }
 """What an algorithm can ask for, by the words it uses."""
 
 
-def require(topology: Topology, need: str, needed_by: str) -> None:
-    """Refuses a graph that is not what this algorithm needs."""
+def require(topology: Topology, need: str, needed_by: str, gamma: float = 1.0) -> None:
+    """Refuses a graph that is not what this algorithm needs, where mixing is Z + γ(WZ − Z)."""
     if need not in NEEDS:
         raise ConfigError(f"{needed_by!r} asks of its graph what nobody can check: {choices_sentence(need, NEEDS)}")
-    NEEDS[need](topology, needed_by)
+    NEEDS[need](topology, needed_by, gamma)

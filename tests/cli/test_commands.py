@@ -63,7 +63,9 @@ def test_info_shows_every_setting_with_its_meaning(kind: str, name: str, capsys:
         assert f"\n{key} " in text
 
 
-@pytest.mark.parametrize(("name", "gradients", "cost"), [("dsgd", "H", "deg"), ("csgd", "1", "1 up, 1 down")])
+@pytest.mark.parametrize(
+    ("name", "gradients", "cost"), [("q-saddle", "2", "deg"), ("csgd", "1, with rho 2", "1 up, 1 down")]
+)
 def test_info_tells_what_an_algorithm_costs(
     name: str, gradients: str, cost: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

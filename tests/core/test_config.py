@@ -34,7 +34,7 @@ def write(tmp_path, text):
         ({"algorithm": {"name": "dsgd", "lrr": 1}}, "algorithm.lrr: 'lrr' is not known; did you mean 'lr'?"),
         ({"algorithm": {"name": "dsgd", "lr": -0.1}}, "algorithm.lr: -0.1 is not allowed: input should be greater"),
         ({"algorithm": {"name": "dsgd", "lr": "fast"}}, "algorithm.lr: 'fast' is not allowed"),
-        ({"algorithm": {"lr": 0.1}}, "algorithm: 'name' is missing (csgd, dsgd"),
+        ({"algorithm": {"lr": 0.1}}, "algorithm: 'name' is missing (csgd, d2"),
         ({"algorithm": {"name": "dsgd", "nesterov": True}}, "nesterov"),
         ({"train": {"rounds": 1, "epochs": 1}}, "train: give exactly one of 'rounds' and 'epochs'"),
         ({"train": {"rounds": 0}}, "train.rounds: 0 is not allowed"),

@@ -13,6 +13,8 @@ from mpidl.metrics import Metric
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mpidl.graphs.base import Topology
+
 
 class Decentralized(Algorithm):
     """Agents hold rows X = (x_1, …, x_N) and mix them with those of their neighbours.
@@ -35,6 +37,8 @@ class Decentralized(Algorithm):
     messages: ClassVar[str] = "deg"
     metrics = (Metric("consensus_distance", "1", "Tr Ξ, the mean over agents of the squared distance to their mean"),)
 
+    topology: Topology
+
     def __init__(self, settings: AlgorithmSettings, given: Context) -> None:
         super().__init__(settings, given)
         self.present: dict[str, Tensor] = {}
@@ -47,6 +51,8 @@ class Decentralized(Algorithm):
             reading = {"neighbours": True} if name in self.neighbours_read else {}
             self._exchanges[name] = exchange = given.exchanges.exchange(name, blocks, **reading)
             self.present[name] = self.state.rows(name, storage=exchange.present)
+        if "parameters" not in self.mixed:
+            self.present["parameters"] = self.state.rows("parameters")
         self.X.copy_(given.initial)
         self.G = self.state.scratch(*self.X.shape)
         self._mean: Tensor | None = None

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from mpidl.algorithms.base import AlgorithmSettings, Context
+from mpidl.algorithms.base import Context
 from mpidl.algorithms.decentralized.base import Decentralized
 from mpidl.algorithms.direction import DirectionSettings, KeptDirection
+from mpidl.algorithms.sharpness import SharpnessAware, SharpnessSettings
 from mpidl.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class DSGD(Decentralized):
+class DSGD(SharpnessAware, Decentralized):
     """Decentralized SGD [Lian et al. 2017, Algorithm 1; Zhu et al. 2023].
 
     D = direction(∇F(X)), and by `order`:
@@ -28,9 +29,11 @@ class DSGD(Decentralized):
 
     With `local_steps` H, the first order takes H steps X ← X − η D(X) before it mixes: local SGD over a graph
     [Koloskova et al. 2020], one message for H gradients. Round t steps along batches tH, …, tH + H − 1.
+
+    With `rho`, gradients are those of SAM; see `q-saddle` for their equations.
     """
 
-    class Settings(AlgorithmSettings, DirectionSettings):
+    class Settings(SharpnessSettings, DirectionSettings):
         order: Literal["adapt-then-combine", "adapt-while-communicate", "combine-then-adapt"] = Field(
             "adapt-then-combine", description="whether a round steps before, during or after mixing"
         )
@@ -47,7 +50,7 @@ class DSGD(Decentralized):
 
     settings: Settings
     in_place = ("parameters",)
-    gradients: ClassVar[str] = "H"
+    gradients: ClassVar[str] = "H, with rho 2 H"
 
     def __init__(self, settings: Settings, given: Context) -> None:
         super().__init__(settings, given)

@@ -34,6 +34,7 @@ class Federated(Algorithm):
     settings: FederatedSettings
     models: ClassVar[tuple[str, ...]] = ("server",)
     messages: ClassVar[str] = "1 up, 1 down"
+    one_start = True
     uploads: ClassVar[int] = 1
     downloads: ClassVar[int] = 1
     """Rows that an agent sends to the server, and receives from it, in a round in which it takes part."""

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from mpidl.algorithms.base import Context
 from mpidl.algorithms.direction import DirectionSettings, KeptDirection
 from mpidl.algorithms.federated.base import Federated, FederatedSettings
+from mpidl.algorithms.sharpness import SharpnessAware, SharpnessSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class CSGD(Federated):
+class CSGD(SharpnessAware, Federated):
     """Centralized SGD, the baseline of every comparison.
 
         x⁺ = x − η direction(Σ_i p_i ∇F_i(x))
 
-    One replicated x and one momentum; every agent takes part in every round with one batch.
+    One replicated x and one momentum; every agent takes part in every round with one batch. With `rho`,
+    gradients are those of SAM, each agent's at its own perturbed point; see `q-saddle` for their equations.
     """
 
-    class Settings(FederatedSettings, DirectionSettings):
+    class Settings(FederatedSettings, SharpnessSettings, DirectionSettings):
         pass
 
     settings: Settings
+    gradients: ClassVar[str] = "1, with rho 2"
 
     def __init__(self, settings: Settings, given: Context) -> None:
         super().__init__(settings, given)

@@ -43,6 +43,11 @@ class Gossip:
         self._scheme = settings.scheme
         self._exchanges: dict[str, Exchange] = {}
 
+    @property
+    def gamma(self) -> float:
+        """The consensus step γ of the scheme."""
+        return self._scheme.gamma
+
     def exchange(self, name: str, blocks: int = 2) -> Exchange:
         """The exchange of this quantity, made when it is first asked for (by all ranks together)."""
         if name not in self._exchanges:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
+from pydantic import Field
+
 from mpidl.registry import Part
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ class Exchange(Protocol):
 
 class Scheme(Part):
     """Settings of one scheme; it turns a neighbourhood into exchanges of named quantities."""
+
+    gamma: float = Field(gt=0, le=1, description="consensus step γ")
 
     @abstractmethod
     def exchange(self, around: Neighbourhood, name: str, number: int, blocks: int = 2) -> Exchange:
