@@ -39,7 +39,13 @@ LAYERS = (
 HEIGHT = {name: len(LAYERS) - place for place, names in enumerate(LAYERS) for name in names}
 
 # The rooms of comm, in the same order: a folder, or a module of its own.
-ROOMS = (("benchmark",), ("gossip", "reduce"), ("moves",), ("world",), ("start", "placement", "meters", "tree"))
+ROOMS = (
+    ("benchmark",),
+    ("gossip", "reduce"),
+    ("moves",),
+    ("world",),
+    ("agreement", "start", "placement", "meters", "tree"),
+)
 ROOM_HEIGHT = {name: len(ROOMS) - place for place, names in enumerate(ROOMS) for name in names}
 
 # A library, and the only parts of the package that may import it.

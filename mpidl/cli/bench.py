@@ -133,7 +133,7 @@ def _check_memory(length: int, exchanges: int, ranks: int) -> None:
 
 def _check_output(output: Path | None, overwrite: bool) -> None:
     from mpidl.results.measurements import is_measurements
-    from mpidl.results.run_file import check_output
+    from mpidl.results.output import check_output
 
     if output is not None:
         check_output(output, overwrite, is_measurements)

@@ -85,7 +85,7 @@ def run(
         click.echo(needs)
         return 0
     prepare(Inputs.read(loaded, ranks))
-    return Launch(ranks, program, path).run()
+    return Launch(ranks, program, path, loaded.model_dump_json()).run()
 
 
 def _described(needs: Needs) -> str:
@@ -127,13 +127,15 @@ def _run_rank(
     with failures.guard():
         from mpidl import experiment
         from mpidl.experiment.rank import main
+        from mpidl.launch.command import received_configuration
 
         around = ranks_around()
         if ranks is not None and around is not None and ranks != around:
             raise ConfigError(
                 f"{ranks} ranks are asked for, but {around} were started already; leave the option out", "-n"
             )
-        loaded = experiment.load(config, overrides)
+        handed = received_configuration()
+        loaded = experiment.load(config, overrides) if handed is None else experiment.received(handed)
         main(loaded, experiment.output_path(loaded, output), overwrite, verbose)
 
 

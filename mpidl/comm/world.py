@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 from collections import Counter
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ from mpi4py import MPI
 from mpidl.comm.meters import Meters
 from mpidl.comm.placement import Placement
 from mpidl.comm.start import device as devices
-from mpidl.errors import CommunicationError
 
 Communicator = MPI.Intracomm
 """What parts above this one call the ranks that they are given; MPI itself they do not know."""
@@ -144,20 +142,6 @@ class World:
         if self.rank == 0:
             self.meters.handed_to_mpi(length.nbytes + received.nbytes, 2)
         return received.tobytes().decode()
-
-    def agree(self, what: str, value: str) -> None:
-        """Raises the same error on every rank unless all have this value of `what`. A collective call."""
-        digest = np.frombuffer(hashlib.sha256(value.encode()).digest(), dtype=np.uint8)
-        digests = np.empty((self.size, len(digest)), dtype=np.uint8)
-        self.comm.Allgather(digest, digests)
-        self.meters.handed_to_mpi(digest.nbytes)
-        different = np.flatnonzero((digests != digests[0]).any(axis=1))
-        if len(different):
-            rank = int(different[0])
-            raise CommunicationError(
-                f"rank 0 on {self.hosts[0]} and rank {rank} on {self.hosts[rank]} have not the same {what}; "
-                "start all ranks from one configuration"
-            )
 
     def close(self) -> None:
         """Gives the communicator back; a collective call."""

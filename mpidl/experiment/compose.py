@@ -19,6 +19,7 @@ from mpidl.comm.reduce import Reducer
 from mpidl.comm.world import Communicator, World
 from mpidl.data.batches import Batches, EvaluationPart, Storage
 from mpidl.errors import ConfigError
+from mpidl.experiment.agreement import agree_on_data, agree_on_run, agree_on_start
 from mpidl.experiment.context import Links, NoExchanges, make_algorithm, movable
 from mpidl.experiment.inputs import Inputs, Length
 from mpidl.experiment.schema import Config, build_topology
@@ -38,7 +39,7 @@ from mpidl.training.watch import DivergenceWatch, NetworkCheck
 
 
 @dataclass
-class Run:
+class ComposedRun:
     """The parts of a composed run that its callers need."""
 
     config: Config
@@ -64,20 +65,23 @@ class Run:
         self.world.close()
 
 
-def compose(config: Config, comm: Communicator) -> Run:
+def compose(config: Config, comm: Communicator) -> ComposedRun:
     """Everything of a run, in the order in which its parts need each other. A collective call."""
+    agree_on_run(comm, config)
     _set_arithmetic(config)
     world = World(comm, config.agents_on(comm.size), "cpu" if config.train.device == "cpu" else "auto")
-    world.agree("configuration", config.model_dump_json())
     meters = Meters()
 
-    inputs = Inputs.read(config, comm.size)
-    dataset, shares, length, precision = inputs.dataset, inputs.shares, inputs.length, inputs.precision
+    dataset = config.data.load()
+    agree_on_data(comm, dataset)
+    inputs = Inputs.of(config, comm.size, dataset)
+    shares, length, precision = inputs.shares, inputs.length, inputs.precision
     dtype = precision.rows
     storage = Storage(world.device, dtype, world.mine, world.sharers)
     batches = config.data.batches(dataset, shares, config.seed, storage)
 
     rows = RowModule(inputs.network().to(world.device))
+    agree_on_start(comm, shares, rows.module)
     if config.train.compile:
         _compile(rows.module, config.train.deterministic)
     loss = config.loss or per_example_loss(dataset.task)
@@ -120,7 +124,9 @@ def compose(config: Config, comm: Communicator) -> Run:
     notices, transports = (gossip.notices(), gossip.transports()) if gossip else ((), {})
     of_parts = (*dataset.warnings, *shares.warnings, *algorithm.warnings())
     warnings = (*of_parts, *filter(None, [world.warning]), *notices)
-    return Run(config, length, world, training, rows, state, topology, meters, gossip, batches, warnings, transports)
+    return ComposedRun(
+        config, length, world, training, rows, state, topology, meters, gossip, batches, warnings, transports
+    )
 
 
 def _set_arithmetic(config: Config) -> None:

@@ -16,7 +16,7 @@ from mpidl.experiment.schema import Config
 from mpidl.models import initial
 from mpidl.models.initial import Weights, initial_module
 from mpidl.results import snapshots
-from mpidl.results.layout import is_run_file
+from mpidl.results.storage import is_run_file
 from mpidl.training.precision import Precision
 
 
@@ -47,8 +47,12 @@ class Inputs:
     @classmethod
     def read(cls, config: Config, ranks: int) -> Inputs:
         """The inputs of this configuration on so many ranks."""
+        return cls.of(config, ranks, config.data.load())
+
+    @classmethod
+    def of(cls, config: Config, ranks: int, dataset: Dataset) -> Inputs:
+        """The same where the data set has been loaded."""
         agents = config.agents_on(ranks)
-        dataset = config.data.load()
         config.model.check_task(dataset.task)
         shares = config.data.deal(dataset, agents, config.seed)
         return cls(config, agents, dataset, shares, _weights(config.model.initial_file))

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpidl.comm.agreement import agree
 from mpidl.comm.start import startup
 from mpidl.errors import SaveError
-from mpidl.experiment.compose import Run, compose
+from mpidl.experiment.compose import ComposedRun, compose
 from mpidl.experiment.schema import Config
 from mpidl.results import provenance
 from mpidl.results.run_file import RunFile
@@ -35,6 +36,7 @@ def main(config: Config, output: Path, overwrite: bool = False, verbose: bool = 
 def train(config: Config, comm: Communicator, output: Path, overwrite: bool = False) -> None:
     """Compose and train; rank 0 speaks and writes."""
     run = compose(config, comm)
+    agree(comm, {"the run file": str(output)}, "name one with -o for all ranks")
     world, hooks, run_file = run.world, run.training.hooks, None
     if world.rank == 0:
         for warning in run.warnings:
@@ -57,17 +59,17 @@ def train(config: Config, comm: Communicator, output: Path, overwrite: bool = Fa
     snapshots = _snapshots(run, run_file)
     hooks += [snapshots] if snapshots else []
     run.training.run()
-    problem = writer.problem or (snapshots.problem if snapshots else None)
-    sentence = world.bcast_text(str(problem or ""))
+    unsaved = writer.unsaved or (snapshots.unsaved if snapshots else None)
+    sentence = world.bcast_text(str(unsaved or ""))
     run.close()
     if sentence:
         # On all ranks, so that none waits for another; every round is done by now.
-        raise problem or SaveError(sentence)
+        raise unsaved or SaveError(sentence)
     if world.rank == 0:
         print(f"results in {output}", file=sys.stderr, flush=True)
 
 
-def _snapshots(run: Run, run_file: RunFile | None) -> Snapshots | None:
+def _snapshots(run: ComposedRun, run_file: RunFile | None) -> Snapshots | None:
     """The hook that keeps models, where the configuration asks for it."""
     training, often = run.training, run.config.checkpoint.snapshots
     if often is None:
@@ -77,7 +79,7 @@ def _snapshots(run: Run, run_file: RunFile | None) -> Snapshots | None:
     return Snapshots(run_file, run.length.every(often), models, parameters)
 
 
-def create_run_file(run: Run, output: Path, overwrite: bool) -> RunFile:
+def create_run_file(run: ComposedRun, output: Path, overwrite: bool) -> RunFile:
     """The run file with everything that is known before training."""
     config, world = run.config, run.world
     facts = provenance.gather(hosts=world.hosts, gpus=world.devices, mpi_library=startup.library())
@@ -85,7 +87,7 @@ def create_run_file(run: Run, output: Path, overwrite: bool) -> RunFile:
     return RunFile.create(output, config.model_dump(mode="json"), facts, _graph(run), world.agents, overwrite=overwrite)
 
 
-def _graph(run: Run) -> dict[str, object] | None:
+def _graph(run: ComposedRun) -> dict[str, object] | None:
     """The mixing matrix of the first round, as lists of edges."""
     if run.topology is None or run.config.graph is None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,7 +26,7 @@ from mpidl.graphs.validate import require
 from mpidl.models import LOSSES, MODELS
 from mpidl.models.base import Model
 from mpidl.models.losses import Loss
-from mpidl.results.run_file import check_output
+from mpidl.results.output import check_output
 from mpidl.training import SCHEDULES
 from mpidl.training.schedule import Constant, Schedule
 
@@ -163,6 +164,11 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """The configuration in a YAML file, with `key=value` overrides; its name is the file's unless it says otherwise."""
     keys = {"name": Path(path).stem} | reading.read(path)
     return reading.validate(Config, reading.expand(reading.override(keys, overrides)))
+
+
+def received(text: str) -> Config:
+    """The configuration that the process which started this rank has loaded, as `model_dump_json` wrote it."""
+    return reading.validate(Config, json.loads(text))
 
 
 def output_path(config: Config, output: str | Path | None = None) -> Path:

@@ -1,10 +1,12 @@
 """The command line and the environment with which ranks are started.
 
-The environment carries these words to the ranks:
+The environment carries these words to the ranks, on whatever hosts they are:
 
 - `MPIDL_LAUNCHED=1`: you are a rank, do not start any.
 - `MPIDL_TERMINAL=<columns>`: what you write to stderr ends on a terminal this wide, though you see a pipe.
 - `MPIDL_FAILURE_FILE=<path>`: where a failing rank leaves its line, which is then printed last (comm/failures.py).
+- `MPIDL_CONFIGURATION=<packed>`: what to run, as the launching process has loaded it; a file may change, and a variable
+  in it may have another value on another host.
 - `OMP_NUM_THREADS=1` unless it is set: ranks that all use every core slow each other down.
 - `PYTHONPATH` begins with the folder of this mpidl, where only the current folder had it: ranks do not look there.
 - `HOME`, where it is not set: mpirun of Open MPI does not start without.
@@ -12,21 +14,29 @@ The environment carries these words to the ranks:
 
 from __future__ import annotations
 
+import base64
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 
 import mpidl
 from mpidl.comm.start.failures import DEBUG, FAILURE_FILE
+from mpidl.errors import ConfigError
 from mpidl.launch.launcher import Launcher
 from mpidl.launch.library import Library
 from mpidl.launch.surroundings import with_home
+
+CONFIGURATION = "MPIDL_CONFIGURATION"
+# Linux takes 128 KiB for a variable, its name and what ends it included.
+_LONGEST = 2**17 - 256
 
 PASSED_ON = (
     "MPIDL_LAUNCHED",
     "MPIDL_TERMINAL",
     FAILURE_FILE,
+    CONFIGURATION,
     DEBUG,
     "OMP_NUM_THREADS",
     "MPIDL_DATA",
@@ -77,7 +87,11 @@ def _openmpi_flags(major: int, oversubscribed: bool, in_allocation: bool, as_roo
 
 
 def rank_environment(
-    base: Mapping[str, str] = os.environ, *, failure_file: Path | None = None, terminal: int | None = None
+    base: Mapping[str, str] = os.environ,
+    *,
+    failure_file: Path | None = None,
+    terminal: int | None = None,
+    configuration: str | None = None,
 ) -> dict[str, str]:
     """The environment of the ranks: ours, and the words above."""
     environment = with_home(base)
@@ -85,6 +99,7 @@ def rank_environment(
     environment.setdefault("OMP_NUM_THREADS", "1")
     environment.pop("MPIDL_TERMINAL", None)
     environment.pop(FAILURE_FILE, None)
+    environment.pop(CONFIGURATION, None)
     if terminal is not None:
         environment["MPIDL_TERMINAL"] = str(terminal)
     if failure_file is not None:
@@ -92,7 +107,25 @@ def rank_environment(
     here = str(Path(mpidl.__file__).parents[1])
     if here not in (sys.path if sys.flags.safe_path else sys.path[1:]):
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, environment.get("PYTHONPATH")]))
+    if configuration is not None:
+        environment[CONFIGURATION] = _packed(configuration)
     return environment
+
+
+def _packed(configuration: str) -> str:
+    packed = base64.b64encode(zlib.compress(configuration.encode(), 9)).decode()
+    if len(packed) > _LONGEST:
+        raise ConfigError(
+            f"the configuration takes {len(packed)} bytes, packed, and ranks can be handed at most {_LONGEST}; "
+            "move what is long, such as the edges of a graph, into a file of its own"
+        )
+    return packed
+
+
+def received_configuration(environment: MutableMapping[str, str] = os.environ) -> str | None:
+    """The configuration that this rank was handed, if it was; what it starts itself is handed nothing."""
+    packed = environment.pop(CONFIGURATION, None)
+    return None if packed is None else zlib.decompress(base64.b64decode(packed)).decode()
 
 
 def keep_session(environment: dict[str, str], folder: Path) -> None:

@@ -41,14 +41,20 @@ _SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Launch:
-    """A program to be run on so many ranks; finding the MPI and its launcher happens here, starting them in `run`."""
+    """A program to be run on so many ranks; finding the MPI and its launcher happens here, starting them in `run`.
 
-    def __init__(self, ranks: int, program: Sequence[str], run_file: Path | None = None) -> None:
+    `run_file` is what it writes, and `configuration` is handed to every rank, where there are any.
+    """
+
+    def __init__(
+        self, ranks: int, program: Sequence[str], run_file: Path | None = None, configuration: str | None = None
+    ) -> None:
         self.library: Library = find_library()
         self.launcher: Launcher = find_launcher(self.library)
         self.ranks = ranks
         self.program = tuple(program)
         self.run_file = run_file
+        self.configuration = configuration
 
     def command(self, environment: dict[str, str] | None = None) -> list[str]:
         """The command as it will be run, to be shown or copied."""
@@ -69,7 +75,9 @@ class Launch:
         try:
             failure_file = folder / "failure.json"
             terminal = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
-            environment = rank_environment(failure_file=failure_file, terminal=terminal)
+            environment = rank_environment(
+                failure_file=failure_file, terminal=terminal, configuration=self.configuration
+            )
             if self.launcher.kind == "openmpi" and self.launcher.major >= 5 and scheduler() is None:
                 keep_session(environment, folder)
             return _wait(self.command(environment), environment, failure_file, self.run_file)

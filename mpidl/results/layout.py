@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpidl import __version__
-from mpidl.results.names import LIBVER, SCALES, SCHEMA_VERSION, SIGNALS
+from mpidl.results.names import SCALES, SCHEMA_VERSION, SIGNALS
 from mpidl.results.provenance import utc_now
 from mpidl.results.table import Table
 
@@ -22,29 +19,6 @@ TABLES = ("metrics", "timing", "events")
 
 # Text that changes while the run goes on has a fixed width, so that it is overwritten in place.
 _TEXT_BYTES = 24
-
-
-def open_file(path: Path, mode: str) -> h5py.File:
-    """The file without HDF5's locks, and without a chunk cache: rows go straight to where they belong."""
-    import h5py
-
-    return h5py.File(path, mode, libver=LIBVER, locking=False, rdcc_nbytes=0)
-
-
-def is_run_file(path: Path) -> bool:
-    """Whether it is an HDF5 file that says which schema of run files it has."""
-    return is_marked(path, "schema_version")
-
-
-def is_marked(path: Path, mark: str) -> bool:
-    """Whether it is an HDF5 file with this attribute."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            return mark in file.attrs
-    except (OSError, RuntimeError):
-        return False
 
 
 def fill(
@@ -97,21 +71,6 @@ def connect(metrics: h5py.Group, new: Iterable[str]) -> None:
     if curves:
         metrics.attrs["signal"] = next((name for name in SIGNALS if name in curves), curves[0])
         metrics.attrs["axes"] = ["round"]
-
-
-def sync(path: Path) -> None:
-    """Waits until a file, or a folder's list of names, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def system_words(error: Exception) -> str:
-    """Why HDF5 failed, in the words of the operating system where it has any."""
-    why = re.search(r"error message = '([^']*)'", str(error))
-    return why[1] if why else getattr(error, "strerror", None) or str(error).strip("'\"").partition("\n")[0]
 
 
 def _soft_link(target: str) -> h5py.SoftLink:

@@ -11,6 +11,7 @@ import fcntl
 import os
 import platform
 import weakref
+from io import FileIO
 from pathlib import Path
 
 from mpidl.errors import ResultsError
@@ -26,9 +27,9 @@ class WriterLock:
         self.enforced = True
         while True:
             try:
-                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
             except OSError as error:
-                raise ResultsError(f"{str(target)!r} cannot be written: {error.strerror} ({self.path.name})") from error
+                raise _unwritable(target, error, self.path) from error
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -46,8 +47,12 @@ class WriterLock:
             os.close(descriptor)
         # Also where a run ends by an exception, or a writer is forgotten.
         self._release = weakref.finalize(self, _release, self.path, descriptor, os.getpid())
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+        except OSError as error:
+            self.release()
+            raise _unwritable(target, error, self.path) from error
 
     def _is_current(self, descriptor: int) -> bool:
         try:
@@ -58,6 +63,10 @@ class WriterLock:
     def release(self) -> None:
         """Gives up the lock; a second time does nothing."""
         self._release()
+
+
+def _unwritable(target: Path, error: OSError, lock: Path) -> ResultsError:
+    return ResultsError(f"{str(target)!r} cannot be written: {error.strerror} ({lock.name})")
 
 
 def _release(path: Path, descriptor: int, process: int) -> None:
@@ -71,7 +80,10 @@ def _release(path: Path, descriptor: int, process: int) -> None:
 def is_held(target: Path) -> bool:
     """Whether a run file has a writer, as far as the lock file tells: of another host's process nothing is known."""
     try:
-        words = target.with_name(target.name + ".lock").read_text().split()
+        # Whatever lies there, it is neither waited for nor read beyond what a lock holds.
+        descriptor = os.open(target.with_name(target.name + ".lock"), os.O_RDONLY | os.O_NONBLOCK)
+        with FileIO(descriptor) as file:
+            words = file.read(200).decode().split()
     except FileNotFoundError:
         return False
     except (OSError, UnicodeDecodeError):

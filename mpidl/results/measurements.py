@@ -11,7 +11,7 @@ import numpy as np
 
 from mpidl.errors import SaveError
 from mpidl.metrics import Metric
-from mpidl.results.layout import is_marked
+from mpidl.results.storage import is_marked
 
 _MARK = "mpidl_measurements"
 

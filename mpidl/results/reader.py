@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ import numpy as np
 
 from mpidl.errors import ResultsError
 from mpidl.results import lock
-from mpidl.results.layout import system_words
 from mpidl.results.metrics import higher_is_better
 from mpidl.results.names import SCALES, SCHEMA_VERSION
+from mpidl.results.storage import is_hdf5, open_file, system_words
 
 if TYPE_CHECKING:
     import h5py
@@ -194,7 +193,7 @@ def _snapshots(path: Path, file: h5py.File) -> Columns:
 def _refuse_other_than_file(path: Path) -> None:
     try:
         if not path.is_file():
-            what = "a folder" if path.is_dir() else "not there"
+            what = "a folder" if path.is_dir() else "no regular file" if path.exists() else "not there"
             raise ResultsError(f"{str(path)!r} is {what}; give a run file (*.h5)")
     except OSError as error:
         if isinstance(error, ResultsError):
@@ -224,12 +223,10 @@ def _check(file: h5py.File, records: int, agents: int, provenance: Mapping[str, 
 def _open(path: Path) -> Iterator[h5py.File]:
     """The file, with everything that HDF5 may say about a file that is none of ours put into one sentence."""
     _refuse_other_than_file(path)
-    import h5py
-
     try:
-        if os.access(path, os.R_OK) and not h5py.is_hdf5(path):
+        if not is_hdf5(path):
             raise ResultsError(f"{str(path)!r} is not an HDF5 file")
-        with h5py.File(path, "r", locking=False) as file:
+        with open_file(path, "r") as file:
             yield file
     except ResultsError:
         raise

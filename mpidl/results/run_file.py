@@ -12,25 +12,25 @@ file) leaves a file that may not open. So the structure of a run file never chan
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpidl.comm.meters import METERS
-from mpidl.errors import ConfigError, ResultsError, SaveError
+from mpidl.errors import ResultsError, SaveError
 from mpidl.metrics import Metric
 from mpidl.results import snapshots
 from mpidl.results.columns import events_columns, metrics_columns, timing_columns
-from mpidl.results.layout import TABLES, connect, fill, is_run_file, open_file, set_text, sync, system_words
+from mpidl.results.layout import TABLES, connect, fill, set_text
 from mpidl.results.lock import WriterLock
 from mpidl.results.metrics import METRICS
 from mpidl.results.names import STATUSES
+from mpidl.results.output import check_output, unwritable
 from mpidl.results.provenance import utc_now
+from mpidl.results.storage import open_file, sync, system_words
 from mpidl.results.table import Table
 
 if TYPE_CHECKING:
@@ -42,36 +42,6 @@ if TYPE_CHECKING:
 _HDF5_ERRORS = (OSError, RuntimeError)
 
 _METERS = {meter.name: meter for meter in METERS}
-
-
-def check_output(path: str | Path, overwrite: bool = False, is_ours: Callable[[Path], bool] = is_run_file) -> None:
-    """Refuses an output that exists, or that cannot be written; leaves nothing behind.
-
-    `is_ours` says of a file whether it is such an output, which alone may be replaced.
-    """
-    path = Path(path)
-    try:
-        if path.is_dir():
-            raise ConfigError(f"the output {str(path)!r} is a folder; name a file with -o")
-        if path.exists() and not overwrite:
-            raise ConfigError(f"the output {str(path)!r} exists; choose another with -o, or --overwrite to replace it")
-        if path.exists() and not is_ours(path):
-            raise ConfigError(
-                f"the output {str(path)!r} is no such file of mpidl's, and --overwrite replaces no other; "
-                "choose another with -o, or remove it"
-            )
-        folder = next(folder for folder in path.absolute().parents if folder.exists())
-        # As long as the names of its lock and of its copy: a name can be too long for the system.
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + ".part").lstat()
-        # Only a try tells: permissions do not know of quotas, read-only mounts and root on a network file system.
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> ConfigError:
-    return ConfigError(f"the output {str(path)!r} cannot be written: {error.strerror}; choose another with -o")
 
 
 class RunFile:
@@ -90,6 +60,7 @@ class RunFile:
         self._pending: list[dict[str, Any]] = []
         self._timing: list[dict[str, np.ndarray]] = []
         self._events: list[tuple[float, int, bytes, bytes]] = []
+        self._committed_events = 0
         self.records = 0
 
     @classmethod
@@ -114,12 +85,15 @@ class RunFile:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
         run = cls(path, agents, WriterLock(path), room, metrics)
         try:
             # Again, because a writer may have finished between the check and the lock.
             check_output(path, overwrite)
             run._replace(lambda file: fill(file, config, provenance, graph, agents), copy=False)
+        except _HDF5_ERRORS as error:
+            run.close()
+            raise unwritable(path, error) from error
         except BaseException:
             run.close()
             raise
@@ -143,7 +117,11 @@ class RunFile:
             run.records = before.records
             if until_round is not None and before.records:
                 run.records = int(np.searchsorted(before.metrics["round"], until_round, "right"))
-            run._replace(lambda file: run._cut_back(file, until_round))
+            run._committed_events = len(before.events)
+            try:
+                run._replace(lambda file: run._cut_back(file, until_round))
+            except _HDF5_ERRORS as error:
+                raise run._save_error(error) from error
         except BaseException:
             run.close()
             raise
@@ -207,18 +185,26 @@ class RunFile:
         except _HDF5_ERRORS as error:
             raise self._save_error(error) from error
         self.records += len(self._pending)
+        self._committed_events += len(self._events)
         self._pending, self._timing, self._events = [], [], []
 
     def finish(self, status: str = "finished") -> None:
-        """Flushes, says how the run ended, and gives up the lock."""
+        """Flushes, says how the run ended, and gives up the lock.
+
+        That needs no room on the disk: where records do not fit any more, they are lost, and the rest is done.
+        """
         if status not in STATUSES:
             raise ValueError(f"{status!r} is not one of {STATUSES}")
         try:
-            self.flush()
-            with open_file(self.path, "r+") as file:
-                set_text(file, "status", status)
-                set_text(file, "finished", utc_now())
-            sync(self.path)
+            try:
+                self.flush()
+            finally:
+                with open_file(self.path, "r+") as file:
+                    set_text(file, "status", status)
+                    set_text(file, "finished", utc_now())
+                sync(self.path)
+        except SaveError as error:
+            raise SaveError(f"{error}, and {len(self._pending)} are lost") from error
         except _HDF5_ERRORS as error:
             raise self._save_error(error) from error
         finally:
@@ -244,7 +230,7 @@ class RunFile:
     def _spans(self, tables: Mapping[str, Table]) -> dict[str, tuple[int, int]]:
         """Where the new rows of each table begin, and how many they are."""
         records = (self.records, len(self._pending))
-        return {"metrics": records, "timing": records, "events": (tables["events"].committed, len(self._events))}
+        return {"metrics": records, "timing": records, "events": (self._committed_events, len(self._events))}
 
     def _write(self, file: h5py.File, tables: Mapping[str, Table], columns: Mapping[str, Columns]) -> None:
         spans = self._spans(tables)
@@ -291,5 +277,12 @@ class RunFile:
             self.event("warning", "this file system has no locks: a second writer would not be noticed")
 
     def _save_error(self, error: Exception) -> SaveError:
-        reason = system_words(error)
-        return SaveError(f"{str(self.path)!r} could not be written ({reason}); it keeps its {self.records} records")
+        return SaveError(f"{str(self.path)!r} could not be written ({system_words(error)}); {self._kept()}")
+
+    def _kept(self) -> str:
+        """What is in the file after a write that failed, perhaps when it was nearly done."""
+        try:
+            with open_file(self.path, "r") as file:
+                return f"it keeps its {file['metrics'].attrs['records']} records"
+        except (*_HDF5_ERRORS, KeyError):
+            return "it cannot be read either"

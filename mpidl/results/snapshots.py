@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mpidl.errors import ResultsError
-from mpidl.results.layout import open_file, system_words
+from mpidl.results.storage import open_file, system_words
 
 if TYPE_CHECKING:
     import h5py

@@ -103,7 +103,7 @@ def _mean(values: Sequence[float] | np.ndarray) -> float:
 class FileWriter(Hook):
     """Writes every record into the run file, together with each rank's timing; flushed at most once a second.
 
-    What cannot be saved does not stop the training: a person is told, and the next flush tries again. `problem` is
+    What cannot be saved does not stop the training: a person is told, and the next flush tries again. `unsaved` says
     what has not been saved in the end.
     """
 
@@ -111,7 +111,7 @@ class FileWriter(Hook):
         """`run_file` is rank 0's; the other ranks hand in their timing and write nothing."""
         self._run_file, self._meters = run_file, meters
         self._flushed, self._warned = -np.inf, False
-        self.problem: SaveError | None = None
+        self.unsaved: SaveError | None = None
 
     def recorded(self, training: Training, record: Record) -> None:
         mine = self._meters.read() | {BYTES_OTHER.name: training.world.meters.bytes_mpi}
@@ -128,12 +128,12 @@ class FileWriter(Hook):
             self._save(partial(self._run_file.finish, status))
 
     def _save(self, write: Callable[[], None]) -> None:
-        self.problem = None
+        self.unsaved = None
         try:
             with self._meters.time("io"):
                 write()
         except SaveError as error:
-            self.problem = error
+            self.unsaved = error
             if not self._warned:
                 log.warning("%s; training goes on, and it is tried again", error)
             self._warned = True

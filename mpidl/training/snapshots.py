@@ -21,7 +21,7 @@ log = logging.getLogger("mpidl")
 class Snapshots(Hook):
     """Every so many rounds and after the last, each model as it is; agents' own models go to rank 0 for that.
 
-    What cannot be saved does not stop the training: a person is told, and `problem` is the last that went wrong.
+    What cannot be saved does not stop the training: a person is told, and `unsaved` says what was lost last.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Snapshots(Hook):
     ) -> None:
         """`run_file` is rank 0's; `parameters` are the names and shapes of what a row holds."""
         self._run_file, self._every, self._models, self._parameters = run_file, every, models, parameters
-        self.problem: SaveError | None = None
+        self.unsaved: SaveError | None = None
 
     def after_round(self, training: Training, done: int) -> None:
         if not training.due(self._every, done):
@@ -42,7 +42,7 @@ class Snapshots(Hook):
             self._run_file.snapshot(done, values, self._parameters, room)
         except SaveError as error:
             log.warning("%s; the models of round %d are lost, and training goes on", error, done)
-            self.problem = error
+            self.unsaved = error
 
     def _whole(self, training: Training, name: str) -> np.ndarray:
         """The model [P] that all ranks hold, or on rank 0 the models [agents, P] of all agents."""

@@ -141,6 +141,36 @@ def test_under_mpirun_it_is_a_rank_and_one_rank_speaks(folder: Path, mpirun) -> 
     assert wrong.stderr.count("did you mean 'lr'?") == 1
 
 
+def test_ranks_that_were_given_two_configurations_train_nothing(folder: Path, mpirun) -> None:
+    command = [sys.executable, "-m", "mpidl", "run", str(folder / "small.yaml"), "-o", str(folder / "out.h5")]
+    done = mpirun(1, [*command, ":", "-n", "1", *command, "-s", "algorithm.lr=5", "-s", "train.rounds=9"], timeout=120)
+    assert done.returncode == 5, done.stderr
+    assert "algorithm.lr is 0.1 on the one and 5.0 on the other" in done.stderr
+    assert "train.rounds is 4 on the one and 9 on the other" in done.stderr
+    assert not list(folder.glob("out*"))
+
+
+def test_ranks_train_what_was_announced_though_the_file_is_changed_meanwhile(folder: Path) -> None:
+    # Read by the launching process and by every rank; the former is the first to import it.
+    (folder / "own.py").write_text(
+        """
+import os
+from pathlib import Path
+from mpidl.data.digits import Digits
+
+if "MPIDL_LAUNCHED" not in os.environ:
+    Path("small.yaml").write_text("changed: meanwhile")
+
+def data(batch=16):
+    return Digits(name="digits").load()
+"""
+    )
+    done = mpidl("run", "small.yaml", "-n", "2", "-s", "data={name: own:data, batch: 8}", "-o", "out.h5")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "small.yaml").read_text() == "changed: meanwhile"
+    assert records(folder / "out.h5") == 3
+
+
 def test_an_interrupt_ends_all_ranks_and_keeps_what_was_recorded(folder: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "mpidl", "run", "small.yaml", "-n", "2", "-s", "train.rounds=1000000", "-o", "out.h5"],

@@ -11,7 +11,7 @@ import torch
 from mpidl.comm.placement import Placement
 from mpidl.comm.start.startup import library
 from mpidl.comm.world import World
-from mpidl.errors import CommunicationError, ConfigError
+from mpidl.errors import ConfigError
 from tests.ranks import on_ranks
 
 
@@ -114,13 +114,4 @@ def test_numbers_are_summed_and_gathered_and_counted(comm):
 def test_a_text_of_rank_0_reaches_all(comm, text):
     world = World(comm, comm.size)
     assert world.bcast_text(text if comm.rank == 0 else f"not this of {comm.rank}") == text
-    world.close()
-
-
-@on_ranks(3)
-def test_ranks_that_disagree_are_named_on_all_of_them(comm):
-    world = World(comm, 3)
-    world.agree("seed", "7")
-    with pytest.raises(CommunicationError, match="rank 0 on .* and rank 2 on .* have not the same seed; start all"):
-        world.agree("seed", "8" if comm.rank == 2 else "7")
     world.close()

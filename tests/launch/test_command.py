@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import random
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mpidl.launch.command import launch_command, rank_environment
+from mpidl.errors import ConfigError
+from mpidl.launch.command import launch_command, rank_environment, received_configuration
 from mpidl.launch.launcher import Launcher
 from mpidl.launch.library import parse_library
 from mpidl.launch.surroundings import cores, is_rank, ranks_around, scheduler
@@ -111,3 +115,23 @@ def test_the_scheduler_is_named_with_its_job() -> None:
 
 def test_there_is_a_core() -> None:
     assert cores() >= 1
+
+
+def test_a_configuration_reaches_the_ranks_and_nothing_that_they_start() -> None:
+    text = '{"seed": 1, "name": "naïve – größer"}'
+    environment = rank_environment({"MPIDL_CONFIGURATION": "stale"}, configuration=text)
+    assert environment["MPIDL_CONFIGURATION"].isascii()
+    assert "-x MPIDL_CONFIGURATION -x" in command("openmpi", 2, in_allocation=True, environment=environment)
+    assert received_configuration(environment) == text
+    assert received_configuration(environment) is None and "MPIDL_CONFIGURATION" not in environment
+    assert "MPIDL_CONFIGURATION" not in rank_environment({"MPIDL_CONFIGURATION": "stale"})
+
+
+def test_a_configuration_is_handed_over_as_far_as_the_system_can() -> None:
+    rng = random.Random(1)
+    large = json.dumps([rng.randbytes(8).hex() for _ in range(9_300)])
+    environment = rank_environment(configuration=large)
+    process = subprocess.run(["env"], env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert environment["MPIDL_CONFIGURATION"] in process.stdout
+    with pytest.raises(ConfigError, match="the configuration takes [0-9]+ bytes, packed, .* into a file of its own"):
+        rank_environment(configuration=large + large[::-1])

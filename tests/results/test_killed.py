@@ -145,6 +145,42 @@ def test_a_change_of_structure_that_is_cut_off_leaves_the_file_as_it_was(
     assert run.path.read_bytes() == before
 
 
+def test_a_copy_is_on_the_disk_before_it_takes_the_place_of_the_file_and_the_folder_after(
+    create: Callable[..., RunFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = create(room=2)
+    done = []
+    replace, fsync = Path.replace, os.fsync
+
+    def note_replace(self: Path, target: Path) -> Path:
+        done.append(("rename", self.stat().st_ino))
+        return replace(self, target)
+
+    def note_fsync(descriptor: int) -> None:
+        done.append(("fsync", os.fstat(descriptor).st_ino))
+        fsync(descriptor)
+
+    monkeypatch.setattr(Path, "replace", note_replace)
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    append(run, 0)
+    run.flush()
+    copy, folder = run.path.stat().st_ino, run.path.parent.stat().st_ino
+    assert done == [("fsync", copy), ("rename", copy), ("fsync", folder)]
+
+
+def test_events_beyond_the_commit_are_never_shown_and_are_cut(create: Callable[..., RunFile]) -> None:
+    run = create()
+    append(run, 0)
+    append(run, 1)
+    run.finish()
+    with h5py.File(run.path, "r+", locking=False) as file:
+        file["events"].attrs.modify("records", np.int64(1))
+    assert [event.text for event in results.open(run.path).events] == ["at 0"]
+    RunFile.open(run.path).close()
+    with h5py.File(run.path, "r", locking=False) as file:
+        assert {len(column) for column in file["events"].values()} == {1}
+
+
 def test_leftovers_of_a_killed_writer_stop_nobody_and_are_cleared_away(create: Callable[..., RunFile]) -> None:
     run = create()
     append(run, 0)

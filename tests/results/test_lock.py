@@ -51,6 +51,32 @@ def test_releasing_twice_does_not_remove_the_next_writers_lock(tmp_path: Path) -
     second.release()
 
 
+def test_a_lock_file_that_its_holder_removes_while_it_is_being_locked_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, path = fcntl.flock, tmp_path / "run.h5.lock"
+
+    def after_the_holder_ended(descriptor: int, operation: int) -> None:
+        flock(descriptor, operation)
+        monkeypatch.setattr(fcntl, "flock", flock)
+        path.unlink()
+
+    monkeypatch.setattr(fcntl, "flock", after_the_holder_ended)
+    first = lock.WriterLock(tmp_path / "run.h5")
+    with pytest.raises(ResultsError, match="being written"):
+        lock.WriterLock(tmp_path / "run.h5")
+    first.release()
+
+
+def test_a_lock_is_removed_before_it_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = lock.WriterLock(tmp_path / "run.h5")
+    held = []
+    close = os.close
+    monkeypatch.setattr(os, "close", lambda descriptor: (held.append(first.path.exists()), close(descriptor)))
+    first.release()
+    assert held == [False]
+
+
 def test_the_writer_of_another_host_counts_as_alive(tmp_path: Path) -> None:
     (tmp_path / "run.h5.lock").write_text("process 1 on elsewhere")
     assert lock.is_held(tmp_path / "run.h5")

@@ -8,7 +8,7 @@ import h5py
 import pytest
 
 from mpidl.errors import ConfigError
-from mpidl.results.run_file import check_output
+from mpidl.results.output import check_output
 
 
 @pytest.mark.parametrize("content", ["text", "hdf5"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpidl import results
-from mpidl.errors import ConfigError, ResultsError, SaveError
-from mpidl.results.run_file import RunFile, check_output
+from mpidl.errors import ConfigError, ResultsError
+from mpidl.results.output import check_output
+from mpidl.results.run_file import RunFile
 from tests.results.conftest import AGENTS, CONFIG, GRAPH
 
 Create = Callable[..., RunFile]
@@ -277,24 +277,3 @@ def test_rows_beyond_the_commit_are_never_shown_and_are_cut(create: Create) -> N
     RunFile.open(run.path).close()
     with h5py.File(run.path, "r", locking=False) as file:
         assert len(file["metrics/train_loss"]) == 1
-
-
-def test_a_full_disk_keeps_the_file_and_the_records_for_later(create: Create) -> None:
-    run = create(room=2)
-    for round_ in range(2):
-        run.append({"round": round_, "test_accuracy_local": np.zeros(AGENTS)})
-    run.flush()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The next record needs a new chunk, so a larger file.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (run.path.stat().st_size, limits[1]))
-    try:
-        run.append({"round": 2})
-        with pytest.raises(SaveError, match=r"File too large.*keeps its 2 records"):
-            run.flush()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert results.open(run.path).records == 2
-    assert not run.path.with_name("run.h5.part").exists()
-    run.append({"round": 3})
-    run.finish()
-    assert results.open(run.path).metrics["round"].tolist() == [0, 1, 2, 3]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -32,6 +34,35 @@ def spiked(agents: int = 5) -> Dataset:
     x, y = rng.normal(size=(len(owner), FEATURES)), rng.normal(size=(len(owner), 1))
     y[47] = 1e200
     return Dataset(x, y, x[:5], y[:5], owner=owner, task="regression")
+
+
+changed: dict[str, Any] = {}
+"""What `varying` and `drifting` have otherwise in this process: as on a host with other files."""
+
+
+def varying(agents: int = 5) -> Dataset:
+    """The data of `even`, but for what is changed: entries that are replaced, arrays that lack their last row, keys."""
+    data = even(agents)
+    values = {name: getattr(data, name).copy() for name in ("x", "y", "x_test", "y_test", "owner")}
+    for name, change in changed.items():
+        if name not in values:
+            values[name] = change
+        elif change == "shorter":
+            values[name] = values[name][:-1]
+        elif change == "float32":
+            values[name] = values[name].astype(np.float32)
+        else:
+            values[name][-1] = change
+    return Dataset(**{"classes": CLASSES, **values})
+
+
+def drifting(example_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """A network with frozen weights and a buffer, of which one tensor is changed by one number."""
+    module = nn.Sequential(nn.Linear(example_shape[0], 6), nn.BatchNorm1d(6), nn.Linear(6, outputs))
+    module[0].weight.requires_grad_(False)
+    for name, change in changed.items():
+        module.state_dict()[name].view(-1)[-1] += change
+    return module
 
 
 def tanh_network(example_shape: tuple[int, ...], outputs: int, width: int = 6) -> nn.Module:

@@ -1,0 +1,50 @@
+"""Whether all ranks hold the same: compared before anything depends on it, and what differs is named on all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from mpi4py import MPI
+
+from mpidl.errors import CommunicationError
+
+# Of what differs, so much is said: where ranks were given two configurations, nearly everything may.
+_NAMED = 3
+_LONGEST = 60
+
+
+def agree(comm: MPI.Intracomm, facts: Mapping[str, str], cure: str) -> None:
+    """Raises the same error on every rank unless all hold the same facts, in any order; `cure` is what to do about it.
+
+    A collective call whose first messages have the same size whatever the facts are, so that ranks that mean different
+    runs can make it.
+    """
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).digest()
+    digests = np.empty((comm.size, len(digest)), dtype=np.uint8)
+    comm.Allgather(np.frombuffer(digest, dtype=np.uint8), digests)
+    different = np.flatnonzero((digests != digests[0]).any(axis=1))
+    if not len(different):
+        return
+    rank, mine = int(different[0]), (socket.gethostname(), dict(facts))
+    (here, ours), (there, theirs) = comm.bcast(mine, 0), comm.bcast(mine, rank)
+    named = list(_differences(ours, theirs))
+    more = f", and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    raise CommunicationError(
+        f"rank 0 on {here} and rank {rank} on {there} disagree: {', '.join(named[:_NAMED])}{more}; {cure}"
+    )
+
+
+def _differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Iterator[str]:
+    for key in [*ours, *(key for key in theirs if key not in ours)]:
+        if ours.get(key) != theirs.get(key):
+            yield f"{key} is {_shown(ours.get(key))} on the one and {_shown(theirs.get(key))} on the other"
+
+
+def _shown(value: str | None) -> str:
+    if value is None:
+        return "absent"
+    return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…"

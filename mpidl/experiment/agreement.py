@@ -1,0 +1,63 @@
+"""What all ranks must hold alike before they train: versions, configuration, data, shares, and where agents start.
+
+Each is compared before the first step that depends on it, so that ranks which mean different runs are told how they
+differ, and neither hang nor train.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import mpidl
+from mpidl.comm.agreement import agree
+from mpidl.comm.world import Communicator
+from mpidl.data.dataset import Dataset
+from mpidl.data.fingerprint import digest, fingerprint, fingerprint_of_shares
+from mpidl.data.shares import Shares
+from mpidl.experiment.schema import Config
+
+# Numbers of each tensor that are looked at, evenly spaced; all numbers of a smaller one.
+_NUMBERS = 2**16
+
+
+def agree_on_run(comm: Communicator, config: Config) -> None:
+    """One version of what the numbers depend on, and one configuration. A collective call, as those below."""
+    versions = {"mpidl": mpidl.__version__, "torch": torch.__version__, "numpy": np.__version__}
+    agree(comm, versions, "install the same versions for all ranks")
+    keys = {key: json.dumps(value) for key, value in _leaves("", config.model_dump(mode="json"))}
+    agree(comm, keys, "start all ranks from one configuration")
+
+
+def agree_on_data(comm: Communicator, dataset: Dataset) -> None:
+    """One data set, as far as its sizes and a sample of its rows tell."""
+    agree(comm, fingerprint(dataset), "give all ranks the same data")
+
+
+def agree_on_start(comm: Communicator, shares: Shares, module: nn.Module) -> None:
+    """The same examples for every agent, and one initial network, frozen parameters and buffers included."""
+    agree(comm, fingerprint_of_shares(shares), "make the split depend on nothing but the data and the seed")
+    initial = {f"the initial {name}": _described(tensor) for name, tensor in module.state_dict().items()}
+    agree(comm, initial, "give all ranks the same model, and make its initial numbers depend on torch's seed alone")
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Every plain value with its dotted path; so is an empty section or list."""
+    below = dict(enumerate(value)) if isinstance(value, list) else value
+    if not isinstance(below, dict) or not below:
+        yield path, value
+        return
+    for key, item in below.items():
+        yield from _leaves(f"{path}.{key}" if path else str(key), item)
+
+
+def _described(tensor: torch.Tensor) -> str:
+    """Type, shape and a digest of evenly spaced numbers."""
+    flat = tensor.detach().reshape(-1)
+    sample = digest(flat[:: -(-len(flat) // _NUMBERS) or 1])
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)} with digest {sample}"

@@ -1,0 +1,49 @@
+"""Whether a file can be written where a command is told to, before anything is computed for it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from mpidl.errors import ConfigError
+from mpidl.results.storage import is_run_file, system_words
+
+
+def check_output(path: str | Path, overwrite: bool = False, is_ours: Callable[[Path], bool] = is_run_file) -> None:
+    """Refuses an output that exists, or that cannot be written; leaves nothing behind.
+
+    `is_ours` says of a file whether it is such an output, which alone may be replaced.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise ConfigError(f"the output {str(path)!r} is a folder; name a file with -o")
+        if path.is_symlink() and not path.exists():
+            raise ConfigError(
+                f"the output {str(path)!r} is a link to {str(path.readlink())!r}, which is not there; "
+                "choose another with -o, or remove it"
+            )
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"the output {str(path)!r} is no regular file; choose another with -o")
+        if path.exists() and not overwrite:
+            raise ConfigError(f"the output {str(path)!r} exists; choose another with -o, or --overwrite to replace it")
+        if path.exists() and not is_ours(path):
+            raise ConfigError(
+                f"the output {str(path)!r} is no such file of mpidl's, and --overwrite replaces no other; "
+                "choose another with -o, or remove it"
+            )
+        folder = next(folder for folder in path.absolute().parents if folder.exists())
+        # As long as the names of its lock and of its copy: a name can be too long for the system.
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + ".part").lstat()
+        # Only a try tells: permissions do not know of quotas, read-only mounts and root on a network file system.
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError | RuntimeError) -> ConfigError:
+    """The sentence about an output that cannot be written."""
+    return ConfigError(f"the output {str(path)!r} cannot be written: {system_words(error)}; choose another with -o")

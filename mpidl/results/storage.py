@@ -1,0 +1,102 @@
+"""How run files are opened: regular files only, without locks, whatever HDF5 is told elsewhere.
+
+HDF5 is handed a Python file instead of a path. Its own drivers take a lock where the variable HDF5_USE_FILE_LOCKING
+says so, whatever the file is opened with (the library reads it once, when it is loaded), and the lock of a reader would
+then make every flush of the writer fail. They also wait for ever on a named pipe.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mpidl.results.names import LIBVER
+
+if TYPE_CHECKING:
+    import h5py
+    from typing_extensions import Buffer
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_MODES = {"r": "r", "r+": "r+", "w": "w+"}
+
+
+class _Bytes(io.FileIO):
+    """A file as HDF5 expects one: everything is written, and what lies beyond its end reads as zeros."""
+
+    def write(self, data: Buffer) -> int:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[super().write(rest) :]
+        return len(memoryview(data))
+
+    def readinto(self, buffer: Buffer) -> int:
+        rest = memoryview(buffer)
+        while rest:
+            count = super().readinto(rest)
+            if not count:
+                rest[:] = bytes(len(rest))
+                break
+            rest = rest[count:]
+        return len(memoryview(buffer))
+
+
+@contextmanager
+def open_file(path: Path, mode: Literal["r", "r+", "w"]) -> Iterator[h5py.File]:
+    """The file, without a chunk cache: rows go straight to where they belong. OSError for what is no regular file."""
+    import h5py
+
+    with (
+        _Bytes(path, _MODES[mode], opener=_open_regular) as content,
+        h5py.File(content, mode, libver=LIBVER, rdcc_nbytes=0) as file,
+    ):
+        yield file
+
+
+def _open_regular(path: str, flags: int) -> int:
+    # Without O_NONBLOCK, opening a named pipe waits for its other end.
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(0, "it is no regular file", path)
+    return descriptor
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether it is a file that begins as HDF5 files do; OSError where it cannot be read."""
+    with io.FileIO(path, "r", opener=_open_regular) as file:
+        return file.read(len(_SIGNATURE)) == _SIGNATURE
+
+
+def is_run_file(path: Path) -> bool:
+    """Whether it is an HDF5 file that says which schema of run files it has."""
+    return is_marked(path, "schema_version")
+
+
+def is_marked(path: Path, mark: str) -> bool:
+    """Whether it is an HDF5 file with this attribute."""
+    try:
+        with open_file(path, "r") as file:
+            return mark in file.attrs
+    except (OSError, RuntimeError):
+        return False
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def system_words(error: Exception) -> str:
+    """Why HDF5 failed, in the words of the operating system where it has any."""
+    why = re.search(r"error message = '([^']*)'", str(error))
+    return why[1] if why else getattr(error, "strerror", None) or str(error).strip("'\"").partition("\n")[0]

@@ -1,0 +1,88 @@
+"""A run file is flushed often enough to be watched, seldom enough to cost nothing; a problem lasts until it is over."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mpidl.comm.meters import Meters
+from mpidl.errors import SaveError
+from mpidl.training import record
+from mpidl.training.record import FLUSH_SECONDS, FileWriter
+
+TRAINING = SimpleNamespace(
+    world=SimpleNamespace(
+        meters=SimpleNamespace(bytes_mpi=0.0),
+        gather_numbers=lambda mine: {name: np.array([value]) for name, value in mine.items()},
+    )
+)
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+class File:
+    """Stands for a run file on a disk that may be full."""
+
+    def __init__(self) -> None:
+        self.records, self.flushes, self.full = 0, [], False
+
+    def append(self, row: dict[str, float]) -> None:
+        self.records += 1
+
+    def append_timing(self, meters: dict[str, np.ndarray]) -> None:
+        """Timing says nothing here."""
+
+    def flush(self) -> None:
+        self.flushes.append(self.records)
+        if self.full:
+            raise SaveError("the disk is full")
+
+    def finish(self, status: str) -> None:
+        self.flush()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(record, "time", made)
+    return made
+
+
+def test_records_are_flushed_at_most_once_a_second_and_all_in_the_end(clock: Clock) -> None:
+    file = File()
+    writer = FileWriter(file, Meters())
+    for _ in range(40):
+        writer.recorded(TRAINING, {"round": 0})
+        clock.now += FLUSH_SECONDS / 8
+    writer.finish(TRAINING, "finished")
+    # The first at once, so that a run can be watched from its start.
+    assert file.flushes == [1, 10, 19, 28, 37, 40]
+
+
+def test_a_problem_is_told_once_and_forgotten_when_a_later_flush_works(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = File()
+    writer = FileWriter(file, Meters())
+    found = []
+    with caplog.at_level(logging.WARNING, "mpidl"):
+        for file.full in (False, True, True, False, True):
+            clock.now += 2 * FLUSH_SECONDS
+            writer.recorded(TRAINING, {"round": 0})
+            found.append(str(writer.problem))
+    assert found == ["None", "the disk is full", "the disk is full", "None", "the disk is full"]
+    assert [entry.message for entry in caplog.records] == ["the disk is full; training goes on, and it is tried again"]
+    file.full = False
+    writer.finish(TRAINING, "finished")
+    assert writer.problem is None
