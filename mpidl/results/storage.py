@@ -27,22 +27,39 @@ _MODES = {"r": "r", "r+": "r+", "w": "w+"}
 
 
 class _Bytes(io.FileIO):
-    """A file as HDF5 expects one: everything is written, and what lies beyond its end reads as zeros."""
+    """A file as HDF5 expects one: everything is written, and what lies beyond its end reads as zeros.
+
+    HDF5 cannot be stopped half-way: after an error it goes on to write, and h5py loses itself in a second error. So it
+    never meets one. The first is kept as `error`, and from then on the file stays as it is.
+    """
+
+    error: BaseException | None = None
 
     def write(self, data: Buffer) -> int:
         rest = memoryview(data)
-        while rest:
-            rest = rest[super().write(rest) :]
+        try:
+            while rest and self.error is None:
+                rest = rest[super().write(rest) :]
+        except BaseException as error:
+            self.error = error
         return len(memoryview(data))
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            if self.error is None:
+                return super().truncate(size)
+        except BaseException as error:
+            self.error = error
+        return self.tell() if size is None else size
 
     def readinto(self, buffer: Buffer) -> int:
         rest = memoryview(buffer)
-        while rest:
-            count = super().readinto(rest)
-            if not count:
-                rest[:] = bytes(len(rest))
-                break
-            rest = rest[count:]
+        try:
+            while rest and (count := super().readinto(rest)):
+                rest = rest[count:]
+        except BaseException as error:
+            self.error = self.error or error
+        rest[:] = bytes(len(rest))
         return len(memoryview(buffer))
 
 
@@ -51,11 +68,13 @@ def open_file(path: Path, mode: Literal["r", "r+", "w"]) -> Iterator[h5py.File]:
     """The file, without a chunk cache: rows go straight to where they belong. OSError for what is no regular file."""
     import h5py
 
-    with (
-        _Bytes(path, _MODES[mode], opener=_open_regular) as content,
-        h5py.File(content, mode, libver=LIBVER, rdcc_nbytes=0) as file,
-    ):
-        yield file
+    with _Bytes(path, _MODES[mode], opener=_open_regular) as content:
+        try:
+            with h5py.File(content, mode, libver=LIBVER, rdcc_nbytes=0) as file:
+                yield file
+        finally:
+            if content.error is not None:
+                raise content.error
 
 
 def _open_regular(path: str, flags: int) -> int:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mpidl.errors import ConfigError, ResultsError
@@ -110,8 +111,18 @@ def test_a_read_beyond_the_end_gives_zeros(tmp_path: Path) -> None:
     assert buffer == b"abc\0\0"
 
 
-def test_a_write_that_the_disk_cuts_short_is_an_error(tmp_path: Path) -> None:
-    with storage._Bytes(tmp_path / "f", "w") as content, room_for(4):
-        with pytest.raises(OSError, match="File too large"):
-            content.write(memoryview(b"abcdef"))
-        assert content.tell() == 4
+def test_a_write_that_the_disk_cuts_short_ends_all_writing_and_is_told_when_hdf5_is_done(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="File too large"), room_for(3000), storage.open_file(tmp_path / "f", "w") as file:
+        file["a"] = np.ones(1000)
+        file.attrs["b"] = 1
+        told = True
+    assert told
+    assert (tmp_path / "f").stat().st_size == 3000
+
+
+def test_a_read_that_fails_is_kept_and_gives_zeros(tmp_path: Path) -> None:
+    buffer = bytearray(b"xxxxx")
+    with storage._Bytes(tmp_path / "f", "w") as content:
+        content.readinto(buffer)
+        assert "not open for reading" in str(content.error)
+    assert buffer == bytes(5)
