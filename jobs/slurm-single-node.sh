@@ -13,7 +13,7 @@
 #SBATCH --time=00:30:00
 # %x is the job's name, %j its number.
 #SBATCH --output=%x-%j.log
-# With GPUs, ask for one a rank; each rank takes the one with its number on the node:
+# With GPUs, ask for one per rank; each rank takes the one with its number on the node:
 ##SBATCH --gpus-per-node=8
 
 set -euo pipefail

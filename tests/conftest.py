@@ -1,4 +1,4 @@
-"""pytest's side of tests under MPI (`ranks.py`): collects the cases, launches them once a folder, reports each."""
+"""pytest's side of tests under MPI (`ranks.py`): collects the cases, launches them once per folder, reports each."""
 
 from __future__ import annotations
 

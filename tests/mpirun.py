@@ -45,7 +45,7 @@ def _sessions() -> str:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """For a launched command: one thread a rank, this working tree first, no trace of another launch."""
+    """For a launched command: one thread per rank, this working tree first, no trace of another launch."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(INHERITED)}
     path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     ours = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path), "PRTE_MCA_prte_tmpdir_base": _sessions()}

@@ -36,7 +36,7 @@ VOCABULARY = 65
 
 
 def noise(shape: list[int], agents: int, batch: int) -> Dataset:
-    """Four batches an agent, of images or texts: speed does not depend on what is learned."""
+    """Four batches per agent, of images or texts: speed does not depend on what is learned."""
     rng = np.random.default_rng(0)
     size = (4 * agents * batch, *shape)
     owner = np.arange(size[0]) % agents

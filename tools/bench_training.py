@@ -2,7 +2,7 @@
 
     python tools/bench_training.py [--quick] [--ranks 2,4] [--turns 3] [--rounds 10] [--only "mpidl ring, DDP"]
 
-All train the same network on the same data with float32, SGD with momentum and one thread a rank: mpidl dsgd under
+All train the same network on the same data with float32, SGD with momentum and one thread per rank: mpidl dsgd under
 mpirun, the others on gloo over the loopback interface. Each library is a launch of its own, which waits for its turns
 without using a core. In a turn one contestant sets up its run, warms up and trains some rounds; the turns alternate
 in an order drawn anew each time. A round ends when its slowest rank ends it.

@@ -81,7 +81,7 @@ def _points(run: Run, metric: str, axis: str) -> tuple[np.ndarray, np.ndarray]:
 def _fill(panel: Axes, runs: Sequence[Run], metric: str, axis: str) -> None:
     for index, run in enumerate(runs):
         across, values = _points(run, metric, axis)
-        # About eight markers a line, staggered so that those of lines that coincide do not hide each other.
+        # About eight markers per line, staggered so that those of lines that coincide do not hide each other.
         every = max(1, len(across) // 8)
         panel.plot(across, values, markevery=(index * every // len(runs), every), **_style(index))
     panel.set_xlabel("bytes sent by all agents" if axis == "bytes" else "seconds" if axis == "seconds" else f"{axis}s")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN.h5...")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line and run, for other programs.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per run, each on a line, for other programs.")
 def compare(runs: Sequence[Path], as_json: bool) -> None:
     """What runs used, and what they reached.
 

@@ -50,7 +50,7 @@ def show(run: Path, watch: bool, timing: bool, as_json: bool) -> None:
 
 
 def _watch(run: Run, timing: bool, as_json: bool) -> None:
-    """Shows each new state of the run until it ends: in place on a terminal, otherwise a line a record."""
+    """Shows each new state of the run until it ends: in place on a terminal, otherwise one line per record."""
     out = console()
     if as_json or not out.is_terminal:
         _watch_lines(run, as_json)

@@ -84,7 +84,8 @@ def create_run_file(run: ComposedRun, output: Path, overwrite: bool) -> RunFile:
     config, world = run.config, run.world
     facts = provenance.gather(hosts=world.hosts, gpus=world.devices, mpi_library=startup.library())
     facts["transport"] = "; ".join(f"{name}: {transport}" for name, transport in run.transports.items())
-    return RunFile.create(output, config.model_dump(mode="json"), facts, _graph(run), world.agents, overwrite=overwrite)
+    keys, metrics = config.model_dump(mode="json"), run.training.algorithm.metrics
+    return RunFile.create(output, keys, facts, _graph(run), world.agents, overwrite=overwrite, metrics=metrics)
 
 
 def _graph(run: ComposedRun) -> dict[str, object] | None:

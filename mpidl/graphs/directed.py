@@ -1,4 +1,4 @@
-"""Directed graphs: directed ring and exponential, static; one peer a round along the exponential graph's hops."""
+"""Directed graphs: directed ring and exponential, static; one peer per round along the exponential graph's hops."""
 
 from __future__ import annotations
 

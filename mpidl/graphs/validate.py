@@ -18,12 +18,6 @@ def _round(topology: Topology, t: int) -> str:
     return "" if topology.period == 1 else f" in round {t}"
 
 
-def require_size(topology: Topology, agents: int) -> None:
-    """The graph is one of so many agents."""
-    if topology.agents != agents:
-        raise ConfigError(f"the graph has {topology.agents} agents, not {agents}", "graph")
-
-
 def require_connected(topology: Topology) -> None:
     """Everyone's row reaches everyone else, over a period, or over the first 100 rounds of a graph drawn anew."""
     pair = unconnected(topology)

@@ -1,4 +1,4 @@
-"""Run files: one HDF5 file a run, written by rank 0, readable at any moment.
+"""Run files: one HDF5 file per run, written by rank 0, readable at any moment.
 
 `mpidl.results.open(path)` reads one; `run_file.RunFile` writes one.
 """

@@ -1,4 +1,4 @@
-"""Files of measurements that belong to no run: a dataset a column, with units and a description, and where taken."""
+"""Files of measurements that belong to no run: one dataset per column, with units, a description, and where taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics of every run: what the loop and the evaluation record, whatever the algorithm."""
+"""The metrics of every run: what the loop and the evaluation record; algorithms declare their own diagnostics."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ METRICS = (
     Metric(
         "train_loss", "1", "mean over agents of the mini-batch loss, averaged over the rounds since the record before"
     ),
-    Metric("consensus_distance", "1", "mean over agents of the squared distance to their average: Tr Xi"),
     Metric("gradient_norm", "1", "mean over agents of the norm of their first gradient of the round, before clipping"),
     Metric("bytes_sent", "bytes", "packed bytes of the messages sent so far, by the algorithm's formula"),
     Metric("lr", "1", "learning rate of the schedule"),

@@ -59,10 +59,14 @@ def records(path: Path) -> int:
 
 
 def test_a_run_leaves_its_file_and_the_next_one_keeps_it(folder: Path) -> None:
+    from mpidl import results
+
     done = mpidl("run", "small.yaml", "-n", "2")
     assert done.returncode == 0, done.stderr
     output = folder / "runs" / "small-s3.h5"
-    assert records(output) == 3
+    run = results.open(output)
+    assert run.records == 3
+    assert all(run.units(name) and run.description(name) for name in run.metrics)
     assert "runs/small-s3.h5" in done.stderr
     before = output.read_bytes()
     again = mpidl("run", "small.yaml", "-n", "2")

@@ -93,11 +93,6 @@ def test_a_tree_has_one_edge_less_than_agents():
     refused(validate.require_tree, static(*HALVES), "not connected")
 
 
-def test_the_number_of_agents_must_match():
-    validate.require_size(build("ring", 4), 4)
-    refused(lambda t: validate.require_size(t, 5), build("ring", 4), "the graph has 4 agents, not 5")
-
-
 def test_weights_that_swap_for_ever_do_not_average():
     refused(validate.require_averaging, static([0, 1], [1, 0]), "never averages", "modulus 1")
     validate.require_averaging(static([0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]))

@@ -1,1 +1,1 @@
-"""The forms in which data sets lie on disk, a module each; none of them trusts a file."""
+"""The forms in which data sets lie on disk, one module each; none of them trusts a file."""

@@ -1,4 +1,4 @@
-"""LibSVM text: one example a line, `label index:value index:value …`, indices ascending from 1."""
+"""LibSVM text: one example per line, `label index:value index:value …`, indices ascending from 1."""
 
 from __future__ import annotations
 
