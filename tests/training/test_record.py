@@ -75,14 +75,14 @@ def test_a_problem_is_told_once_and_forgotten_when_a_later_flush_works(
 ) -> None:
     file = File()
     writer = FileWriter(file, Meters())
-    found = []
+    outcomes = []
     with caplog.at_level(logging.WARNING, "mpidl"):
         for file.full in (False, True, True, False, True):
             clock.now += 2 * FLUSH_SECONDS
             writer.recorded(TRAINING, {"round": 0})
-            found.append(str(writer.problem))
-    assert found == ["None", "the disk is full", "the disk is full", "None", "the disk is full"]
+            outcomes.append(str(writer.unsaved))
+    assert outcomes == ["None", "the disk is full", "the disk is full", "None", "the disk is full"]
     assert [entry.message for entry in caplog.records] == ["the disk is full; training goes on, and it is tried again"]
     file.full = False
     writer.finish(TRAINING, "finished")
-    assert writer.problem is None
+    assert writer.unsaved is None
