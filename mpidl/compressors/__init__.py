@@ -20,5 +20,8 @@ __all__ = ["COMPRESSORS", "Codec", "Compressor", "Draw"]
 
 COMPRESSORS: Registry[Compressor] = Registry("compressor", "mpidl.compressors.base:Compressor")
 COMPRESSORS.add("topk", "mpidl.compressors.settings:TopK")
+COMPRESSORS.add("randomk", "mpidl.compressors.settings:RandomK")
 COMPRESSORS.add("sign", "mpidl.compressors.settings:Sign")
+COMPRESSORS.add("qsgd", "mpidl.compressors.settings:QSGD")
+COMPRESSORS.add("lowrank", "mpidl.compressors.settings:LowRank")
 COMPRESSORS.add("cast", "mpidl.compressors.settings:Cast")

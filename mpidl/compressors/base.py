@@ -90,6 +90,8 @@ class Codec(ABC):
         """out = C(row)."""
 
 
-def not_finite() -> DivergenceError:
+def beyond_range() -> DivergenceError:
     """What a row that cannot be compressed is answered with."""
-    return DivergenceError("a row that should be compressed holds infinities or NaN")
+    return DivergenceError(
+        "a row that should be compressed holds infinities, NaN, or numbers beyond the range of what is sent"
+    )

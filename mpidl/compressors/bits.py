@@ -1,7 +1,6 @@
 """Bits in bytes, eight to a byte, the first number's lowest.
 
-On a CPU by numpy, whose packed bits and look-ups are several times as fast as what torch's operations can be made to
-do; elsewhere by those.
+On a CPU by numpy, whose packed bits and look-ups take a fraction of what torch's operations would; elsewhere by those.
 """
 
 from __future__ import annotations

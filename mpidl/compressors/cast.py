@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mpidl.compressors.base import NOTHING, Codec, Draw
+from mpidl.compressors.base import NOTHING, Codec, Draw, beyond_range
 from mpidl.compressors.pieces import block_length
-from mpidl.errors import DivergenceError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,10 +39,7 @@ class CastCodec(Codec):
             packed.copy_(values)
             exponents = torch.bitwise_and(packed.view(integer), exponent, out=self._exponents[: len(packed)])
             if exponents.amax() == exponent:
-                raise DivergenceError(
-                    "a row that should be compressed holds infinities, NaN, or numbers beyond the range of "
-                    f"{str(self._wire).removeprefix('torch.')}"
-                )
+                raise beyond_range()
 
     def add(self, packed: Tensor, out: Tensor, weight: float, draw: Draw) -> None:
         for values, part in self._blocks(out, packed):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mpidl.compressors.base import Per
     from mpidl.layout import Layout
 
+Collected = Callable[["Tensor", "Tensor"], object]
+
 ON_CPU = 2**16
 """Numbers of a block: three float32 blocks fit into 1 MB of second-level cache, and a call costs less than its work."""
 ON_GPU = 2**22
@@ -102,15 +104,39 @@ class Pieces:
     def _long(self, piece: int) -> int:
         return self.sizes[piece] if piece < len(self.sizes) else 0
 
-    def add_sums(self, totals: Tensor, block: Block, values: Tensor, of: Callable[[Tensor], Tensor]) -> None:
-        """Adds what `of` makes of each row of a matrix to the totals [count] of the pieces in this block."""
+    def collect(self, totals: Tensor, block: Block, values: Tensor, of: Collected) -> None:
+        """Brings what `of` makes of each row of a matrix into the totals [count] of the pieces in this block."""
         for span in block.spans:
-            totals[span.first : span.first + span.count] += of(span.of(values))
+            total = totals[span.first : span.first + span.count]
+            of(total, span.of(values))
 
     def scale(self, block: Block, values: Tensor, factors: Tensor) -> None:
         """Multiplies a block's numbers by the factor of their piece, of `factors` [count]."""
         for span in block.spans:
             span.of(values).mul_(factors[span.first : span.first + span.count, None])
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A tensor by its first dimension, and how many columns its factors have."""
+
+    rows: int
+    columns: int
+    rank: int
+
+    @property
+    def factors(self) -> int:
+        """Numbers of both factors."""
+        return self.rank * (self.rows + self.columns)
+
+
+def matrix_of(shape: tuple[int, ...], rank: int) -> Matrix | None:
+    """None where the tensor is no matrix, or no larger than its factors."""
+    if len(shape) < 2 or not math.prod(shape):
+        return None
+    rows, columns = shape[0], math.prod(shape[1:])
+    matrix = Matrix(rows, columns, min(rank, rows, columns))
+    return matrix if matrix.factors < rows * columns else None
 
 
 def rounded_share(fraction: float, size: int) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mpidl.compressors import bits
-from mpidl.compressors.base import NOTHING, Codec, Draw, Per, not_finite
+from mpidl.compressors.base import NOTHING, Codec, Draw, Per, beyond_range
 from mpidl.compressors.pieces import Block, Pieces, block_length, byte_count
 
 if TYPE_CHECKING:
@@ -34,19 +34,10 @@ class SignCodec(Codec):
             values = row[block.start : block.stop]
             bits.pack_signs(values, signs[block.start // 8 : byte_count(block.stop)])
             magnitudes = torch.abs(values, out=self._scratch[: len(values)])
-            self._pieces.add_sums(sums, block, magnitudes, lambda matrix: matrix.sum(1))
-        scales.copy_(sums / self._sizes if sums.isfinite().all() else self._large_means(row))
-
-    def _large_means(self, row: Tensor) -> Tensor:
-        """The means where sums are not finite, because numbers are large, or because one is not finite itself."""
-        if not row.isfinite().all():
-            raise not_finite()
-        means = torch.zeros(self._pieces.count, dtype=torch.float64, device=self._device)
-        for block in self._pieces.blocks:
-            shares = row[block.start : block.stop].double().abs_()
-            self._pieces.scale(block, shares, 1 / self._sizes)
-            self._pieces.add_sums(means, block, shares, lambda matrix: matrix.sum(1))
-        return means
+            self._pieces.collect(sums, block, magnitudes, lambda total, rows: total.add_(rows.sum(1)))
+        if not sums.isfinite().all():
+            raise beyond_range()
+        scales.copy_(sums / self._sizes)
 
     def add(self, packed: Tensor, out: Tensor, weight: float, draw: Draw) -> None:
         scales, signs = self._parts(packed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mpidl.compressors.base import NOTHING, Codec, Draw, Per, not_finite
+from mpidl.compressors.base import NOTHING, Codec, Draw, Per, beyond_range
 from mpidl.compressors.pieces import block_length, piece_sizes, rounded_share
 from mpidl.compressors.selection import largest, largest_of_each
 from mpidl.compressors.sparse import IndexSet, add_at, put_at, taken
@@ -35,7 +35,7 @@ class TopKCodec(Codec):
         selected = torch.cat(list(self._selected(row))) if self.nbytes else indices
         taken(row, selected, values)
         if not values.isfinite().all():
-            raise not_finite()
+            raise beyond_range()
         self._set.write(selected, indices)
 
     def _selected(self, row: Tensor) -> Iterator[Tensor]:

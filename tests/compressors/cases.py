@@ -20,7 +20,15 @@ SETTINGS: list[dict[str, Any]] = [
         {"name": "topk", "fraction": fraction, "per": per}
         for fraction, per in [(0.01, "row"), (0.3, "tensor"), (1, 64)]
     ),
+    *(
+        {"name": "randomk", "fraction": fraction, "per": per}
+        for fraction, per in [(0.01, "row"), (0.3, "tensor"), (0.9, "row"), (0.1, 64)]
+    ),
+    {"name": "randomk", "fraction": 0.2, "common": True},
     *({"name": "sign", "per": per} for per in ("row", "tensor", 64)),
+    *({"name": "qsgd", "bits": bits} for bits in (2, 3, 8, 11, 16)),
+    *({"name": "qsgd", "bits": 4, "contractive": True, "per": per} for per in ("row", "tensor", 100)),
+    *({"name": "lowrank", "rank": rank} for rank in (1, 4)),
     *({"name": "cast", "dtype": dtype} for dtype in ("bfloat16", "float16", "float32")),
 ]
 

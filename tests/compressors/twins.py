@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,16 @@ from mpidl.compressors import Draw
 from mpidl.layout import Layout
 
 Row = NDArray[Any]
+Memory = dict[int, Row]
 
 
-def compressed(v: Row, draw: Draw, layout: Layout, name: str, **settings: Any) -> Row:
-    """C(v) by the compressor of this name and settings, as a configuration gives them."""
+def compressed(v: Row, draw: Draw, layout: Layout, name: str, memory: Memory | None = None, **settings: Any) -> Row:
+    """C(v) by the compressor of this name and settings, as a configuration gives them.
+
+    `memory` is a dict of the agent's own, empty before its first row, for those that remember something.
+    """
+    if name == "lowrank":
+        settings["memory"] = {} if memory is None else memory
     return TWINS[name](v, draw, layout, **settings)
 
 
@@ -67,4 +74,78 @@ def cast(v: Row, draw: Draw, layout: Layout, dtype: str) -> Row:
     return (np.round(v32 / unit) * unit).astype(v.dtype)
 
 
-TWINS: dict[str, Callable[..., Row]] = {"topk": topk, "sign": sign, "cast": cast}
+def randomk(v: Row, draw: Draw, layout: Layout, fraction: float, common: bool = False, per: str | int = "row") -> Row:
+    generator = Draw(draw.seed, draw.purpose, 0 if common else draw.agent, draw.index).stream()
+    result = np.zeros_like(v)
+    start = 0
+    # Neighbours of one length draw together: all their cuts, then a place in every arc; in lots of 2^16 arcs.
+    for size, run in groupby(size for size in piece_sizes(layout, per) if size):
+        k, count = max(1, round(fraction * size)), len(list(run))
+        while count:
+            lot = min(count, max(1, 2**16 // k))
+            cuts = [int(cut) for cut in generator.integers(size, size=lot)]
+            places = np.concatenate(
+                [generator.random((lot, min(2**16, k - arc))) for arc in range(0, k, 2**16)], axis=1
+            )
+            arcs = np.array_split(np.arange(size), k)
+            for cut, row in zip(cuts, places, strict=True):
+                for arc, place in zip(arcs, row, strict=True):
+                    index = start + (cut + arc[int(place * len(arc))]) % size
+                    result[index] = v[index]
+                start += size
+            count -= lot
+    return result
+
+
+def qsgd(v: Row, draw: Draw, layout: Layout, bits: int, contractive: bool = False, per: str | int = 512) -> Row:
+    s, fraction = 2 ** (bits - 1) - 1, 15 if bits == 16 else 16
+    float32 = v.dtype == np.float32
+    scaled, steps = np.zeros_like(v), np.zeros_like(v)
+    for piece, fine, step in zip(*(pieces(row, layout, per) for row in (v, scaled, steps)), strict=True):
+        norm = np.sqrt(np.sum(piece.astype(np.float64) ** 2))
+        larger = max(norm / s, 2.0**-63 if float32 else 2.0**-511) * (1 + (2.0**-20 if float32 else 2.0**-49))
+        fine[:] = np.trunc(piece * v.dtype.type(2**fraction / larger))
+        shrink = 1 + min(len(piece) / s**2, np.sqrt(len(piece)) / s) if contractive else 1
+        step[:] = larger / shrink
+    raw = draw.stream().bit_generator.random_raw
+    result = np.zeros_like(v)
+    for start in range(0, len(v), 2**16):
+        length = min(2**16, len(v) - start)
+        quarter = -(-length // 4)
+        words = [int(word) >> shift & 0xFFFFFFFF for word in raw(-(-quarter // 2)) for shift in (0, 32)]
+        for i in range(length):
+            turned = words[i % quarter] * (2**32 + 1) >> 8 * (i // quarter)
+            level = (int(scaled[start + i]) + turned % 2**fraction) >> fraction
+            result[start + i] = level * steps[start + i]
+    return result
+
+
+def lowrank(v: Row, draw: Draw, layout: Layout, rank: int, memory: Memory) -> Row:
+    generator = draw.stream()
+    result = v.copy()
+    start = 0
+    for place, shape in enumerate(layout.shapes):
+        size = int(np.prod(shape))
+        if len(shape) > 1 and size:
+            m, n = shape[0], size // shape[0]
+            r = min(rank, m, n)
+            if r * (m + n) < m * n:
+                matrix = v[start : start + size].reshape(m, n)
+                if not np.any(memory.get(place, 0)):
+                    memory[place] = generator.standard_normal((n, r)).astype(v.dtype)
+                left, _ = np.linalg.qr(matrix @ memory[place])
+                right = matrix.T @ left
+                result[start : start + size] = (left @ right.T).ravel()
+                memory[place] = right / np.max(np.abs(right)) if np.any(right) else right
+        start += size
+    return result
+
+
+TWINS: dict[str, Callable[..., Row]] = {
+    "topk": topk,
+    "randomk": randomk,
+    "sign": sign,
+    "qsgd": qsgd,
+    "lowrank": lowrank,
+    "cast": cast,
+}
