@@ -74,10 +74,10 @@ def read(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read the configuration {str(path)!r}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{str(path)!r} is not a text file") from error
-    found = _load(text, str(path))
-    if not isinstance(found, dict):
+    content = _load(text, str(path))
+    if not isinstance(content, dict):
         raise ConfigError(f"{str(path)!r} holds no 'key: value' lines")
-    return found
+    return content
 
 
 def override(config: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
@@ -162,17 +162,17 @@ def _duration(value: Any) -> Duration:
     if isinstance(value, bool):
         raise ValueError(f"{value!r} is not a duration")
     if isinstance(value, int):
-        found = Duration(amount=value, unit="rounds")
+        duration = Duration(amount=value, unit="rounds")
     elif isinstance(value, float) and value <= 1:
-        found = Duration(amount=value, unit="run")
+        duration = Duration(amount=value, unit="run")
     else:
         match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(round|epoch)s?\s*", str(value))
         if match is None:
             raise ValueError(f"{value!r} is not a duration; write 100 (rounds), '5 epochs', or 0.5 (of the run)")
-        found = Duration(amount=float(match[1]), unit=match[2] + "s")
-    if found.amount < 0:
+        duration = Duration(amount=float(match[1]), unit=match[2] + "s")
+    if duration.amount < 0:
         raise ValueError(f"{value!r} is negative")
-    return found
+    return duration
 
 
 Rounds = Annotated[
@@ -206,7 +206,7 @@ def _explain(errors: Sequence[ErrorDetails], schema: type[BaseModel]) -> ConfigE
         message = "is missing"
     elif details["type"] != "value_error":
         # Where a key takes one thing or another, pydantic has an error for each.
-        wishes = dict.fromkeys(_wish(one) for one in errors if _path(schema, one) == steps)
+        wishes = dict.fromkeys(_wish(error) for error in errors if _path(schema, error) == steps)
         message = f"{details['input']!r} is not allowed: input should be {' or '.join(wishes)}"
     return ConfigError(message, ".".join(steps))
 

@@ -22,14 +22,14 @@ INHERITED = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "MPI_LOCAL", "HYDI_", "HYDRA_")
 def mpirun_command(python: str) -> tuple[str, ...]:
     """mpirun beside this Python, else on PATH, with the flags for any number of ranks, by any user, on any machine."""
     beside = Path(python).parent / "mpirun"
-    found = str(beside) if beside.exists() else shutil.which("mpirun")
-    if found is None:
+    launcher = str(beside) if beside.exists() else shutil.which("mpirun")
+    if launcher is None:
         raise FileNotFoundError(f"no mpirun in {beside.parent} and none on PATH; `pip install -e .[mpi]` brings one")
-    version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+    version = subprocess.run([launcher, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
     if "Open MPI" not in version and "OpenRTE" not in version:
-        return (found,)
+        return (launcher,)
     return (
-        found,
+        launcher,
         *("--allow-run-as-root", "--map-by", ":OVERSUBSCRIBE", "--bind-to", "none"),
         # Ranks that wait leave their core to the others: there are fewer cores than ranks.
         *("--mca", "mpi_yield_when_idle", "1"),

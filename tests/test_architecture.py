@@ -180,7 +180,7 @@ def test_nothing_above_comm_uses_a_raw_communicator() -> None:
     """It may be handed on, and its rank and size be read; all else goes through `World` and `Reducer`, which count."""
     above = [path for path in FILES if HEIGHT.get(part_of(path), 0) > HEIGHT["comm"]]
     uses = {str(path): raw_uses(path.read_text(encoding="utf-8")) for path in above}
-    assert {path: found for path, found in uses.items() if found} == {}
+    assert {path: raw for path, raw in uses.items() if raw} == {}
 
 
 @pytest.mark.parametrize(

@@ -129,10 +129,10 @@ def _run_rank(
         from mpidl.experiment.rank import main
         from mpidl.launch.command import received_configuration
 
-        around = ranks_around()
-        if ranks is not None and around is not None and ranks != around:
+        started = ranks_around()
+        if ranks is not None and started is not None and ranks != started:
             raise ConfigError(
-                f"{ranks} ranks are asked for, but {around} were started already; leave the option out", "-n"
+                f"{ranks} ranks are asked for, but {started} were started already; leave the option out", "-n"
             )
         handed = received_configuration()
         loaded = experiment.load(config, overrides) if handed is None else experiment.received(handed)

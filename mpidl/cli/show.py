@@ -136,8 +136,8 @@ def _facts(run: Run) -> Table:
     if provenance.get("transport"):
         table.add_row("exchange", str(provenance["transport"]))
     if len(run.snapshots) and len(run.snapshots["round"]):
-        kept, models = run.snapshots["round"], sorted(set(run.snapshots) - {"round"})
-        table.add_row("models kept", f"{', '.join(models)}; the last of {len(kept)} after round {kept[-1]}")
+        rounds, models = run.snapshots["round"], sorted(set(run.snapshots) - {"round"})
+        table.add_row("models kept", f"{', '.join(models)}; the last of {len(rounds)} after round {rounds[-1]}")
     commit = str(provenance.get("git_commit", ""))[:12]
     if commit:
         table.add_row("code", f"git {commit}" + (" with changes" if provenance.get("git_dirty") else ""))

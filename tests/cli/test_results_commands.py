@@ -47,8 +47,8 @@ def test_show_tells_of_models_that_are_kept(tmp_path: Path) -> None:
 
 
 def test_show_prints_lists_in_a_configuration_as_they_are(tmp_path: Path) -> None:
-    found = run(tmp_path, "small", model={"name": "mlp", "hidden": ["red", "bold"]})
-    assert "['red', 'bold']" in invoke(show, found.path).output
+    file = run(tmp_path, "small", model={"name": "mlp", "hidden": ["red", "bold"]})
+    assert "['red', 'bold']" in invoke(show, file.path).output
 
 
 def test_show_timing_sums_over_records_by_rank(tmp_path: Path) -> None:
@@ -60,12 +60,12 @@ def test_show_timing_sums_over_records_by_rank(tmp_path: Path) -> None:
 
 
 def test_show_json_is_json(tmp_path: Path) -> None:
-    found = json.loads(invoke(show, "--json", "--timing", run(tmp_path, "small").path).output)
-    assert found["records"] == 5
-    assert found["last"]["test_accuracy_consensus"] == 0.9
-    assert found["best"]["test_accuracy_consensus"] == {"value": 0.9, "round": 40}
-    assert found["config"]["graph"] == {"name": "ring"}
-    assert found["timing"]["gradient"] == [5, 10]
+    shown = json.loads(invoke(show, "--json", "--timing", run(tmp_path, "small").path).output)
+    assert shown["records"] == 5
+    assert shown["last"]["test_accuracy_consensus"] == 0.9
+    assert shown["best"]["test_accuracy_consensus"] == {"value": 0.9, "round": 40}
+    assert shown["config"]["graph"] == {"name": "ring"}
+    assert shown["timing"]["gradient"] == [5, 10]
 
 
 def test_json_has_null_for_what_is_not_a_number(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_compare_puts_runs_into_rows(tmp_path: Path) -> None:
 
 def test_compare_names_what_differs_where_algorithm_and_graph_do_not(tmp_path: Path) -> None:
     runs = [run(tmp_path, f"seed-{seed}", seed=seed) for seed in (1, 2)]
-    text = invoke(compare, *(found.path for found in runs)).output
+    text = invoke(compare, *(file.path for file in runs)).output
     assert "differs in" in text
     assert "seed 2" in text
 

@@ -33,11 +33,11 @@ def rows_and_labels(path: Path) -> tuple[Tensor, Tensor]:
 def main(folder: Path) -> None:
     comm = startup.start("cpu", 1)
     config = experiment.load(ROOT / "configs" / "a9a-logistic.yaml", [f"data.root={folder}"])
-    found = torch.from_numpy(run(config, comm).rows[0])
+    reached = torch.from_numpy(run(config, comm).rows[0])
     if comm.rank:
         return
     x, y = rows_and_labels(folder / "libsvm" / "a9a")
-    row = torch.zeros_like(found, requires_grad=True)
+    row = torch.zeros_like(reached, requires_grad=True)
 
     def objective(row: Tensor) -> Tensor:
         A, b = row[:-2].view(2, -1), row[-2:]
@@ -57,7 +57,7 @@ def main(folder: Path) -> None:
     if row.grad.norm() > 1e-8:
         raise SystemExit(f"L-BFGS stopped at a gradient of norm {row.grad.norm():.1e}")
     with torch.no_grad():
-        print(float(objective(found) - objective(row)), float((found - row).abs().max()))
+        print(float(objective(reached) - objective(row)), float((reached - row).abs().max()))
 
 
 if __name__ == "__main__":

@@ -46,15 +46,15 @@ def append(run: RunFile, record: int) -> None:
 
 
 def check(path: Path, records: int) -> None:
-    found = results.open(path)
+    stored = results.open(path)
     rounds = np.arange(records)
-    assert found.records == records
-    assert np.array_equal(found.metrics["round"], rounds)
-    assert np.array_equal(found.metrics["train_loss"], rounds / 4)
-    assert np.array_equal(found.metrics["test_accuracy_local"], np.tile(rounds[:, None], AGENTS))
-    assert np.array_equal(found.timing["waiting"], np.tile(rounds[:, None], 2))
+    assert stored.records == records
+    assert np.array_equal(stored.metrics["round"], rounds)
+    assert np.array_equal(stored.metrics["train_loss"], rounds / 4)
+    assert np.array_equal(stored.metrics["test_accuracy_local"], np.tile(rounds[:, None], AGENTS))
+    assert np.array_equal(stored.timing["waiting"], np.tile(rounds[:, None], 2))
     # An event may be there before its record; then the writer that takes over has told it again.
-    told = list(dict.fromkeys(event.text for event in found.events))
+    told = list(dict.fromkeys(event.text for event in stored.events))
     assert told[:records] == [f"at {record}" for record in rounds]
 
 
@@ -208,8 +208,8 @@ def test_a_run_whose_writer_was_killed_is_told_from_one_that_runs(tmp_path: Path
         writer.stdout.readline()
         assert not results.open(path).abandoned
         writer.kill()
-    found = results.open(path)
-    assert (found.status, found.abandoned, found.records) == ("running", True, 1)
+    stored = results.open(path)
+    assert (stored.status, stored.abandoned, stored.records) == ("running", True, 1)
 
 
 def test_ten_kills_at_random_moments_lose_nothing() -> None:

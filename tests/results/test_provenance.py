@@ -50,7 +50,7 @@ def test_the_job_is_told(monkeypatch: pytest.MonkeyPatch, variable: str, value: 
 
 
 def test_versions_name_what_numbers_depend_on() -> None:
-    found = provenance.versions()
-    assert found["mpidl"] == mpidl.__version__
-    assert found["h5py"][0].isdigit()
-    assert {"python", "torch", "numpy", "mpi4py"} <= set(found)
+    versions = provenance.versions()
+    assert versions["mpidl"] == mpidl.__version__
+    assert versions["h5py"][0].isdigit()
+    assert {"python", "torch", "numpy", "mpi4py"} <= set(versions)

@@ -26,24 +26,24 @@ def test_records_are_read_as_they_were_appended(create: Create) -> None:
     run.append({"round": 0, "epoch": 0.0, "bytes": 0, "train_loss": 2.5, "test_accuracy_local": np.arange(3) / 4})
     run.append({"round": 7, "epoch": 0.5, "bytes": 64, "train_loss": 1.5, "test_accuracy_local": np.arange(3) / 2})
     run.finish()
-    found = results.open(run.path)
-    assert (found.status, found.records, found.agents, found.name) == ("finished", 2, AGENTS, "small")
-    assert found.metrics["round"].tolist() == [0, 7]
-    assert found.metrics["train_loss"].tolist() == [2.5, 1.5]
-    assert found.metrics["test_accuracy_local"].tolist() == [[0, 0.25, 0.5], [0, 0.5, 1]]
-    assert np.isnan(found.metrics["seconds"]).all()
-    assert found.curve("test_accuracy_local").tolist() == [0.25, 0.5]
-    assert found.finished >= found.created
+    stored = results.open(run.path)
+    assert (stored.status, stored.records, stored.agents, stored.name) == ("finished", 2, AGENTS, "small")
+    assert stored.metrics["round"].tolist() == [0, 7]
+    assert stored.metrics["train_loss"].tolist() == [2.5, 1.5]
+    assert stored.metrics["test_accuracy_local"].tolist() == [[0, 0.25, 0.5], [0, 0.5, 1]]
+    assert np.isnan(stored.metrics["seconds"]).all()
+    assert stored.curve("test_accuracy_local").tolist() == [0.25, 0.5]
+    assert stored.finished >= stored.created
 
 
 def test_configuration_provenance_and_graph_come_back_whole(create: Create) -> None:
     run = create()
-    found = results.open(run.path)
-    assert found.config == CONFIG
-    assert found.provenance == {"hosts": ["a", "b"]}
-    assert found.graph is not None
-    assert found.graph["name"] == "ring"
-    assert found.graph["edges"].tolist() == GRAPH["edges"]
+    stored = results.open(run.path)
+    assert stored.config == CONFIG
+    assert stored.provenance == {"hosts": ["a", "b"]}
+    assert stored.graph is not None
+    assert stored.graph["name"] == "ring"
+    assert stored.graph["edges"].tolist() == GRAPH["edges"]
 
 
 def test_the_stored_configuration_is_one_that_can_be_read_again(create: Create, tmp_path: Path) -> None:
@@ -91,11 +91,11 @@ def test_metrics_carry_units_and_description(create: Create) -> None:
     run.append({"round": 0, "bytes_sent": np.ones(AGENTS), "of_a_plug_in": 1.0})
     run.append_timing({"waiting": np.ones(2)})
     run.flush()
-    found = results.open(run.path)
-    assert found.units("bytes_sent") == "bytes"
-    assert "packed" in found.description("bytes_sent")
-    assert found.units("waiting") == "s"
-    assert found.units("of_a_plug_in") == ""
+    stored = results.open(run.path)
+    assert stored.units("bytes_sent") == "bytes"
+    assert "packed" in stored.description("bytes_sent")
+    assert stored.units("waiting") == "s"
+    assert stored.units("of_a_plug_in") == ""
 
 
 def test_timing_belongs_to_its_record_and_may_change_its_number_of_ranks(create: Create) -> None:
@@ -121,10 +121,10 @@ def test_events_keep_every_word(create: Create) -> None:
     for round_, text in enumerate(texts):
         run.event("warning" if round_ else "a kind with a name of more than twenty-four letters", text, round_)
         run.flush()
-    found = results.open(run.path).events
-    assert [event.text for event in found] == texts
-    assert [event.round for event in found] == [0, 1, 2, 3]
-    assert found[0].kind == "a kind with a name of more than twenty-four letters"
+    events = results.open(run.path).events
+    assert [event.text for event in events] == texts
+    assert [event.round for event in events] == [0, 1, 2, 3]
+    assert events[0].kind == "a kind with a name of more than twenty-four letters"
 
 
 @given(
@@ -245,9 +245,9 @@ def test_going_on_appends_after_the_last_record(create: Create) -> None:
     assert results.open(run.path).status == "running"
     again.append({"round": 3, "train_loss": 3})
     again.finish()
-    found = results.open(run.path)
-    assert found.metrics["train_loss"].tolist() == [0, 1, 2, 3]
-    assert found.status == "finished"
+    stored = results.open(run.path)
+    assert stored.metrics["train_loss"].tolist() == [0, 1, 2, 3]
+    assert stored.status == "finished"
 
 
 @pytest.mark.parametrize(("until", "left"), [(25, 3), (20, 3), (-1, 0), (99, 5)])
@@ -261,10 +261,10 @@ def test_going_back_cuts_off_later_records(create: Create, until: int, left: int
     assert results.open(run.path).records == left
     again.append({"round": 1000})
     again.finish()
-    found = results.open(run.path)
-    assert found.metrics["round"].tolist() == [0, 10, 20, 30, 40][:left] + [1000]
-    assert np.isnan(found.metrics["train_loss"][-1])
-    assert len(found.timing["waiting"]) == left + 1
+    stored = results.open(run.path)
+    assert stored.metrics["round"].tolist() == [0, 10, 20, 30, 40][:left] + [1000]
+    assert np.isnan(stored.metrics["train_loss"][-1])
+    assert len(stored.timing["waiting"]) == left + 1
 
 
 def test_rows_beyond_the_commit_are_never_shown_and_are_cut(create: Create) -> None:

@@ -43,8 +43,11 @@ def test_models_are_kept_in_order_and_the_newest_is_found_by_names(tmp_path: Pat
     run = results.open(path)
     assert sorted(run.snapshots) == ["consensus", "local", "round"] and run.snapshots["round"].tolist() == [2, 4, 5]
     assert np.array_equal(run.snapshots["local"][1], models(4)["local"])
-    found = snapshots.latest(path)
-    assert np.array_equal(found["weight"], np.arange(6).reshape(2, 3) + 5) and found["bias"].tolist() == [11, 12]
+    parameters = snapshots.latest(path)
+    assert np.array_equal(parameters["weight"], np.arange(6).reshape(2, 3) + 5) and parameters["bias"].tolist() == [
+        11,
+        12,
+    ]
 
 
 def test_a_snapshot_changes_numbers_in_place(tmp_path: Path) -> None:

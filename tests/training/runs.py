@@ -24,15 +24,15 @@ def on_parts(comm: Any, sizes: tuple[int, ...], work: Callable[[Any], Any]) -> l
     """What `work` returned on rank 0 of the first so many ranks, for each number in turn; the same on all ranks."""
     from mpi4py import MPI
 
-    found = []
+    results = []
     for size in sizes:
         part = comm.Split(0 if comm.rank < size else MPI.UNDEFINED, comm.rank)
         result = None
         if part != MPI.COMM_NULL:
             result = work(part)
             part.Free()
-        found.append(comm.bcast(result))
-    return found
+        results.append(comm.bcast(result))
+    return results
 
 
 def trained(config: Config, comm: Any, sizes: tuple[int, ...]) -> list[problems.Outcome]:

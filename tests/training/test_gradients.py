@@ -105,7 +105,7 @@ def test_statistics_are_reestimated_in_chunks_of_equal_size_and_pooled_over_agen
     learner, statistics = made._learner, made._statistics
     # The shares are 6, 8 and 10 examples.
     learner.batches._chunk = 5
-    found, _ = statistics.of_shared_model(learner, row)
+    pooled, _ = statistics.of_shared_model(learner, row)
     weight, bias = (learner.rows.views(row)[name] for name in ("0.weight", "0.bias"))
     means, variances = [], []
     for agent, used in enumerate([[3, 3], [4, 4], [5, 5]]):
@@ -116,7 +116,7 @@ def test_statistics_are_reestimated_in_chunks_of_equal_size_and_pooled_over_agen
     shares = torch.tensor([[6.0], [8.0], [10.0]], dtype=torch.float64) / 24
     mean = (shares * torch.stack(means)).sum(0)
     variance = (shares * (torch.stack(variances) + (torch.stack(means) - mean) ** 2)).sum(0)
-    assert torch.allclose(found, torch.cat([mean, variance]), rtol=0, atol=1e-13)
+    assert torch.allclose(pooled, torch.cat([mean, variance]), rtol=0, atol=1e-13)
     learner.batches.sizes = (1, 1, 1)
     with pytest.raises(ConfigError, match="evaluate.buffers: 'reestimate' needs an agent with two examples"):
         statistics.of_shared_model(learner, row)
@@ -145,10 +145,10 @@ def test_the_gradient_of_all_data_is_the_mean_over_examples_and_leaves_no_trace(
     made, row = oracle("tanh_network")
     made._learner.batches._chunk = 4
     full, _ = oracle("tanh_network", batch="full")
-    expected, found = gradients(full, row, 0), torch.empty(AGENTS, len(row), dtype=row.dtype)
+    expected, whole = gradients(full, row, 0), torch.empty(AGENTS, len(row), dtype=row.dtype)
     for agent in range(AGENTS):
-        made.whole(agent, row, found[agent])
-    assert torch.allclose(found, expected, rtol=0, atol=1e-14)
+        made.whole(agent, row, whole[agent])
+    assert torch.allclose(whole, expected, rtol=0, atol=1e-14)
     assert losses_of(made) == {} and made.observations.examples == 0
 
 
@@ -163,18 +163,18 @@ def test_a_hessian_product_is_the_derivative_of_the_gradient():
 
 @both_ways
 def test_the_loss_scale_changes_no_bit_where_nothing_underflows(oracle_class):
-    found, losses = [], []
+    rows, losses = [], []
     for scale in (1.0, 64.0, 1024.0):
         made, row = oracle("tanh_network", oracle_class, Precision.named("float16", scale))
-        found.append(gradients(made, row, 0))
+        rows.append(gradients(made, row, 0))
         losses.append(losses_of(made))
-    assert found[0].dtype == torch.float32 and losses[0] == losses[1] == losses[2]
+    assert rows[0].dtype == torch.float32 and losses[0] == losses[1] == losses[2]
     # Numbers below 2^-14 have fewer bits in float16 than others; scaled up, they have all of them.
-    assert torch.equal(found[1], found[2])
-    large = found[0].abs() > 2.0**-9
-    assert large.float().mean() > 0.8 and torch.equal(found[0][large], found[2][large])
+    assert torch.equal(rows[1], rows[2])
+    large = rows[0].abs() > 2.0**-9
+    assert large.float().mean() > 0.8 and torch.equal(rows[0][large], rows[2][large])
     exact = gradients(*oracle("tanh_network", oracle_class, Precision(torch.float32)), 0)
-    assert 0 < (found[2] - exact).abs().max() < 2e-3
+    assert 0 < (rows[2] - exact).abs().max() < 2e-3
 
 
 def test_only_16_bit_precisions_autocast_and_only_float16_is_scaled():

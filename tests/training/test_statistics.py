@@ -33,13 +33,13 @@ def test_an_averaged_model_has_averaged_or_reestimated_statistics(policy, algori
     composed.training.run()
     method, statistics = composed.training.algorithm, statistics_of(composed)
     row = method.model(method.models[0])
-    found, counts = statistics.of_shared_model(composed.training.algorithm.oracle._learner, row)
+    averaged, counts = statistics.of_shared_model(composed.training.algorithm.oracle._learner, row)
     own = np.concatenate([statistics.of_agent(agent)[0][None].numpy() for agent in method.agents])
     own = np.concatenate(comm.allgather(own))
     composed.close()
     if policy == "average":
         # Those of a server's model are what every agent starts a round from.
-        assert np.abs(found.numpy() - own.mean(0)).max() < 1e-14
+        assert np.abs(averaged.numpy() - own.mean(0)).max() < 1e-14
         assert counts.tolist() == [8] and np.abs(own[:, :6]).max() > 0.01
     else:
         data, row = config.data.load(), row.numpy()
@@ -49,7 +49,7 @@ def test_an_averaged_model_has_averaged_or_reestimated_statistics(policy, algori
         for agent in range(5):
             mine = z[data.owner == agent]
             variance += len(mine) / len(z) * (mine.var(0, ddof=1) + (mine.mean(0) - z.mean(0)) ** 2)
-        assert np.abs(found.numpy() - np.concatenate([z.mean(0), variance])).max() < 1e-13
+        assert np.abs(averaged.numpy() - np.concatenate([z.mean(0), variance])).max() < 1e-13
         # Nearly that of all examples together; Bessel's correction is an agent's own, and the least has six examples.
         excess = variance / z.var(0) - 1
         assert excess.min() > 0 and excess.max() < 1 / 5

@@ -34,13 +34,13 @@ def test_divergence_names_the_same_agent_and_round_on_any_number_of_ranks(algori
             train(config, part, tmp_path / f"{part.size}.h5")
         return describe(caught.value)
 
-    told = on_parts(comm, (1, 2, 3), diverge)
-    assert told[0] == told[1] == told[2]
+    errors = on_parts(comm, (1, 2, 3), diverge)
+    assert errors[0] == errors[1] == errors[2]
     # Agent 3 meets its last example in one of the three batches of its first pass.
     dataset = config.data.load()
     batches = config.data.batches(dataset, config.data.deal(dataset, 5, config.seed), config.seed)
     step = next(step for step in range(3) if batches.batch(3, step)[1].isinf().any())
-    sentence, exit_code = told[0]
+    sentence, exit_code = errors[0]
     assert sentence.startswith(f"the loss of agent 3 stopped being finite in round {step + 1}; try a smaller algorithm")
     assert exit_code == 3
     for ranks in (1, 2, 3):
