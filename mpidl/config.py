@@ -189,12 +189,17 @@ def validate(schema: type[Model], settings: Mapping[str, Any]) -> Model:
     try:
         return schema.model_validate(settings)
     except ValidationError as error:
-        raise _explain(error.errors(), schema) from error
+        # What a part has raised knows where that was; pydantic's own error does not.
+        raise _explain(error.errors(), schema) from _first(error.errors()).get("ctx", {}).get("error") or error
+
+
+def _first(errors: Sequence[ErrorDetails]) -> ErrorDetails:
+    # A missing key is often the shadow of a misspelt one, so it is named last.
+    return min(errors, key=lambda item: item["type"] == "missing")
 
 
 def _explain(errors: Sequence[ErrorDetails], schema: type[BaseModel]) -> ConfigError:
-    # A missing key is often the shadow of a misspelt one, so it is named last.
-    details = min(errors, key=lambda item: item["type"] == "missing")
+    details = _first(errors)
     steps = _path(schema, details)
     cause = details.get("ctx", {}).get("error")
     if isinstance(cause, ConfigError):

@@ -88,6 +88,12 @@ class CommunicationError(MpidlError, RuntimeError):
     exit_code = ExitCode.COMMUNICATION
 
 
+class Interruption(KeyboardInterrupt):
+    """A signal other than INT that asks this process to end: TERM, HUP (a closed terminal) or QUIT."""
+
+    exit_code = ExitCode.ENDED
+
+
 def nearest(value: object, choices: Iterable[object]) -> str | None:
     """The choice that a misspelt value most likely means, if it is like any."""
     return next(iter(difflib.get_close_matches(str(value), map(str, choices), n=1, cutoff=0.5)), None)

@@ -21,6 +21,7 @@ from typing_extensions import TypeVar
 
 from mpidl.config import Strict, validate
 from mpidl.errors import ConfigError, choices_sentence
+from mpidl.sentences import PLUG_INS, told
 
 
 class Part(Strict):
@@ -160,11 +161,16 @@ def _import_target(target: str, kind: str) -> Any:
     if here not in sys.path:
         # It stays there, because a plug-in may import its neighbours as late as when it is called.
         sys.path.insert(0, here)
+    root = module_name.partition(".")[0]
+    if root != "mpidl":
+        PLUG_INS.add(root)
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         # A user's module may raise anything while it is imported; whatever it is, the culprit is this name.
-        raise ConfigError(f"{kind} {target!r} could not be imported: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{kind} {target!r} could not be imported: {told(error)}") from error
     if not hasattr(module, attribute):
         public = [name for name in vars(module) if not name.startswith("_")]
         raise ConfigError(f"{kind} {target!r}: in module {module_name!r}, {choices_sentence(attribute, public)}")

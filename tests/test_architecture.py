@@ -34,6 +34,7 @@ LAYERS = (
     ("registry",),
     ("config",),
     ("seeding", "pictures", "metrics"),
+    ("sentences",),
     ("errors",),
 )
 HEIGHT = {name: len(LAYERS) - place for place, names in enumerate(LAYERS) for name in names}

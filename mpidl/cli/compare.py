@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mpidl.cli.numbers import amount, console, duration, fraction, number
+from mpidl.cli.numbers import amount, console, duration, fraction, json_line, number
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,7 +37,7 @@ def compare(runs: Sequence[Path], as_json: bool) -> None:
                 key: None if isinstance(value, float) and not math.isfinite(value) else value
                 for key, value in line._asdict().items()
             }
-            click.echo(json.dumps({"path": str(run.path)} | values, ensure_ascii=False))
+            click.echo(json_line({"path": str(run.path)} | values))
     else:
         console().print(_table(rows, labels(opened)))
 

@@ -15,7 +15,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from mpidl import __version__
-from mpidl.errors import ExitCode, MpidlError, choices_sentence
+from mpidl.errors import ExitCode, choices_sentence
+from mpidl.sentences import describe, printable
 
 # Name: where it is, and what `mpidl --help` says about it.
 COMMANDS = {
@@ -78,33 +79,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(error.format_message(), err=True)
         return ExitCode.USAGE
     except click.ClickException as error:
-        return _answer(_one_line(error.format_message()), ExitCode.USAGE)
-    except MpidlError as error:
+        return _answer(printable(error.format_message()), ExitCode.USAGE)
+    except click.Abort as error:
+        # What click makes of an interrupt.
+        return _answer(*describe(error.__cause__ or KeyboardInterrupt()))
+    except BaseException as error:
+        if isinstance(error.__context__, BrokenPipeError) and isinstance(error, SystemExit):
+            # The reader, such as `head`, has what it wanted; the interpreter must not try to flush the rest at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ExitCode.DONE
+        sentence, exit_code = describe(error)
         if debug:
             traceback.print_exc()
-        return _answer(_one_line(str(error)), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        return _answer("interrupted", ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # The reader, such as `head`, has what it wanted; the interpreter must not try to flush the rest at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.DONE
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-            return _answer(f"internal error: {_named(error)}", ExitCode.INTERNAL)
-        return _answer(f"internal error: {_named(error)}; run again with --debug for the traceback", ExitCode.INTERNAL)
+        elif exit_code == ExitCode.INTERNAL:
+            sentence += "; run again with --debug for the traceback"
+        return _answer(sentence, exit_code)
     return code if isinstance(code, int) else ExitCode.DONE
 
 
 def _answer(sentence: str, code: int) -> int:
     click.echo(f"mpidl: {sentence}", err=True)
     return code
-
-
-def _one_line(message: str) -> str:
-    return " ".join(message.split())
-
-
-def _named(error: Exception) -> str:
-    return _one_line(f"{type(error).__name__}: {error}").rstrip(": ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mpidl.cli.numbers import ABSENT, console, duration, fraction, measured, number
+from mpidl.cli.numbers import ABSENT, console, duration, fraction, json_line, measured, number
+from mpidl.sentences import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -43,7 +43,7 @@ def show(run: Path, watch: bool, timing: bool, as_json: bool) -> None:
     if watch:
         _watch(opened, timing, as_json)
     elif as_json:
-        click.echo(json.dumps(_summary(opened, timing), ensure_ascii=False))
+        click.echo(json_line(_summary(opened, timing)))
     else:
         for part in _parts(opened, timing):
             console().print(part)
@@ -70,12 +70,16 @@ def _watch_lines(run: Run, as_json: bool) -> None:
         for record in range(min(shown, state.records), state.records):
             values = _record(state, record)
             if as_json:
-                click.echo(json.dumps(values))
+                click.echo(json_line(values))
             else:
-                click.echo("  ".join(f"{name} {number(value)}" for name, value in values.items() if value is not None))
+                click.echo(
+                    "  ".join(
+                        f"{printable(name)} {number(value)}" for name, value in values.items() if value is not None
+                    )
+                )
         shown = state.records
     if not as_json:
-        click.echo(_standing(state))
+        click.echo(printable(_standing(state)))
 
 
 def _states(run: Run) -> Iterator[Run]:
@@ -101,7 +105,7 @@ def _version(path: Path) -> tuple[int, ...]:
 def _parts(run: Run, timing: bool) -> Iterator[RenderableType]:
     from rich.text import Text
 
-    yield Text.assemble((run.name or run.path.stem, "bold"), "  ", _standing(run))
+    yield Text.assemble((printable(run.name or run.path.stem), "bold"), "  ", printable(_standing(run)))
     yield _facts(run)
     if run.records:
         yield _metrics(run)

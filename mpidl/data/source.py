@@ -18,6 +18,7 @@ from mpidl.data.splits.base import Split
 from mpidl.errors import ConfigError, DataError, MpidlError
 from mpidl.registry import Part, keyword_part
 from mpidl.seeding import stream
+from mpidl.sentences import told
 
 if TYPE_CHECKING:
     from mpidl.data.batches import Batches, Storage
@@ -118,7 +119,7 @@ class PlugIn(Source):
             raise
         except Exception as error:
             # Whatever a user's function raises, the culprit is this name.
-            raise DataError(f"data {self.name!r} raised {type(error).__name__}: {error}") from error
+            raise DataError(f"data {self.name!r} raised {told(error)}") from error
         if not isinstance(dataset, Dataset):
             raise DataError(f"data {self.name!r} returned {type(dataset).__name__}, not an mpidl.data.Dataset")
         return dataset

@@ -16,6 +16,7 @@ from mpidl.graphs.paths import connected
 from mpidl.graphs.weights import Neighbours, Rule, by_rule, directed, undirected
 from mpidl.registry import keyword_part
 from mpidl.seeding import stream
+from mpidl.sentences import told
 
 if TYPE_CHECKING:
     import networkx
@@ -104,7 +105,7 @@ class FromFunction(Graph):
             result = type(self).function(**supplied, **keys)
         except Exception as error:
             # A user's function may raise anything; whatever it is, the culprit is this name.
-            raise ConfigError(f"{self.name!r} raised {type(error).__name__}: {error}", "graph.name") from error
+            raise ConfigError(f"{self.name!r} raised {told(error)}", "graph.name") from error
         return _topology(result, agents, repr(self.name))
 
 

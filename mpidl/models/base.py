@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from mpidl.errors import ConfigError, choices_sentence
 from mpidl.registry import Part, keyword_part
+from mpidl.sentences import told
 
 if TYPE_CHECKING:
     from torch import nn
@@ -99,7 +100,7 @@ def adapt(function: Callable[..., Any]) -> type[Model]:
                 module = function(**keys, **{key: facts[key] for key in wanted})
             except Exception as error:
                 # The function is the user's and may raise anything; whatever it is, the culprit is this name.
-                raise ConfigError(f"{self.name!r} failed: {type(error).__name__}: {error}", "model") from error
+                raise ConfigError(f"{self.name!r} failed: {told(error)}", "model") from error
             if not isinstance(module, nn.Module):
                 raise ConfigError(
                     f"{self.name!r} returned a {type(module).__name__}; it must return a torch.nn.Module", "model"

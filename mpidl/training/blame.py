@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mpidl.errors import ConfigError, MpidlError
+from mpidl.sentences import told
 
 # How torch says so, whatever the operation.
 _NO_KERNEL = "does not have a deterministic implementation"
@@ -21,7 +22,7 @@ def failed(error: Exception, key: str, name: str) -> Exception:
     foreign = isinstance(error, (MpidlError, MemoryError, torch.OutOfMemoryError))
     if foreign or type(error).__module__.startswith("mpi4py"):
         return error
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()) if isinstance(error, RuntimeError) else ""
     if _NO_KERNEL in text:
         what = text.partition(_NO_KERNEL)[0].strip()
         return ConfigError(
@@ -29,7 +30,7 @@ def failed(error: Exception, key: str, name: str) -> Exception:
             "say false, or use another",
             "train.deterministic",
         )
-    return ConfigError(f"{name!r} failed: {type(error).__name__}: {text}", key)
+    return ConfigError(f"{name!r} failed: {told(error)}", key)
 
 
 def network_failed(error: Exception, module: nn.Module, model: str, loss: str) -> Exception:

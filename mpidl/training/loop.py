@@ -71,7 +71,7 @@ class Training:
             while self.done < self.rounds:
                 self.run_round()
         except BaseException as error:
-            self._finish(_STATUS.get(type(error), "failed"))
+            self._finish(next((status for kind, status in _STATUS.items() if isinstance(error, kind)), "failed"))
             raise
         self._finish("finished")
 

@@ -106,19 +106,57 @@ def test_a_plug_in_that_raises_when_imported_is_named(capsys: pytest.CaptureFixt
     assert "'broken_plugin:load' could not be imported: RuntimeError: half done" in sentence
 
 
+@pytest.mark.parametrize("what", ["SystemExit(3)", "GeneratorExit('3')", "BaseException('3')", "Fails('3')"])
+@pytest.mark.parametrize("part", ["data.name", "model.name", "graph.name", "algorithm.name"])
+def test_whatever_a_plug_in_raises_while_a_run_is_prepared_is_its_mistake(
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch, what: str, part: str
+) -> None:
+    monkeypatch.setattr("mpidl.launch.process.Launch.run", lambda launch: pytest.fail("ranks were started"))
+    module = f"raising_{part.partition('.')[0]}_{what[:2].lower()}"
+    (folder / f"{module}.py").write_text(RAISING.format(what=what))
+    name = "Method" if part == "algorithm.name" else "function"
+    sentence = mistake(capsys, folder, "run", "small.yaml", "-n", "2", "-s", f"{part}={module}:{name}")
+    assert what.partition("(")[0] in sentence and f"({module}.py, line 9)" in sentence
+
+
+def test_what_a_plug_in_says_is_cut_and_made_printable(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    (folder / "talkative.py").write_text("raise ValueError('\\x1b[2J\\udc80' + 'long ' * 100_000 + 'end')\n")
+    sentence = mistake(capsys, folder, "run", "small.yaml", "-s", "data.name=talkative:load")
+    assert r"ValueError: \x1b[2J\udc80long long" in sentence and "long end" in sentence
+    assert "(talkative.py, line 1)" in sentence and len(sentence) < 1000
+
+
 def test_an_internal_error_is_one_line_until_debug(
     capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*arguments: object) -> None:
-        raise KeyError("surprise")
-
-    monkeypatch.setattr("mpidl.experiment.load", fail)
+    # Nothing that a user wrote, and no error of mpidl's: it is given a function that it cannot call.
+    monkeypatch.setattr("mpidl.experiment.load", divmod)
+    wrong = "TypeError: unsupported operand type(s) for divmod(): 'PosixPath' and 'tuple'"
     assert main(["run", "small.yaml"]) == 1
-    assert "KeyError: 'surprise'; run again with --debug" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"mpidl: internal error: {wrong}; run again with --debug for the traceback\n"
     assert main(["run", "small.yaml", "--debug"]) == 1
     shown = capsys.readouterr().err
-    assert "Traceback" in shown and shown.splitlines()[-1] == "mpidl: internal error: KeyError: 'surprise'"
+    assert "Traceback" in shown and shown.splitlines()[-1] == f"mpidl: internal error: {wrong}"
 
+
+RAISING = """
+from mpidl.algorithms.decentralized.base import Decentralized
+
+class Fails(Exception):
+    def __str__(self):
+        raise self
+
+def function(**keys):
+    raise {what}
+
+class Method(Decentralized):
+    class Settings(Decentralized.Settings):
+        def model_post_init(self, context):
+            function()
+
+    def round(self, X):
+        return X
+"""
 
 PLUG_INS = """
 from torch import nn, ones

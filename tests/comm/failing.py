@@ -20,7 +20,7 @@ def main(how: str) -> None:
     comm.Barrier()
     if how == "one" and comm.rank == 1:
         raise DivergenceError("agent 1 diverged")
-    if how == "a bug" and comm.rank == 1:
+    if how == "a mistake" and comm.rank == 1:
         _ = [][1]
     if how == "all":
         raise ConfigError("is wrong\non two lines", "some.key")
@@ -32,6 +32,8 @@ def main(how: str) -> None:
             raise CommunicationError("a consequence")
     if how == "exit" and comm.rank == 1:
         sys.exit(0)
+    if how == "leave" and comm.rank == 1:
+        raise GeneratorExit
     comm.recv()
 
 

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from mpidl.comm.start import launchers
-from mpidl.errors import MpidlError
+from mpidl.errors import ExitCode
+from mpidl.sentences import describe
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -55,28 +56,13 @@ class Failure:
 def guard(comm: MPI.Intracomm | None = None) -> Iterator[None]:
     """Around all that a rank does, even before MPI starts: an error inside ends all ranks, with one line for all.
 
-    `comm`: the ranks that run together, if they are not all there are. SystemExit is an error like any other: a rank
-    that left alone, because a user's code calls sys.exit, would leave the others waiting for it.
+    `comm`: the ranks that run together, if they are not all there are. Whatever a user's code raises is an error, be it
+    SystemExit or GeneratorExit: a rank that left alone would leave the others waiting for it.
     """
     try:
         yield
-    except (Exception, KeyboardInterrupt, SystemExit) as error:
+    except BaseException as error:
         _end(error, comm)
-
-
-def describe(error: BaseException) -> tuple[str, int]:
-    """The error as one line, and the exit code for it."""
-    text = " ".join(str(error).split())
-    if isinstance(error, MpidlError):
-        return text, error.exit_code
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted", 130
-    if isinstance(error, SystemExit):
-        return f"something that was called ends the process: sys.exit({text}) ({DEBUG}=1 shows where)", 1
-    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    if type(error).__module__.startswith("mpi4py"):
-        return f"MPI failed: {what}", 5
-    return f"internal error: {what} ({DEBUG}=1 shows where)", 1
 
 
 def read(path: str | Path) -> tuple[str, int] | None:
@@ -90,6 +76,8 @@ def read(path: str | Path) -> tuple[str, int] | None:
 
 def _end(error: BaseException, comm: MPI.Intracomm | None) -> NoReturn:
     sentence, exit_code = describe(error)
+    if exit_code == ExitCode.INTERNAL:
+        sentence += f" ({DEBUG}=1 shows where)"
     place = launchers.find(os.environ)
     world = comm if comm is not None and comm.size > 1 else _all_ranks(place)
     if world is None:
