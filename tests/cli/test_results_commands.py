@@ -145,6 +145,8 @@ def test_numbers_read_well() -> None:
         "–",
     ]
     assert [amount(value) for value in (0, 999, 1500, 2.5e9, 3e15)] == ["0 B", "999 B", "1.5 kB", "2.5 GB", "3e+03 TB"]
+    # What rounds to a thousand of a unit is one of the next.
+    assert [amount(value) for value in (999.4, 999.7, 999.4e3, 999.7e3)] == ["999 B", "1 kB", "999 kB", "1 MB"]
     assert [amount(value) for value in (999.4, 999.5, 999.4e3, 999.7e3)] == ["999 B", "1 kB", "999 kB", "1 MB"]
     assert [duration(value) for value in (0.5, 99, 250, 7500)] == ["0.5 s", "99 s", "4 min 10 s", "2 h 05 min"]
     assert fraction(0.93914) == "93.91 %"

@@ -131,8 +131,9 @@ def test_messages_longer_than_the_limit_go_in_pieces(comm):
 def test_the_library_sum_is_right_to_rounding(comm, dtype):
     table = rows(7, 1000, dtype)
     found = reduce(comm, table, owners("contiguous", 7, comm.size), deterministic=False)
-    tolerance = 0.1 if dtype == torch.bfloat16 else 1e-4
-    assert torch.allclose(found.double(), table.double().sum(0), rtol=tolerance, atol=100 * tolerance)
+    tolerance = {torch.bfloat16: 0.1, torch.float32: 1e-6, torch.float64: 1e-15}[dtype]
+    # Relative to what is added up, since much of it may cancel.
+    assert bool(((found.double() - table.double().sum(0)).abs() <= 7 * tolerance * table.double().abs().sum(0)).all())
 
 
 @on_ranks(1, 2)

@@ -12,6 +12,7 @@ import torch
 
 from mpidl.comm.gossip import memory, routes, streams
 from mpidl.comm.gossip.settings import Gossip, GossipSettings
+from mpidl.comm.gossip.sizes import Sizes
 from mpidl.comm.meters import Meters
 from mpidl.errors import CommunicationError, ConfigError
 from tests.comm.mixing import LARGE, SMALL, dense, mixed, ring_matrix, rows, static, topologies, world_of
@@ -134,14 +135,16 @@ def test_overlap_completes_without_the_caller(comm):
     gossip = Gossip(world_of(comm, 2), topology, settings, 100_000, torch.float64, Meters(), LARGE)
     exchange = gossip.exchange("parameters")
     Z = exchange.blocks[0].copy_(start[[comm.rank]])
-    expected = dense(topology, start, 1)[[comm.rank]]
-    exchange.start(Z, 0)
-    end = time.monotonic() + 30
-    # Nobody calls MPI here until the other block is complete.
-    while not torch.allclose(exchange.blocks[1], expected) and time.monotonic() < end:
-        time.sleep(0.01)
-    assert torch.allclose(exchange.blocks[1], expected)
-    assert exchange.finish() is exchange.blocks[1]
+    for t in (0, 1):
+        expected, other = dense(topology, start, t + 1)[[comm.rank]], exchange.blocks[1 - t]
+        exchange.start(Z, t)
+        end = time.monotonic() + 30
+        # Nobody calls MPI here until the other block is complete.
+        while not torch.allclose(other, expected) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert torch.allclose(other, expected)
+        Z = exchange.finish()
+        assert Z is other
     gossip.close()
 
 
@@ -153,3 +156,29 @@ def test_an_error_while_the_caller_computes_reaches_it(comm):
     exchange.start(exchange.blocks[0], comm.rank)
     with pytest.raises(CommunicationError, match=f"round {1 - comm.rank} there, round {comm.rank} here"):
         exchange.finish()
+
+
+@on_ranks(2)
+def test_an_error_after_turns_that_worked_reaches_the_caller_too(comm):
+    settings = GossipSettings(transport="messages", overlap=True)
+    gossip = Gossip(world_of(comm, 2), static(ring_matrix(2)), settings, 10, torch.float64, Meters())
+    exchange = gossip.exchange("parameters")
+    Z = exchange.blocks[0]
+    for t in range(3):
+        Z = exchange.mix(Z, t)
+    exchange.start(Z, 3 + comm.rank)
+    with pytest.raises(CommunicationError, match=f"round {4 - comm.rank} there, round {3 + comm.rank} here"):
+        exchange.finish()
+
+
+@pytest.mark.parametrize("wire", ["bfloat16", "float16"])
+@on_ranks(2)
+def test_a_rounded_chunk_is_overwritten_only_when_it_has_been_sent(comm, wire):
+    """Chunks that MPI sends only once the receiver is ready, through a ring much shorter than the row."""
+    topology, start = static(ring_matrix(2)), rows(2, 40 * 65_536, torch.float32)
+    rings = Sizes(chunk=65_536, inside=0, ahead=2, far=2, near=2)
+    whole = Sizes(chunk=40 * 65_536, inside=0)
+    found = mixed(world_of(comm, 2), topology, start, 4, sizes=rings, transport="messages", wire=wire)
+    assert torch.equal(
+        found, mixed(world_of(comm, 2), topology, start, 4, sizes=whole, transport="messages", wire=wire)
+    )

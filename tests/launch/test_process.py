@@ -49,8 +49,9 @@ def says(line: str, code: int) -> str:
 
 def wait_until_forwarding(process: subprocess.Popen[str]) -> None:
     """A launcher that starts fast may speak before the process that waits for it has set up its handlers."""
-    caught = 0
+    caught, deadline = 0, time.monotonic() + 30
     while not caught >> (signal.SIGUSR2 - 1) & 1:
+        assert time.monotonic() < deadline, "signals are not passed on"
         time.sleep(0.01)
         status = Path(f"/proc/{process.pid}/status").read_text()
         caught = int(status.partition("SigCgt:")[2].split()[0], 16)
@@ -103,6 +104,14 @@ def test_an_interrupt_is_told_in_the_same_words_where_the_ranks_had_time_to_say_
     process.send_signal(signal.SIGINT)
     assert process.communicate()[1] == "mpidl: interrupted\n"
     assert process.returncode == 130
+
+
+def test_ranks_that_end_well_in_spite_of_an_interrupt_have_ended_well(launch) -> None:
+    process = launch("signal.signal(signal.SIGINT, lambda *_: os._exit(0))\nprint('up', flush=True)\ntime.sleep(60)")
+    assert process.stdout.readline() == "up\n"
+    wait_until_forwarding(process)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate() == ("", "") and process.returncode == 0
 
 
 def test_no_launcher_outlives_its_parent(launch) -> None:

@@ -55,7 +55,10 @@ def test_a_batch_of_one_that_a_network_cannot_train_on_is_found_before_there_is_
 def test_a_batch_of_one_that_is_never_met_stops_nothing(comm):
     sections = {"model": PLUG_INS + "normed", "data": {"batch": 7}}
     # Agent 1 meets its eighth example in the second round.
-    run(configuration(**sections, train={"rounds": 1}), comm, before=lambda composed: composed.training.check())
+    once, twice = (configuration(**sections, train={"rounds": rounds}, evaluate={"every": 1}) for rounds in (1, 2))
+    assert len(run(once, comm, before=lambda composed: composed.training.check()).records) == 2
+    with pytest.raises(ConfigError, match="a single example"):
+        run(twice, comm, before=lambda composed: composed.training.check())
 
 
 @on_ranks(1)
