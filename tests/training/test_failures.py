@@ -151,7 +151,8 @@ def test_what_cannot_be_saved_is_tried_again_and_told_when_training_is_over(for_
         RunFile._edit = edit
     comm.Barrier()
     left = reader.open(tmp_path / "run.h5")
-    assert (left.status, left.records) == (("running", 0) if for_good else ("finished", 9))
+    # How it ended is written on its own, for which there may be room again.
+    assert (left.status, left.records) == ("finished", 0 if for_good else 9)
 
 
 @on_ranks(1)
