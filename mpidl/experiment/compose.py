@@ -57,6 +57,10 @@ class ComposedRun:
     transports: dict[str, str]
     """By quantity that neighbours exchange, how."""
 
+    def state_bytes(self) -> int:
+        """Bytes of all rows on this rank: the state, scratch, and the blocks of exchanges that are not state."""
+        return self.state.bytes() + (self.gossip.block_bytes if self.gossip else 0)
+
     def close(self) -> None:
         """Gives back threads, communicators and shared memory; a collective call."""
         self.batches.close()

@@ -154,7 +154,7 @@ def test_memory_and_bytes_are_told_beforehand(name, comm):
     needs = rehearse(config, comm.size)
     composed = compose(config, comm)
     composed.training.run()
-    state = composed.state.bytes()
+    state = composed.state_bytes()
     sent = sum(comm.allgather(composed.meters.bytes_sent))
     composed.close()
     if comm.rank == 0:

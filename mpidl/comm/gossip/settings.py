@@ -10,6 +10,7 @@ from mpidl.comm.gossip.neighbourhood import Neighbourhood, TravelSettings
 from mpidl.comm.gossip.schemes import SCHEMES
 from mpidl.comm.gossip.schemes.base import Exchange, Scheme
 from mpidl.comm.gossip.schemes.exact import Exact
+from mpidl.rows import room
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +57,13 @@ class Gossip:
         if len(exchange.blocks) != blocks:
             raise ValueError(f"exchange {name!r} has {len(exchange.blocks)} blocks already, not {blocks}")
         return exchange
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of all blocks but one of each exchange: that one is state, declared by the algorithm."""
+        around = self.around
+        block = room(len(around.world.mine), around.parameters, around.dtype)
+        return sum((len(exchange.blocks) - 1) * block for exchange in self._exchanges.values())
 
     def transports(self) -> dict[str, str]:
         """By quantity, how rows reach neighbours, in words; a collective call."""
