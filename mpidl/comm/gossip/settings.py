@@ -10,7 +10,6 @@ from mpidl.comm.gossip.neighbourhood import Neighbourhood, TravelSettings
 from mpidl.comm.gossip.schemes import SCHEMES
 from mpidl.comm.gossip.schemes.base import Exchange, Scheme
 from mpidl.comm.gossip.schemes.exact import Exact
-from mpidl.rows import room
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +60,8 @@ class Gossip:
     @property
     def block_bytes(self) -> int:
         """Bytes of all blocks but one of each exchange: that one is state, declared by the algorithm."""
+        from mpidl.rows import room
+
         around = self.around
         block = room(len(around.world.mine), around.parameters, around.dtype)
         return sum((len(exchange.blocks) - 1) * block for exchange in self._exchanges.values())
