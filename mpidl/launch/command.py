@@ -4,7 +4,7 @@ The environment carries these words to the ranks, on whatever hosts they are:
 
 - `MPIDL_LAUNCHED=1`: you are a rank, do not start any.
 - `MPIDL_TERMINAL=<columns>`: what you write to stderr ends on a terminal this wide, though you see a pipe.
-- `MPIDL_FAILURE_FILE=<path>`: where a failing rank leaves its line, which is then printed last (comm/failures.py).
+- `MPIDL_FAILURE_FILE=<path>`: where a failing rank leaves its line (comm/start/failures.py), printed last.
 - `MPIDL_CONFIGURATION=<packed>`: what to run, as the launching process has loaded it; a file may change, and a variable
   in it may have another value on another host.
 - `OMP_NUM_THREADS=1` unless it is set: ranks that all use every core slow each other down.

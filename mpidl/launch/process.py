@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from mpidl.comm.start import failures
-from mpidl.errors import MpidlError
+from mpidl.errors import ExitCode, MpidlError
 from mpidl.launch.command import keep_session, launch_command, rank_environment
 from mpidl.launch.launcher import Launcher, find_launcher
 from mpidl.launch.library import Library, find_library
@@ -31,7 +31,7 @@ from mpidl.launch.surroundings import cores, scheduler
 log = logging.getLogger("mpidl")
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-_INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
+_INTERRUPTED = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.ENDED}
 # Long enough for the launcher to finish a block that it has begun, too short to be seen in a progress bar.
 _HOLD_SECONDS = 0.2
 _LOCK_SECONDS = 5.0
