@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _GATHER = 0x0102040810204080
 
 
-def packed(mask: Tensor, out: Tensor) -> None:
+def pack(mask: Tensor, out: Tensor) -> None:
     """Writes a boolean mask [n] as ⌈n/8⌉ bytes."""
     if mask.device.type == "cpu":
         out.numpy()[:] = np.packbits(mask.numpy(), bitorder="little")
@@ -29,30 +29,30 @@ def packed(mask: Tensor, out: Tensor) -> None:
     out.copy_((words.view(torch.int64) * _GATHER) >> 56)
 
 
-def unpacked(packed_bits: Tensor) -> Tensor:
-    """The mask again, with eight numbers of every byte."""
-    if packed_bits.device.type == "cpu":
-        return torch.from_numpy(np.unpackbits(packed_bits.numpy(), bitorder="little").view(np.bool_))
-    places = torch.arange(8, dtype=torch.uint8, device=packed_bits.device)
-    return ((packed_bits[:, None] >> places) & 1).flatten().bool()
+def indices(packed: Tensor) -> Tensor:
+    """Which bits are set, in ascending order, int64."""
+    if packed.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(np.unpackbits(packed.numpy(), bitorder="little").view(np.bool_)))
+    places = torch.arange(8, dtype=torch.uint8, device=packed.device)
+    return ((packed[:, None] >> places) & 1).flatten().nonzero().flatten()
 
 
-def pack_signs(values: Tensor, out: Tensor) -> None:
-    """A bit for each number: whether it is below zero."""
+def below(values: Tensor, limits: Tensor | int, out: Tensor) -> Tensor:
+    """The mask of values < limits; torch's comparisons on a CPU take many times as long as numpy's."""
     if values.device.type == "cpu":
-        out.numpy()[:] = np.packbits(values.numpy() < 0, bitorder="little")
-    else:
-        packed(values < 0, out)
+        np.less(values.numpy(), limits if isinstance(limits, int) else limits.numpy(), out=out.numpy())
+        return out
+    return torch.lt(values, limits, out=out)
 
 
-def write_signs(packed_bits: Tensor, scale: Tensor | float, out: Tensor) -> None:
+def write_signs(packed: Tensor, scale: Tensor | float, out: Tensor) -> None:
     """Writes ± scale for every bit; `out` has room for eight numbers of every byte."""
     table = _signs(out.dtype, out.device) * scale
     if out.device.type == "cpu":
         # "clip" because numpy looks up straight into `out` only where no index can be wrong; none can.
-        np.take(table.numpy(), packed_bits.numpy(), axis=0, out=out.numpy().reshape(-1, 8), mode="clip")
+        np.take(table.numpy(), packed.numpy(), axis=0, out=out.numpy().reshape(-1, 8), mode="clip")
     else:
-        torch.index_select(table, 0, packed_bits.int(), out=out.view(-1, 8))
+        torch.index_select(table, 0, packed.int(), out=out.view(-1, 8))
 
 
 @cache

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 
 from mpidl.compressors.base import NOTHING, Codec, Draw, beyond_range
-from mpidl.compressors.pieces import block_length
+from mpidl.compressors.pieces import Scratch, block_length
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,22 +28,25 @@ class CastCodec(Codec):
     """Rows of `dtype`, as `wire` on their way."""
 
     def __init__(self, layout: Layout, wire: torch.dtype, dtype: torch.dtype, device: torch.device) -> None:
-        self._wire, self._dtype, self._device = wire, dtype, device
+        self._wire, self._dtype = wire, dtype
         self._block = min(block_length(device), layout.size)
+        self._scratch = Scratch(self._block, device)
         self.nbytes = layout.size * wire.itemsize
 
     def pack(self, row: Tensor, out: Tensor, draw: Draw, memory: Mapping[str, Tensor] = NOTHING) -> None:
         integer, exponent = _EXPONENT[self._wire]
         for values, packed in self._blocks(row, out):
             packed.copy_(values)
-            exponents = torch.bitwise_and(packed.view(integer), exponent, out=self._exponents[: len(packed)])
+            exponents = torch.bitwise_and(
+                packed.view(integer), exponent, out=self._scratch("exponents", integer, len(packed))
+            )
             if exponents.amax() == exponent:
                 raise beyond_range()
 
     def add(self, packed: Tensor, out: Tensor, weight: float, draw: Draw) -> None:
         for values, part in self._blocks(out, packed):
             # Product and sum are rounded one after the other, since torch fuses them in some places of a vector only.
-            values.add_(self._widened[: len(part)].copy_(part).mul_(weight))
+            values.add_(self._scratch("numbers", self._dtype, len(part)).copy_(part).mul_(weight))
 
     def unpack(self, packed: Tensor, out: Tensor, draw: Draw) -> None:
         out.copy_(packed.view(self._wire))
@@ -53,11 +55,3 @@ class CastCodec(Codec):
         if not self.nbytes:
             return zip((), (), strict=True)
         return zip(row.split(self._block), packed.view(self._wire).split(self._block), strict=True)
-
-    @cached_property
-    def _exponents(self) -> Tensor:
-        return torch.empty(self._block, dtype=_EXPONENT[self._wire][0], device=self._device)
-
-    @cached_property
-    def _widened(self) -> Tensor:
-        return torch.empty(self._block, dtype=self._dtype, device=self._device)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mpidl.compressors.pieces import byte_count
+from mpidl.compressors.sizes import byte_count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +61,7 @@ class Levels:
         self.nbytes = offset + length * (bits // 8)
 
     def write(self, levels: Tensor, packed: Tensor, start: int) -> None:
-        """The numbers from `start` on, given as int32."""
+        """The numbers from `start` on, of `dtype`."""
         stop = start + len(levels)
         if not self._few:
             packed.view(self.dtype)[start:stop] = levels
@@ -70,7 +70,7 @@ class Levels:
             packed[self._whole + start : self._whole + stop] = levels & 0xFF
             levels = levels >> 8
         words = torch.zeros(byte_count(len(levels)), dtype=torch.int64, device=levels.device)
-        words.view(torch.uint8)[: len(levels)] = levels.to(torch.int8).bitwise_and_(2**self._few - 1)
+        words.view(torch.uint8)[: len(levels)] = levels & (2**self._few - 1)
         _joined(words, self._few)
         shift = 0
         for width, offset in self._planes:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from mpidl.compressors.base import NOTHING, Codec, Draw, beyond_range
-from mpidl.compressors.pieces import Matrix, block_length, matrix_of
+from mpidl.compressors.pieces import block_length
+from mpidl.compressors.sizes import Matrix, matrix_of
 from mpidl.rows import on_boundary
 
 if TYPE_CHECKING:

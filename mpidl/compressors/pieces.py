@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,17 +9,20 @@ from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+import torch
+from torch import Tensor
 
+from mpidl.compressors.sizes import byte_count, piece_sizes
+
+if TYPE_CHECKING:
     from mpidl.compressors.base import Per
     from mpidl.layout import Layout
 
-Collected = Callable[["Tensor", "Tensor"], object]
+# What brings numbers, a row of a matrix for each piece, into the totals of those pieces.
+Collected = Callable[[Tensor, Tensor], object]
 
-ON_CPU = 2**16
-"""Numbers of a block: three float32 blocks fit into 1 MB of second-level cache, and a call costs less than its work."""
+ON_CPU = 2**17
+"""Numbers of a block: three float32 blocks are 1.5 MB and fit a second-level cache; a call costs less than its work."""
 ON_GPU = 2**22
 """Enough for the cost of a kernel's launch."""
 
@@ -30,14 +32,18 @@ def block_length(device: torch.device) -> int:
     return ON_CPU if device.type == "cpu" else ON_GPU
 
 
-def piece_sizes(layout: Layout, per: Per) -> tuple[int, ...]:
-    """Numbers of each piece, in the order of the row; no piece is empty."""
-    if per == "tensor":
-        return tuple(size for size in layout.sizes if size)
-    if per == "row":
-        return (layout.size,) if layout.size else ()
-    whole, rest = divmod(layout.size, per)
-    return (per,) * whole + (rest,) * (rest > 0)
+class Scratch:
+    """Memory for the numbers of a block, kept: to get it anew would take longer than what is done in it."""
+
+    def __init__(self, length: int, device: torch.device) -> None:
+        self._length, self._device = length, device
+        self._kept: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, dtype: torch.dtype, length: int) -> Tensor:
+        """What is kept under this name, cut to so many numbers, with whatever stands in it."""
+        if name not in self._kept:
+            self._kept[name] = torch.empty(self._length, dtype=dtype, device=self._device)
+        return self._kept[name][:length]
 
 
 @dataclass(frozen=True)
@@ -62,23 +68,32 @@ class Block:
     stop: int
     spans: tuple[Span, ...]
 
+    @property
+    def length(self) -> int:
+        return self.stop - self.start
+
+    def of(self, row: Tensor) -> Tensor:
+        """The block's numbers."""
+        return row[self.start : self.stop]
+
+    def octets(self, bits: Tensor) -> Tensor:
+        """The bytes that hold the block's bits, of one bit for every number."""
+        return bits[self.start // 8 : byte_count(self.stop)]
+
 
 class Pieces:
     """The pieces of a row and its blocks, which are as long as can be and begin at multiples of their length."""
 
-    def __init__(self, layout: Layout, per: Per, block: int) -> None:
+    def __init__(self, layout: Layout, per: Per, device: torch.device) -> None:
         self.sizes = piece_sizes(layout, per)
         self.length = layout.size
-        self.block = block
+        self.block = block_length(device)
+        # Bits are unpacked eight at a time.
+        self.scratch = Scratch(8 * byte_count(min(self.block, self.length)), device)
 
     @property
     def count(self) -> int:
         return len(self.sizes)
-
-    @property
-    def longest(self) -> int:
-        """Numbers of the longest block."""
-        return min(self.block, self.length)
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
@@ -110,44 +125,10 @@ class Pieces:
             total = totals[span.first : span.first + span.count]
             of(total, span.of(values))
 
-    def scale(self, block: Block, values: Tensor, factors: Tensor) -> None:
-        """Multiplies a block's numbers by the factor of their piece, of `factors` [count]."""
+    def scale(self, block: Block, values: Tensor, factors: Tensor, out: Tensor) -> Tensor:
+        """Writes a block's numbers, each times the factor of its piece, of `factors` [count]."""
+        if values.dtype != out.dtype:
+            values = out.copy_(values)
         for span in block.spans:
-            span.of(values).mul_(factors[span.first : span.first + span.count, None])
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A tensor by its first dimension, and how many columns its factors have."""
-
-    rows: int
-    columns: int
-    rank: int
-
-    @property
-    def factors(self) -> int:
-        """Numbers of both factors."""
-        return self.rank * (self.rows + self.columns)
-
-
-def matrix_of(shape: tuple[int, ...], rank: int) -> Matrix | None:
-    """None where the tensor is no matrix, or no larger than its factors."""
-    if len(shape) < 2 or not math.prod(shape):
-        return None
-    rows, columns = shape[0], math.prod(shape[1:])
-    matrix = Matrix(rows, columns, min(rank, rows, columns))
-    return matrix if matrix.factors < rows * columns else None
-
-
-def rounded_share(fraction: float, size: int) -> int:
-    """How many of `size` numbers a fraction is: max(1, round(f·d)), and none of none."""
-    return max(1, min(size, round(fraction * size))) if size else 0
-
-
-def smallest_share(fraction: float, sizes: tuple[int, ...]) -> float:
-    """The least share of a piece that is kept."""
-    return min((rounded_share(fraction, size) / size for size in set(sizes)), default=1.0)
-
-
-def byte_count(bits: int) -> int:
-    return math.ceil(bits / 8)
+            torch.mul(span.of(values), factors[span.first : span.first + span.count, None], out=span.of(out))
+        return out

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from mpidl.compressors.base import NOTHING, Codec, Draw, Per, beyond_range
-from mpidl.compressors.pieces import ON_CPU, piece_sizes, rounded_share
-from mpidl.compressors.sparse import add_at, put_at, taken
+from mpidl.compressors.pieces import ON_CPU
+from mpidl.compressors.sizes import piece_sizes, rounded_share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,20 +38,17 @@ class RandomKCodec(Codec):
     def pack(self, row: Tensor, out: Tensor, draw: Draw, memory: Mapping[str, Tensor] = NOTHING) -> None:
         values = out.view(self._dtype)
         for part, indices in self._indices(draw):
-            taken(row, indices, values[part])
+            torch.index_select(row, 0, indices, out=values[part])
         if not values.isfinite().all():
             raise beyond_range()
 
     def add(self, packed: Tensor, out: Tensor, weight: float, draw: Draw) -> None:
         values = packed.view(self._dtype)
         for part, indices in self._indices(draw):
-            add_at(out, indices, values[part] * weight)
+            out.index_add_(0, indices, values[part] * weight)
 
     def unpack(self, packed: Tensor, out: Tensor, draw: Draw) -> None:
-        values = packed.view(self._dtype)
-        out.zero_()
-        for part, indices in self._indices(draw):
-            put_at(out, indices, values[part])
+        self.add(packed, out.zero_(), 1.0, draw)
 
     def _indices(self, draw: Draw) -> Iterator[tuple[slice, Tensor]]:
         """Some of the numbers at a time: which places in the packed row, and the indices in the row."""

@@ -28,13 +28,12 @@ _INTEGER: dict[int, type[np.integer]] = {4: np.int32, 8: np.int64}
 _STRIDE, _SMALLEST_SAMPLE, _LARGEST_SAMPLE = 64, 1024, 2**17
 # Standard deviations by which the sample may be wrong before a second pass is needed.
 _DEVIATIONS = 4
-_PLACES = np.arange(ON_CPU, dtype=np.uint32)
 
 
 def largest(values: Tensor, k: int) -> Tensor:
-    """Indices of the k largest of [d] in ascending order, uint32 on a CPU."""
+    """Indices of the k largest of [d] in ascending order."""
     if values.device.type != "cpu":
-        return largest_of_each(values[None], k)
+        return largest_of_each(values[None], k).int()
     words = values.numpy().view(_INTEGER[values.element_size()])
     indices = _above(words, k, _likely_threshold(words, k))
     if indices is None:
@@ -56,20 +55,21 @@ def _likely_threshold(words: NDArray[np.integer], k: int) -> int:
     return int(np.partition(sample, len(sample) - rank)[len(sample) - rank]) - 1
 
 
-def _above(words: NDArray[np.integer], k: int, threshold: int) -> NDArray[np.uint32] | None:
+def _above(words: NDArray[np.integer], k: int, threshold: int) -> NDArray[np.int32] | None:
     """The k largest of those above the threshold; None if there are fewer."""
     full = k + max(k // 4, ON_CPU)
     room = min(full + ON_CPU, len(words))
-    magnitudes, indices = np.empty(room, words.dtype), np.empty(room, np.uint32)
+    magnitudes, indices = np.empty(room, words.dtype), np.empty(room, np.int32)
     scratch = np.empty(min(ON_CPU, len(words)), words.dtype)
+    mask = np.empty(len(scratch), np.bool_)
     count = 0
     for start in range(0, len(words), ON_CPU):
         part = words[start : start + ON_CPU]
         block = np.bitwise_and(part, np.iinfo(words.dtype).max, out=scratch[: len(part)])
-        places = _PLACES[: len(part)][block > threshold]
+        places = np.flatnonzero(np.greater(block, threshold, out=mask[: len(part)]))
         end = count + len(places)
         np.take(block, places, out=magnitudes[count:end], mode="clip")
-        np.add(places, np.uint32(start), out=indices[count:end])
+        np.add(places, start, out=indices[count:end], casting="unsafe")
         count = end
         if count > full:
             threshold = _keep_largest(magnitudes[:count], indices[:count], k)
@@ -81,7 +81,7 @@ def _above(words: NDArray[np.integer], k: int, threshold: int) -> NDArray[np.uin
     return indices[:k]
 
 
-def _keep_largest(magnitudes: NDArray[np.integer], indices: NDArray[np.uint32], k: int) -> int:
+def _keep_largest(magnitudes: NDArray[np.integer], indices: NDArray[np.int32], k: int) -> int:
     """Moves the k largest to the front, in their order, and returns the least of them: what follows must be above."""
     least = np.partition(magnitudes, len(magnitudes) - k)[len(magnitudes) - k]
     kept = magnitudes > least

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from mpidl.compressors.base import Compressor, Per
-from mpidl.compressors.pieces import matrix_of, piece_sizes, smallest_share
+from mpidl.compressors.sizes import matrix_of, piece_sizes, smallest_share
 from mpidl.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import torch
 
 from mpidl.compressors import bits
 from mpidl.compressors.base import NOTHING, Codec, Draw, Per, beyond_range
-from mpidl.compressors.pieces import Block, Pieces, block_length, byte_count
+from mpidl.compressors.pieces import Block, Pieces
+from mpidl.compressors.sizes import byte_count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,18 +23,19 @@ class SignCodec(Codec):
     """± ‖v‖₁/d of each piece."""
 
     def __init__(self, layout: Layout, dtype: torch.dtype, device: torch.device, per: Per) -> None:
-        self._pieces = Pieces(layout, per, block_length(device))
+        self._pieces = Pieces(layout, per, device)
         self._dtype, self._device = dtype, device
         self._header = self._pieces.count * dtype.itemsize
         self.nbytes = self._header + byte_count(layout.size)
 
     def pack(self, row: Tensor, out: Tensor, draw: Draw, memory: Mapping[str, Tensor] = NOTHING) -> None:
+        scratch = self._pieces.scratch
         scales, signs = self._parts(out)
         sums = torch.zeros(self._pieces.count, dtype=torch.float64, device=self._device)
         for block in self._pieces.blocks:
-            values = row[block.start : block.stop]
-            bits.pack_signs(values, signs[block.start // 8 : byte_count(block.stop)])
-            magnitudes = torch.abs(values, out=self._scratch[: len(values)])
+            values = block.of(row)
+            bits.pack(bits.below(values, 0, scratch("negative", torch.bool, block.length)), block.octets(signs))
+            magnitudes = torch.abs(values, out=scratch("numbers", self._dtype, block.length))
             self._pieces.collect(sums, block, magnitudes, lambda total, rows: total.add_(rows.sum(1)))
         if not sums.isfinite().all():
             raise beyond_range()
@@ -43,28 +45,23 @@ class SignCodec(Codec):
         scales, signs = self._parts(packed)
         factors = scales * weight
         for block in self._pieces.blocks:
-            out[block.start : block.stop].add_(self._decoded(block, signs, factors))
+            block.of(out).add_(self._decoded(block, signs, factors))
 
     def unpack(self, packed: Tensor, out: Tensor, draw: Draw) -> None:
         scales, signs = self._parts(packed)
         for block in self._pieces.blocks:
-            out[block.start : block.stop].copy_(self._decoded(block, signs, scales))
+            block.of(out).copy_(self._decoded(block, signs, scales))
 
     def _decoded(self, block: Block, signs: Tensor, factors: Tensor) -> Tensor:
-        part = signs[block.start // 8 : byte_count(block.stop)]
+        octets = block.octets(signs)
         single = self._pieces.count == 1
-        bits.write_signs(part, factors if single else 1.0, self._scratch[: 8 * len(part)])
-        values = self._scratch[: block.stop - block.start]
-        if not single:
-            self._pieces.scale(block, values, factors)
-        return values
+        values = self._pieces.scratch("numbers", self._dtype, 8 * len(octets))
+        bits.write_signs(octets, factors if single else 1.0, values)
+        values = values[: block.length]
+        return values if single else self._pieces.scale(block, values, factors, values)
 
     def _parts(self, packed: Tensor) -> tuple[Tensor, Tensor]:
         return packed[: self._header].view(self._dtype), packed[self._header :]
-
-    @cached_property
-    def _scratch(self) -> Tensor:
-        return torch.empty(8 * byte_count(self._pieces.longest), dtype=self._dtype, device=self._device)
 
     @cached_property
     def _sizes(self) -> Tensor:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from mpidl.compressors.base import NOTHING, Codec, Draw, Per, beyond_range
-from mpidl.compressors.pieces import block_length, piece_sizes, rounded_share
+from mpidl.compressors.pieces import block_length
 from mpidl.compressors.selection import largest, largest_of_each
-from mpidl.compressors.sparse import IndexSet, add_at, put_at, taken
+from mpidl.compressors.sizes import piece_sizes, rounded_share
+from mpidl.compressors.sparse import IndexSet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,9 +32,11 @@ class TopKCodec(Codec):
         self.nbytes = self._values + self._set.nbytes
 
     def pack(self, row: Tensor, out: Tensor, draw: Draw, memory: Mapping[str, Tensor] = NOTHING) -> None:
+        if not self.nbytes:
+            return
         values, indices = self._parts(out)
-        selected = torch.cat(list(self._selected(row))) if self.nbytes else indices
-        taken(row, selected, values)
+        selected = torch.cat(list(self._selected(row)))
+        torch.index_select(row, 0, selected, out=values)
         if not values.isfinite().all():
             raise beyond_range()
         self._set.write(selected, indices)
@@ -48,19 +51,16 @@ class TopKCodec(Codec):
                 several = min(together, count - first)
                 values = row[start : start + several * size]
                 chosen = largest(values, k) if several == 1 else largest_of_each(values.view(several, size), k)
-                yield chosen.long().add_(start)
+                yield chosen.int().add_(start)
                 start += several * size
 
     def add(self, packed: Tensor, out: Tensor, weight: float, draw: Draw) -> None:
         values, indices = self._parts(packed)
         for part, places in self._set.parts(indices):
-            add_at(out, places, values[part] * weight)
+            out.index_add_(0, places, values[part] * weight)
 
     def unpack(self, packed: Tensor, out: Tensor, draw: Draw) -> None:
-        values, indices = self._parts(packed)
-        out.zero_()
-        for part, places in self._set.parts(indices):
-            put_at(out, places, values[part])
+        self.add(packed, out.zero_(), 1.0, draw)
 
     def _parts(self, packed: Tensor) -> tuple[Tensor, Tensor]:
         return packed[: self._values].view(self._dtype), packed[self._values :]

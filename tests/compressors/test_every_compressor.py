@@ -44,7 +44,7 @@ def test_it_gives_what_its_twin_gives(settings: dict[str, Any], size: int) -> No
         # Sums in another order may differ in the last bits, and with them, rarely, which way a number is rounded.
         exact = dtype == torch.float64
         close = np.isclose(result.numpy(), expected, rtol=1e-12 if exact else 3e-6, atol=1e-13 if exact else 1e-5)
-        assert np.count_nonzero(~close) <= (0 if exact else size // 10_000)
+        assert np.count_nonzero(~close) <= (0 if exact else 1 + size // 10_000)
 
 
 @every

@@ -109,14 +109,15 @@ def qsgd(v: Row, draw: Draw, layout: Layout, bits: int, contractive: bool = Fals
         step[:] = larger / shrink
     raw = draw.stream().bit_generator.random_raw
     result = np.zeros_like(v)
-    for start in range(0, len(v), 2**16):
-        length = min(2**16, len(v) - start)
-        quarter = -(-length // 4)
-        words = [int(word) >> shift & 0xFFFFFFFF for word in raw(-(-quarter // 2)) for shift in (0, 32)]
+    for start in range(0, len(v), 2**17):
+        length = min(2**17, len(v) - start)
+        octets = raw(length // 8 + 1).tobytes()
+        half = (length + 1) // 2
         for i in range(length):
-            turned = words[i % quarter] * (2**32 + 1) >> 8 * (i // quarter)
-            level = (int(scaled[start + i]) + turned % 2**fraction) >> fraction
-            result[start + i] = level * steps[start + i]
+            begin = 2 * i if i < half else 2 * (i - half) + 1
+            limit = int.from_bytes(octets[begin : begin + 2], "little", signed=True) + 2**15
+            level, chance = divmod(int(scaled[start + i]), 2**fraction)
+            result[start + i] = (level + (limit < chance * 2 ** (16 - fraction))) * steps[start + i]
     return result
 
 
