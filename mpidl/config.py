@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -24,57 +23,19 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, core_schema
 
-from mpidl.errors import ConfigError, choices_sentence
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which `1e-3` is a number (YAML 1.1 wants `1.0e-3`) and a key given twice is an error."""
-
-
-_MERGE = "tag:yaml.org,2002:merge"
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*([eE][-+]?\d+)?|\.\d[\d_]*([eE][-+]?\d+)?|\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
-    list("-+0123456789."),
-)
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    # A key that `<<: *base` brings may be given again: that is what merging is for.
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value if key.tag != _MERGE]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise ConfigError(f"the key is given twice (line {node.start_mark.line + 1} and below)", str(key))
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-
-
-def _load(text: str, source: str) -> Any:
-    try:
-        # A subclass of SafeLoader: builds plain numbers, strings, lists and mappings only.
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{source}{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
-    except ValueError as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{source}: {error}") from error
+from mpidl import files, notation
+from mpidl.errors import ConfigError, beginning, choices_sentence, quoted
 
 
 def read(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = files.read(Path(path), notation.LARGEST).decode()
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {str(path)!r}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{str(path)!r} is not a text file") from error
-    content = _load(text, str(path))
+    content = notation.load(text, str(path))
     if not isinstance(content, dict):
         raise ConfigError(f"{str(path)!r} holds no 'key: value' lines")
     return content
@@ -87,8 +48,10 @@ def override(config: Mapping[str, Any], assignments: Iterable[str]) -> dict[str,
         path, equals, text = assignment.partition("=")
         keys = path.strip().split(".")
         if not equals or not all(keys):
-            raise ConfigError(f"-s wants key=value, not {assignment!r}")
-        value = _load(text, f"-s {assignment}")
+            raise ConfigError(f"-s wants key=value, not {quoted(assignment)}")
+        if len(keys) > notation.DEEPEST:
+            raise ConfigError(f"-s {quoted(assignment)}: nests deeper than {notation.DEEPEST} levels")
+        value = notation.load(text, f"-s {quoted(assignment)}")
         place = result
         for key in keys[:-1]:
             below = place.get(key)
@@ -160,7 +123,7 @@ def _duration(value: Any) -> Duration:
     if isinstance(value, Duration):
         return value
     if isinstance(value, bool):
-        raise ValueError(f"{value!r} is not a duration")
+        raise ValueError(f"{quoted(value)} is not a duration")
     if isinstance(value, int):
         duration = Duration(amount=value, unit="rounds")
     elif isinstance(value, float) and value <= 1:
@@ -168,10 +131,10 @@ def _duration(value: Any) -> Duration:
     else:
         match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(round|epoch)s?\s*", str(value))
         if match is None:
-            raise ValueError(f"{value!r} is not a duration; write 100 (rounds), '5 epochs', or 0.5 (of the run)")
+            raise ValueError(f"{quoted(value)} is not a duration; write 100 (rounds), '5 epochs', or 0.5 (of the run)")
         duration = Duration(amount=float(match[1]), unit=match[2] + "s")
     if duration.amount < 0:
-        raise ValueError(f"{value!r} is negative")
+        raise ValueError(f"{quoted(value)} is negative")
     return duration
 
 
@@ -200,7 +163,7 @@ def _first(errors: Sequence[ErrorDetails]) -> ErrorDetails:
 
 def _explain(errors: Sequence[ErrorDetails], schema: type[BaseModel]) -> ConfigError:
     details = _first(errors)
-    steps = _path(schema, details)
+    steps = [beginning(step) for step in _path(schema, details)]
     cause = details.get("ctx", {}).get("error")
     if isinstance(cause, ConfigError):
         return ConfigError(cause.message, ".".join(filter(None, [*steps, cause.key])))
@@ -211,8 +174,8 @@ def _explain(errors: Sequence[ErrorDetails], schema: type[BaseModel]) -> ConfigE
         message = "is missing"
     elif details["type"] != "value_error":
         # Where a key takes one thing or another, pydantic has an error for each.
-        wishes = dict.fromkeys(_wish(error) for error in errors if _path(schema, error) == steps)
-        message = f"{details['input']!r} is not allowed: input should be {' or '.join(wishes)}"
+        wishes = dict.fromkeys(_wish(error) for error in errors if _path(schema, error) == _path(schema, details))
+        message = f"{quoted(details['input'])} is not allowed: input should be {' or '.join(wishes)}"
     return ConfigError(message, ".".join(steps))
 
 
@@ -220,7 +183,7 @@ def _wish(details: ErrorDetails) -> str:
     """What would have been right, as the end of 'input should be'."""
     if details["type"] in ("tuple_type", "list_type"):
         single = isinstance(details["input"], bool | int | float | str)
-        return f"a list, such as [{details['input']}]" if single else "a list"
+        return f"a list, such as [{quoted(details['input'])}]" if single else "a list"
     message = details["msg"]
     return message.removeprefix("Input should be ") if message.startswith("Input should be ") else f"right: {message}"
 

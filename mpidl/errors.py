@@ -94,9 +94,20 @@ class Interruption(KeyboardInterrupt):
     exit_code = ExitCode.ENDED
 
 
+def quoted(value: object, longest: int = 100) -> str:
+    """The value as Python writes it; of a long one its beginning."""
+    # Cut before it is written: a text may be of any size.
+    return beginning(repr(value[: longest + 1] if isinstance(value, str) else value), longest)
+
+
+def beginning(text: str, longest: int = 100) -> str:
+    """The text, or so much of a long one."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
 def nearest(value: object, choices: Iterable[object]) -> str | None:
     """The choice that a misspelt value most likely means, if it is like any."""
-    return next(iter(difflib.get_close_matches(str(value), map(str, choices), n=1, cutoff=0.5)), None)
+    return next(iter(difflib.get_close_matches(str(value)[:100], map(str, choices), n=1, cutoff=0.5)), None)
 
 
 def suggestion(value: object, choices: Iterable[object]) -> str:
@@ -108,4 +119,4 @@ def suggestion(value: object, choices: Iterable[object]) -> str:
 def choices_sentence(value: object, choices: Iterable[str]) -> str:
     """`'metropolise' is not known; did you mean 'metropolis'? (lazy, metropolis, uniform)`."""
     known = sorted(choices)
-    return f"{value!r} is not known{suggestion(value, known)} ({', '.join(known)})"
+    return f"{quoted(value)} is not known{suggestion(value, known)} ({', '.join(known)})"

@@ -33,9 +33,9 @@ LAYERS = (
     ("rows", "layout"),
     ("registry",),
     ("config",),
-    ("seeding", "pictures", "metrics"),
+    ("seeding", "pictures", "metrics", "notation"),
     ("sentences",),
-    ("errors",),
+    ("errors", "files"),
 )
 HEIGHT = {name: len(LAYERS) - place for place, names in enumerate(LAYERS) for name in names}
 

@@ -19,7 +19,7 @@ from mpidl.comm.placement import Placement
 from mpidl.config import Duration, Rounds
 from mpidl.data import DATA
 from mpidl.data.source import Source
-from mpidl.errors import ConfigError, choices_sentence
+from mpidl.errors import ConfigError, choices_sentence, quoted
 from mpidl.graphs import GRAPHS
 from mpidl.graphs.base import Graph, Topology
 from mpidl.graphs.validate import require
@@ -29,6 +29,11 @@ from mpidl.models.losses import Loss
 from mpidl.results.output import check_output
 from mpidl.training import SCHEDULES
 from mpidl.training.schedule import Constant, Schedule
+
+MOST_AGENTS = 100_000
+"""Far beyond what one can train, and few enough that a graph of them still fits into memory."""
+
+Agents = Annotated[int, Field(gt=0, le=MOST_AGENTS)]
 
 
 class Section(reading.Strict):
@@ -109,7 +114,7 @@ class Config(Section):
 
     name: str = Field("run", min_length=1, description="of the run, and of its file; no / and no \\")
     seed: int = Field(0, ge=0, description="of every random stream")
-    agents: PositiveInt | Literal["auto"] = Field("auto", description="learners; auto: one per rank")
+    agents: Agents | Literal["auto"] = Field("auto", description="learners; auto: one per rank")
     model: Annotated[Model, MODELS] = Field(description="the network")
     loss: Annotated[Loss, LOSSES] | None = Field(
         None, description="the loss of an example; by the data set's task if not given"
@@ -126,8 +131,11 @@ class Config(Section):
     @field_validator("name")
     @classmethod
     def _can_name_a_file(cls, value: str) -> str:
-        if "/" in value or "\\" in value:
-            raise ConfigError(f"{value!r} is not allowed: a file is called after it, so it can have no / and no \\")
+        if "/" in value or "\\" in value or not value.isprintable():
+            raise ConfigError(
+                f"{quoted(value)} is not allowed: a file is called after it, so it can have no /, no \\, and nothing "
+                "that cannot be printed"
+            )
         return value
 
     @model_validator(mode="after")

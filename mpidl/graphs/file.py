@@ -9,9 +9,12 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from mpidl import files
 from mpidl.errors import ConfigError, choices_sentence
 from mpidl.graphs.base import Graph, Mixing, Periodic, Topology
 from mpidl.graphs.weights import RULES, by_rule, directed, undirected
+
+_MOST_BYTES = 2**28
 
 
 def _known(value: object) -> object:
@@ -59,7 +62,7 @@ class Edge:
 def read_edges(path: str, one_way: bool) -> list[Edge]:
     """Every edge of the file, each at most once, or one sentence with the line at fault."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = files.read(Path(path), _MOST_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"cannot read {path!r}: {error.strerror}", "graph.path") from error
     except (UnicodeDecodeError, ValueError) as error:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import io
 import os
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mpidl.files import open_regular
 from mpidl.results.names import LIBVER
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def open_file(path: Path, mode: Literal["r", "r+", "w"]) -> Iterator[h5py.File]:
     """The file, without a chunk cache: rows go straight to where they belong. OSError for what is no regular file."""
     import h5py
 
-    with _Bytes(path, _MODES[mode], opener=_open_regular) as content:
+    with _Bytes(path, _MODES[mode], opener=open_regular) as content:
         try:
             with h5py.File(content, mode, libver=LIBVER, rdcc_nbytes=0) as file:
                 yield file
@@ -77,18 +77,9 @@ def open_file(path: Path, mode: Literal["r", "r+", "w"]) -> Iterator[h5py.File]:
                 raise content.error
 
 
-def _open_regular(path: str, flags: int) -> int:
-    # Without O_NONBLOCK, opening a named pipe waits for its other end.
-    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY, 0o666)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(0, "it is no regular file", path)
-    return descriptor
-
-
 def is_hdf5(path: Path) -> bool:
     """Whether it is a file that begins as HDF5 files do; OSError where it cannot be read."""
-    with io.FileIO(path, "r", opener=_open_regular) as file:
+    with io.FileIO(path, "r", opener=open_regular) as file:
         return file.read(len(_SIGNATURE)) == _SIGNATURE
 
 

@@ -48,6 +48,13 @@ def write(tmp_path, text):
         ({"seed": -1}, "seed: -1 is not allowed"),
         ({"model": {"name": "nowhere:net"}}, "model.name: model 'nowhere:net' could not be imported"),
         ({"name": "a/b"}, "name: 'a/b' is not allowed: a file is called after it"),
+        ({"name": "a\nb"}, r"name: 'a\nb' is not allowed: a file is called after it"),
+        ({"name": "a\0b"}, r"name: 'a\x00b' is not allowed: a file is called after it"),
+        ({"agents": 10**9}, "agents: 1000000000 is not allowed: input should be less than or equal to 100000"),
+        ({"algorithm": "x" * 10**6}, "algorithm.name: algorithm 'xxx"),
+        ({"evaluate": {"models": ["x" * 10**6]}}, "evaluate.models: 'xxx"),
+        ({"model": {"name": "mlp", "hidden": ["x" * 10**6]}}, "model.hidden.0: 'xxx"),
+        ({"x" * 10**6: 1}, "xxx"),
         ({"agents": "x"}, "agents: 'x' is not allowed: input should be a valid integer or 'auto'"),
         (
             {"data": {"name": "digits", "batch": "x"}},
@@ -75,6 +82,7 @@ def test_a_mistake_is_one_sentence(change, sentence):
         reading.validate(Config, GOOD | change)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
     assert caught.value.exit_code == 2
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from mpidl import files
 from mpidl.errors import DataError
 
 # A byte of deflate holds at most 1,032 bytes [zlib's technical details].
@@ -78,9 +79,7 @@ def find_file(root: str, name: str, key: str, folders: Sequence[str] = (".",)) -
 def read_limited(path: Path, most: int) -> bytes:
     """All of a file that must not be larger than `most` bytes."""
     try:
-        if path.stat().st_size > most:
-            raise DataError(f"{path} is larger than any file of its kind ({most} bytes)")
-        return path.read_bytes()
+        return files.read(path, most)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 

@@ -1,0 +1,153 @@
+"""YAML as configurations have it, read within limits that no honest one meets.
+
+A few lines of YAML can stand for more than memory holds (aliases of aliases, merges of merges), nest deeper than
+any program can follow, or hold a number with more digits than the universe has use for. An alias therefore counts for
+all that it stands for, and what is read is a tree of plain values: none refers to itself, no number is beyond 64 bits,
+no text has a character that only acts on a terminal or cannot be stored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from mpidl.errors import ConfigError
+
+LARGEST = 2**20
+"""Characters of a text."""
+
+DEEPEST = 32
+_MOST_VALUES = 20_000
+_LONGEST_NUMBER = 100
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which `1e-3` is a number (YAML 1.1 wants `1.0e-3`) and a key given twice is an error."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = self._values = 0
+        # Of each node that is complete: how many values it stands for, and how deep they nest.
+        self._extents: dict[yaml.Node, tuple[int, int]] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> Any:
+        before = self._values
+        if self.check_event(yaml.AliasEvent):
+            known: Any = super().compose_node(parent, index)
+            if known not in self._extents:
+                raise _refusal("a value refers to itself", known)
+            values, height = self._extents[known]
+            self._count(values, height, known)
+            return known
+        self._count(1, 1, self.peek_event())
+        self._depth += 1
+        node: Any = super().compose_node(parent, index)
+        self._depth -= 1
+        height = 1 + max((self._extents[below][1] for below in _below(node)), default=0)
+        self._extents[node] = (self._values - before, height)
+        return node
+
+    def _count(self, values: int, height: int, place: Any) -> None:
+        self._values += values
+        if self._values > _MOST_VALUES:
+            raise _refusal(f"holds more than {_MOST_VALUES:,} values", place)
+        if self._depth + height > DEEPEST:
+            raise _refusal(f"nests deeper than {DEEPEST} levels", place)
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and (found := _FORBIDDEN.search(value)):
+            raise _refusal(f"the character U+{ord(found[0]):04X} cannot stand here", node)
+        return value
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        # A key that `<<: *base` brings may be given again: that is what merging is for.
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != _MERGE]
+        mapping = super().construct_mapping(node, deep=True)
+        given: set[Any] = set()
+        for key in keys:
+            if key in given:
+                line = node.start_mark.line + 1
+                raise ConfigError(f"the key is given twice (line {line} and below)", str(key))
+            given.add(key)
+        return mapping
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """A number of 64 bits."""
+        whole = node.tag.endswith(":int")
+        try:
+            # Of a longer one, digits in base 60 would take for ever.
+            if len(node.value) > _LONGEST_NUMBER:
+                raise OverflowError
+            value = self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
+            if whole and not -(2**63) <= value < 2**63:
+                raise OverflowError
+        except OverflowError as error:
+            raise _refusal(f"{node.value[:40]} has more digits than a number here can have", node) from error
+        return value
+
+    def construct_other(self, node: yaml.Node) -> None:
+        """What no configuration needs: bytes, sets and ordered pairs."""
+        self.construct_undefined(node)
+
+
+def _below(node: yaml.Node | None) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+class _Refusal(yaml.MarkedYAMLError):
+    """What is valid YAML, and not to be read."""
+
+
+def _refusal(problem: str, place: Any) -> _Refusal:
+    return _Refusal(problem=problem, problem_mark=place.start_mark)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*([eE][-+]?\d+)?|\.\d[\d_]*([eE][-+]?\d+)?|\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
+    list("-+0123456789."),
+)
+for _kind in ("binary", "omap", "pairs", "set"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_other)
+_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_mapping)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a text that `_Loader` would take for a number in quotes."""
+
+
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+def load(text: str, source: str) -> Any:
+    """The plain values in a text; `source` is what an error calls it."""
+    if len(text) > LARGEST:
+        raise ConfigError(f"{source}: is longer than {LARGEST:,} characters")
+    try:
+        # A subclass of SafeLoader: builds plain numbers, strings, lists and mappings only.
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        what = "" if isinstance(error, _Refusal) else "not valid YAML: "
+        raise ConfigError(f"{source}{where}: {what}{getattr(error, 'problem', None) or error}") from error
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
+        # What PyYAML's own constructors let through, of a date in a thirteenth month, say.
+        raise ConfigError(f"{source}: not valid YAML: {error}") from error
+
+
+def dump(values: Mapping[str, Any]) -> str:
+    """The text from which `load` gets the same values."""
+    return yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
