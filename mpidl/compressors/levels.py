@@ -60,12 +60,15 @@ class Levels:
         self._whole = offset
         self.nbytes = offset + length * (bits // 8)
 
+    def sent_as_they_are(self, packed: Tensor, start: int, stop: int) -> Tensor | None:
+        """Where the numbers from `start` to `stop` may be written at once; None where they must be packed."""
+        return None if self._few else packed.view(self.dtype)[start:stop]
+
     def write(self, levels: Tensor, packed: Tensor, start: int) -> None:
-        """The numbers from `start` on, of `dtype`."""
-        stop = start + len(levels)
+        """The numbers from `start` on, of `dtype`; nothing to do where they are sent as they are."""
         if not self._few:
-            packed.view(self.dtype)[start:stop] = levels
             return
+        stop = start + len(levels)
         if self._bits > 8:
             packed[self._whole + start : self._whole + stop] = levels & 0xFF
             levels = levels >> 8

@@ -81,6 +81,14 @@ class Block:
         return bits[self.start // 8 : byte_count(self.stop)]
 
 
+@dataclass(frozen=True)
+class Group:
+    """Blocks in which all their pieces lie whole."""
+
+    blocks: tuple[Block, ...]
+    pieces: slice
+
+
 class Pieces:
     """The pieces of a row and its blocks, which are as long as can be and begin at multiples of their length."""
 
@@ -103,6 +111,20 @@ class Pieces:
             stop = min(start + self.block, self.length)
             blocks.append(Block(start, stop, tuple(self._spans(start, stop, starts))))
         return tuple(blocks)
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The blocks, in as many groups as can be."""
+        ends = set(accumulate(self.sizes))
+        groups: list[Group] = []
+        blocks: list[Block] = []
+        for block in self.blocks:
+            blocks.append(block)
+            if block.stop in ends:
+                last = block.spans[-1]
+                groups.append(Group(tuple(blocks), slice(blocks[0].spans[0].first, last.first + last.count)))
+                blocks = []
+        return tuple(groups)
 
     def _spans(self, start: int, stop: int, starts: list[int]) -> Iterator[Span]:
         piece = bisect_right(starts, start) - 1

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from mpidl.compressors import bits
 from mpidl.compressors.base import NOTHING, Codec, Draw, Per, beyond_range
 from mpidl.compressors.levels import Levels
 from mpidl.compressors.pieces import Block, Pieces
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from mpidl.layout import Layout
 
-# The least step: the squares of numbers below are not normal numbers, so that no norm can be told from them.
+# The least norm: the squares of numbers below are not normal numbers, so that no norm can be told from them.
 _LEAST = {torch.float32: 2.0**-63, torch.float64: 2.0**-511}
 
 
@@ -29,9 +28,9 @@ class QSGDCodec(Codec):
     """Multiples of norm/s; `shrinks` are what the pieces are scaled by, empty for nothing.
 
     A number is taken as a whole number of 2^−16 steps (2^−15, where a multiple has 16 bits): the upper bits are the
-    multiple below it, the lower ones the chance of the one above. Steps are a little larger than norm/s, so that
-    rounding leads no multiple beyond s, and at least 2^−63 (2^−511 in float64), so that none is zero; since sender and
-    receiver use the same step, no mean is moved by that.
+    multiple below it, the lower ones the chance of the one above. Steps are a little larger than norm/s, and a norm
+    counts as at least 2^−63 (2^−511 in float64), so that no step is zero; since sender and receiver use the same step,
+    no mean is moved by that.
     """
 
     def __init__(
@@ -53,25 +52,41 @@ class QSGDCodec(Codec):
 
     def pack(self, row: Tensor, out: Tensor, draw: Draw, memory: Mapping[str, Tensor] = NOTHING) -> None:
         header, levels = self._parts(out)
-        norms = self._norms(row)
-        if not norms.isfinite().all():
+        squares = torch.zeros(self._pieces.count, dtype=self._dtype, device=self._device)
+        factors = torch.empty_like(squares)
+        # Rounding leads no multiple beyond s.
+        margin = 1 + 8 * torch.finfo(self._dtype).eps
+        mark_above = self._marking(draw)
+        for group in self._pieces.groups:
+            for block in group.blocks:
+                self._pieces.collect(squares, block, block.of(row), _add_squares)
+            norms = squares[group.pieces].sqrt_().clamp_(min=_LEAST[self._dtype])
+            torch.div(2**self._fraction * self._highest / margin, norms, out=factors[group.pieces])
+            for block in group.blocks:
+                self._write(block, self._fine(block, row, factors), levels, mark_above)
+        # Of each piece its norm by now.
+        if not squares.isfinite().all():
             raise beyond_range()
-        steps = (norms / self._highest).clamp_(min=_LEAST[self._dtype]) * (1 + 8 * torch.finfo(self._dtype).eps)
-        factors = (2**self._fraction / steps).to(self._dtype)
-        random, scratch = self._random(draw), self._pieces.scratch
-        for block in self._pieces.blocks:
-            real = scratch("real", self._dtype, block.length)
-            fine = scratch("fine", torch.int32, block.length).copy_(
-                self._pieces.scale(block, block.of(row), factors, real)
-            )
-            chances = scratch("chances", torch.int16, block.length).copy_(fine)
-            # The lower bits as a number from −2^15 on, as the random ones are.
-            chances.bitwise_left_shift_(16 - self._fraction).bitwise_xor_(-(2**15))
-            above = bits.below(random(block.length), chances, scratch("above", torch.bool, block.length))
+        header.copy_(squares.double() * (margin / self._highest) * (self._shrunk if self._shrinks else 1.0))
+
+    def _fine(self, block: Block, row: Tensor, factors: Tensor) -> Tensor:
+        """The block's numbers as whole numbers of fractions of a step."""
+        real = self._pieces.scratch("real", self._dtype, block.length)
+        self._pieces.scale(block, block.of(row), factors, real)
+        return self._pieces.scratch("fine", torch.int32, block.length).copy_(real)
+
+    def _write(self, block: Block, fine: Tensor, levels: Tensor, mark_above: Callable[[Tensor, Tensor], None]) -> None:
+        scratch = self._pieces.scratch
+        chances = scratch("chances", torch.int16, block.length).copy_(fine)
+        if self._fraction < 16:
+            chances.bitwise_left_shift_(16 - self._fraction)
+        above = scratch("above", torch.bool, block.length)
+        mark_above(chances, above)
+        multiples = self._levels.sent_as_they_are(levels, block.start, block.stop)
+        if multiples is None:
             multiples = scratch("multiples", self._levels.dtype, block.length)
-            multiples.copy_(fine.bitwise_right_shift_(self._fraction)).add_(above.view(torch.int8))
-            self._levels.write(multiples, levels, block.start)
-        header.copy_(steps * self._shrunk if self._shrinks else steps)
+        multiples.copy_(fine.bitwise_right_shift_(self._fraction)).add_(above.view(torch.int8))
+        self._levels.write(multiples, levels, block.start)
 
     def add(self, packed: Tensor, out: Tensor, weight: float, draw: Draw) -> None:
         steps, levels = self._parts(packed)
@@ -84,37 +99,35 @@ class QSGDCodec(Codec):
         for block in self._pieces.blocks:
             block.of(out).copy_(self._decoded(block, levels, steps))
 
-    def _norms(self, row: Tensor) -> Tensor:
-        squares = torch.zeros(self._pieces.count, dtype=torch.float64, device=self._device)
-        for block in self._pieces.blocks:
-            self._pieces.collect(squares, block, block.of(row), _add_squares)
-        return squares.sqrt_()
-
     def _decoded(self, block: Block, levels: Tensor, factors: Tensor) -> Tensor:
         multiples = self._levels.read(levels, block.start, block.stop)
         return self._pieces.scale(block, multiples, factors, self._pieces.scratch("real", self._dtype, block.length))
 
-    def _random(self, draw: Draw) -> Callable[[int], Tensor]:
-        """Gives so many random numbers of 16 bits at each call, for a block.
+    def _marking(self, draw: Draw) -> Callable[[Tensor, Tensor], None]:
+        """Marks, at each call for the numbers of one more block, those below a chance of 2^16, given as 16 bits.
 
-        On a CPU a number shares a byte with one half a block away: either is uniform, their correlation is 1/256, and
-        half as many bytes are drawn, which is what packing takes longest for.
+        On a CPU a random number shares a byte with one half a block away: each is uniform, their correlation is 1/256,
+        and half as many bytes are drawn, which is what packing takes longest for.
         """
         if self._device.type != "cpu":
             seed = torch_seed(draw.seed, draw.purpose, draw.agent, draw.index)
             generator = torch.Generator(self._device).manual_seed(seed)
             drawn = functools.partial(torch.randint, -(2**15), 2**15, dtype=torch.int16, device=self._device)
-            return lambda count: drawn((count,), generator=generator)
+
+            def mark(chances: Tensor, out: Tensor) -> None:
+                torch.lt(drawn(chances.shape, generator=generator), chances ^ -(2**15), out=out)
+
+            return mark
         raw = draw.stream().bit_generator.random_raw
 
-        def numbers(count: int) -> Tensor:
+        def mark_by_halves(chances: Tensor, out: Tensor) -> None:
+            limits, above = chances.numpy().view(np.uint16), out.numpy()
+            count, half = len(limits), (len(limits) + 1) // 2
             octets = raw(count // 8 + 1).view(np.uint8)
-            halves = octets[: count + count % 2], octets[1 : 1 + count - count % 2]
-            out = self._pieces.scratch("random", torch.int16, count)
-            np.concatenate([half.view(np.int16) for half in halves], out=out.numpy())
-            return out
+            np.less(octets[: 2 * half].view(np.uint16), limits[:half], out=above[:half])
+            np.less(octets[1 : 1 + 2 * (count - half)].view(np.uint16), limits[half:], out=above[half:])
 
-        return numbers
+        return mark_by_halves
 
     def _parts(self, packed: Tensor) -> tuple[Tensor, Tensor]:
         return packed[: self._header].view(self._dtype), packed[self._header :]
@@ -125,4 +138,4 @@ class QSGDCodec(Codec):
 
 
 def _add_squares(totals: Tensor, rows: Tensor) -> None:
-    totals.add_(torch.linalg.vector_norm(rows, dim=1).double().square_())
+    totals.add_(torch.linalg.vector_norm(rows, dim=1).square_())

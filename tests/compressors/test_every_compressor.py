@@ -25,7 +25,8 @@ from tests.compressors.cases import (
     unpacked,
 )
 
-SIZES = (0, 1, 7, 64, 1000, 100_000)
+# The last is longer than a block.
+SIZES = (0, 1, 7, 64, 140_001)
 
 every = pytest.mark.parametrize("settings", SETTINGS, ids=label)
 
@@ -37,7 +38,7 @@ def test_every_registered_compressor_is_tested() -> None:
 @every
 @pytest.mark.parametrize("size", SIZES)
 def test_it_gives_what_its_twin_gives(settings: dict[str, Any], size: int) -> None:
-    for dtype in DTYPES:
+    for dtype in DTYPES if size < 1000 else DTYPES[1:]:
         layout, row = layout_of(size), rows(size, dtype, size)
         result = unpacked(codec_of(settings, layout, dtype), row)
         expected = twins.compressed(row.numpy(), DRAW, layout, **settings)
@@ -64,7 +65,7 @@ def test_adding_is_adding_what_unpacking_gives(settings: dict[str, Any], size: i
 
 @every
 def test_where_rows_and_messages_lie_changes_no_bit(settings: dict[str, Any]) -> None:
-    size = 70_001
+    size = 140_001
     for dtype in DTYPES:
         codec, row = codec_of(settings, layout_of(size), dtype), rows(size, dtype)
         message, onto = packed(codec, row), rows(size, dtype, 1)
@@ -107,16 +108,16 @@ def test_bytes_are_told_without_a_device(settings: dict[str, Any]) -> None:
 
 
 @every
-@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
-@pytest.mark.parametrize("place", [0, 66_000, 69_999])
-def test_what_is_not_finite_is_refused_in_one_sentence(settings: dict[str, Any], value: float, place: int) -> None:
+def test_what_is_not_finite_is_refused_in_one_sentence(settings: dict[str, Any]) -> None:
     for dtype in DTYPES:
-        row = rows(70_000, dtype)
-        # Numbers that random-k does not send are not looked at.
-        row[... if settings["name"] == "randomk" else place] = value
-        with pytest.raises(DivergenceError, match="a row that should be compressed holds infinities") as caught:
-            packed(codec_of(settings, layout_of(len(row)), dtype), row)
-        assert "\n" not in str(caught.value)
+        codec = codec_of(settings, layout_of(140_001), dtype)
+        for place, value in ((0, np.nan), (131_072, -np.inf), (140_000, np.inf)):
+            row = rows(140_001, dtype)
+            # Numbers that random-k does not send are not looked at.
+            row[... if settings["name"] == "randomk" else place] = value
+            with pytest.raises(DivergenceError, match="a row that should be compressed holds infinities") as caught:
+                packed(codec, row)
+            assert "\n" not in str(caught.value)
 
 
 def test_a_draw_gives_the_same_numbers_at_each_call() -> None:

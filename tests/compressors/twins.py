@@ -103,7 +103,7 @@ def qsgd(v: Row, draw: Draw, layout: Layout, bits: int, contractive: bool = Fals
     scaled, steps = np.zeros_like(v), np.zeros_like(v)
     for piece, fine, step in zip(*(pieces(row, layout, per) for row in (v, scaled, steps)), strict=True):
         norm = np.sqrt(np.sum(piece.astype(np.float64) ** 2))
-        larger = max(norm / s, 2.0**-63 if float32 else 2.0**-511) * (1 + (2.0**-20 if float32 else 2.0**-49))
+        larger = max(norm, 2.0**-63 if float32 else 2.0**-511) / s * (1 + (2.0**-20 if float32 else 2.0**-49))
         fine[:] = np.trunc(piece * v.dtype.type(2**fraction / larger))
         shrink = 1 + min(len(piece) / s**2, np.sqrt(len(piece)) / s) if contractive else 1
         step[:] = larger / shrink
@@ -115,7 +115,7 @@ def qsgd(v: Row, draw: Draw, layout: Layout, bits: int, contractive: bool = Fals
         half = (length + 1) // 2
         for i in range(length):
             begin = 2 * i if i < half else 2 * (i - half) + 1
-            limit = int.from_bytes(octets[begin : begin + 2], "little", signed=True) + 2**15
+            limit = int.from_bytes(octets[begin : begin + 2], "little")
             level, chance = divmod(int(scaled[start + i]), 2**fraction)
             result[start + i] = (level + (limit < chance * 2 ** (16 - fraction))) * steps[start + i]
     return result
