@@ -54,7 +54,7 @@ def mpidl_turn(model: dict[str, Any], shape: tuple[int, ...], agents: int, comm:
     }
     training = compose(reading.validate(Config, keys), comm).training
     # The divergence watch looks once an epoch, as in any run.
-    return training.step
+    return training.run_round
 
 
 def plain_turn(model: dict[str, Any], shape: tuple[int, ...], agents: int, device: torch.device) -> Callable[[], None]:

@@ -88,7 +88,7 @@ def mpidl_run(
         "evaluate": {"every": 10**8},
     }
     run = compose(reading.validate(Config, keys), comm)
-    yield run.training.step
+    yield run.training.run_round
     run.close()
 
 

@@ -4,81 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
 from pydantic import Field
 
-from mpidl.algorithms.base import AlgorithmSettings, Context
-from mpidl.algorithms.decentralized.base import Decentralized
-from mpidl.algorithms.direction import MomentumSettings
+from mpidl.algorithms.base import Context
 from mpidl.algorithms.federated.local import Local, LocalSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-class OutOfPlace(Decentralized):
-    """Quasi-global momentum [Lin et al. 2021], which names the x before mixing after it."""
-
-    class Settings(AlgorithmSettings, MomentumSettings):
-        pass
-
-    plain_alone = False
-
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
-        self.m = self.state.rows("quasi-global momentum")
-
-    def round(self, X: Tensor) -> Tensor:
-        mu = self.settings.momentum
-        D = mu * self.m + self.gradient(X)
-        X_new = self.mix(X - self.lr * D)
-        self.m.mul_(mu).add_((X - X_new) / self.lr, alpha=1 - mu)
-        return X_new
-
-
-class Tracking(Decentralized):
-    """Gradient tracking: two mixed quantities, y⁺ = mix(y) + g − g⁻ and x⁺ = mix(x) − η y⁺."""
-
-    mixed = ("parameters", "tracker")
-    in_place = ("parameters", "tracker")
-    messages = "2 deg"
-
-    def __init__(self, settings: AlgorithmSettings, given: Context) -> None:
-        super().__init__(settings, given)
-        self.last = self.state.rows("last gradient")
-
-    def round(self, X: Tensor) -> Tensor:
-        self.send(X)
-        self.send(self.present["tracker"], "tracker")
-        G = self.gradient(X)
-        X, Y = self.receive(), self.receive("tracker")
-        Y.add_(G).sub_(self.last)
-        self.last.copy_(G)
-        return X.sub_(Y, alpha=self.lr)
-
-
-class Push(Decentralized):
-    """Stochastic gradient push [Assran et al. 2019]: x/ω are the models. ω follows from the graph on every rank."""
-
-    def __init__(self, settings: AlgorithmSettings, given: Context) -> None:
-        super().__init__(settings, given)
-        self.omega = self.state.shared("push weights", len(self.everyone), torch.float64, initial=1.0)
-
-    @classmethod
-    def needs(cls, settings: AlgorithmSettings) -> tuple[str, ...]:
-        return ("connected", "column stochastic")
-
-    def local(self) -> Tensor:
-        return self.X / self.omega[list(self.agents), None].to(self.X.dtype)
-
-    def round(self, X: Tensor) -> Tensor:
-        X = self.mix(X - self.lr * self.gradient(self.local()))
-        mixing, omega = self.topology.at(self.t), self.omega.numpy().copy()
-        receivers, senders, weights = mixing.entries
-        arriving = np.bincount(receivers, weights * omega[senders], len(omega))
-        self.omega.copy_(torch.from_numpy(np.array(mixing.self_weights) * omega + arriving))
-        return X
 
 
 class Dynamic(Local):

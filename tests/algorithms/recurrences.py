@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from tests.algorithms.problems import CLASSES, FEATURES, classes
+from tests.algorithms.problems import CLASSES, FEATURES, classes, squares
 
 AGENTS, SEED, ROUNDS, BATCH = 7, 5, 50, 4
 LR, MU, DECAY = 0.05, 0.9, 0.01
@@ -86,3 +86,15 @@ class Problem:
     @property
     def sizes(self) -> np.ndarray:
         return np.array([len(owned) for owned in self.owned])
+
+
+def quadratic_terms() -> tuple[np.ndarray, np.ndarray]:
+    """H_i and h_i of ∇F_i(x) = H_i x − h_i, for the mean squared error of an affine model."""
+    data = squares(AGENTS)
+    H, h = [], []
+    for agent in range(AGENTS):
+        own = data.owner == agent
+        A = np.hstack([data.x[own], np.ones((own.sum(), 1))])
+        H.append(2 * A.T @ A / own.sum())
+        h.append(2 * A.T @ data.y[own][:, 0] / own.sum())
+    return np.array(H), np.array(h)

@@ -105,3 +105,20 @@ def test_training_is_recorded_and_learns(name, comm):
             if record["round"] or key not in ("train_loss", "gradient_norm"):
                 assert np.isfinite(value).all(), key
     assert outcome.records[-1]["train_loss"] < outcome.records[1]["train_loss"]
+
+
+@every_variant
+@on_ranks(1, 3)
+def test_memory_and_bytes_are_told_beforehand(settings, comm):
+    from mpidl.experiment.compose import compose
+    from mpidl.experiment.rehearsal import rehearse
+
+    config = configuration(settings)
+    needs = rehearse(config, comm.size)
+    composed = compose(config, comm)
+    composed.training.run()
+    sent = sum(comm.allgather(composed.meters.bytes_sent))
+    if comm.rank == 0:
+        assert needs.state_bytes == composed.state_bytes()
+    assert sent == needs.round_bytes * config.train.rounds
+    composed.close()

@@ -12,7 +12,7 @@ from tests.algorithms import decentralized as dense
 from tests.algorithms.decentralized import CLIP, HALVED, IRREGULAR, PAIRS, RHO, ROUNDS, STEPS, periodic, static
 from tests.algorithms.problems import configuration, run
 from tests.algorithms.recurrences import AGENTS, DECAY, LR, MU, Problem, out_degree
-from tests.algorithms.resuming import assert_same, sub_communicators
+from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same, sub_communicators
 from tests.ranks import on_ranks
 
 Recurrence = Callable[[Problem, np.ndarray], np.ndarray]
@@ -123,3 +123,21 @@ def test_it_equals_its_dense_recurrence_and_the_ranks_do_not_change_a_bit(case, 
     assert np.abs(outcomes[0].rows - expected).max() <= 1e-10
     for outcome in outcomes[1:]:
         assert_same(outcomes[0], outcome, case)
+
+
+@every_case
+@on_ranks(2)
+def test_several_agents_at_once_give_the_same_to_rounding(case, comm):
+    alone, together = (run(configured(case, train={"rounds": 10, "batched": each}), comm) for each in (False, True))
+    assert np.abs(alone.rows - together.rows).max() <= 1e-10
+
+
+# What the settings of the conformance test leave out: time-varying graphs, and state that they do not have.
+RESUMED = [case for case in CASES if any(word in case for word in ("pairs", "in turns", "SAM", "rates", "tree"))]
+
+
+@pytest.mark.parametrize("case", RESUMED)
+@on_ranks(3)
+def test_resuming_twice_on_other_numbers_of_ranks_is_exact(case, comm):
+    config = configured(case, train={"rounds": 11}, evaluate={"every": 11})
+    assert_resuming_twice_is_exact(config, comm, [(3, 2, 3)])

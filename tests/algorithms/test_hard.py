@@ -9,37 +9,11 @@ import numpy as np
 import pytest
 
 from tests.algorithms.problems import configuration, run
-from tests.algorithms.recurrences import AGENTS, DECAY, LR, ROUNDS, Problem, metropolis, out_degree, permutation
+from tests.algorithms.recurrences import AGENTS, DECAY, LR, ROUNDS, Problem, permutation
 from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same, sub_communicators
 from tests.ranks import on_ranks
 
-MU, SHARE, STEPS = 0.8, 0.5, 3
-
-
-def quasi_global(problem: Problem, X: np.ndarray) -> np.ndarray:
-    W, m = metropolis(), 0.0
-    for t in range(ROUNDS):
-        D = MU * m + problem.gradients(X, t)
-        before, X = X, W @ (X - LR * D)
-        m = MU * m + (1 - MU) * (before - X) / LR
-    return X
-
-
-def tracked(problem: Problem, X: np.ndarray) -> np.ndarray:
-    W, Y, last = metropolis(), 0.0 * X, 0.0
-    for t in range(ROUNDS):
-        G = problem.gradients(X, t)
-        Y, last = W @ Y + G - last, G
-        X = W @ X - LR * Y
-    return X
-
-
-def pushed(problem: Problem, X: np.ndarray) -> np.ndarray:
-    A, omega = out_degree(), np.ones(AGENTS)
-    for t in range(ROUNDS):
-        Z = X / omega[:, None]
-        X, omega = A @ (X - LR * problem.gradients(Z, t)), A @ omega
-    return X / omega[:, None]
+SHARE, STEPS = 0.5, 3
 
 
 def sampled(t: int) -> list[int]:
@@ -93,9 +67,6 @@ def aligned(problem: Problem, X: np.ndarray) -> np.ndarray:
 
 PARTIAL = {"participation": SHARE, "local_steps": STEPS}
 CASES: dict[str, tuple[dict[str, Any], Callable[[Problem, np.ndarray], np.ndarray]]] = {
-    "OutOfPlace": ({"momentum": MU}, quasi_global),
-    "Tracking": ({}, tracked),
-    "Push": ({}, pushed),
     "Dynamic": (PARTIAL, dynamic),
     "Controlled": (PARTIAL, controlled),
     "Aligned": (PARTIAL, aligned),
@@ -105,9 +76,6 @@ every_case = pytest.mark.parametrize("name", CASES)
 
 def configured(name: str, **sections: Any) -> Any:
     settings = {"name": f"tests.algorithms.hard:{name}", "lr": LR, "weight_decay": DECAY, **CASES[name][0]}
-    if "participation" not in settings:
-        weights = "out_degree" if name == "Push" else "metropolis"
-        sections = {"graph": f"tests.algorithms.recurrences:{weights}"} | sections
     train = {"rounds": ROUNDS, "precision": "float64", "device": "cpu"} | sections.pop("train", {})
     return configuration(settings, agents=AGENTS, model="logistic", train=train, **sections)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.algorithms.problems import configuration, run, squares
-from tests.algorithms.recurrences import AGENTS, DECAY, LR, MU, ROUNDS, Problem, dense_ring
+from tests.algorithms.problems import configuration, run
+from tests.algorithms.recurrences import AGENTS, DECAY, LR, MU, ROUNDS, Problem, dense_ring, quadratic_terms
 from tests.ranks import on_ranks
 
 
@@ -74,18 +74,6 @@ def test_dsgd_equals_its_dense_recurrence(order, nesterov, comm):
 def test_csgd_equals_its_recurrence(weighting, nesterov, comm):
     start, rows = _trained(_settings("csgd", nesterov, weighting=weighting), comm)
     assert np.abs(rows - csgd(weighting, start, nesterov)).max() <= 1e-12
-
-
-def quadratic_terms() -> tuple[np.ndarray, np.ndarray]:
-    """H_i and h_i of ∇F_i(x) = H_i x − h_i, for the mean squared error of an affine model."""
-    data = squares(AGENTS)
-    H, h = [], []
-    for agent in range(AGENTS):
-        own = data.owner == agent
-        A = np.hstack([data.x[own], np.ones((own.sum(), 1))])
-        H.append(2 * A.T @ A / own.sum())
-        h.append(2 * A.T @ data.y[own][:, 0] / own.sum())
-    return np.array(H), np.array(h)
 
 
 @pytest.mark.parametrize("weighting", ["uniform", "data"])
