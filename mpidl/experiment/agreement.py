@@ -6,8 +6,11 @@ differ, and neither hang nor train.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,11 +30,15 @@ _NUMBERS = 2**16
 
 
 def agree_on_run(comm: Communicator, config: Config) -> None:
-    """One version of what the numbers depend on, and one configuration. A collective call, as those below."""
+    """One version of what the numbers depend on, and one configuration. A collective call, as those below.
+
+    A plug-in is known by the file of its module: what that imports may still differ.
+    """
     versions = {"mpidl": mpidl.__version__, "torch": torch.__version__, "numpy": np.__version__}
     agree(comm, versions, "install the same versions for all ranks")
-    keys = {key: json.dumps(value) for key, value in _leaves("", config.model_dump(mode="json"))}
-    agree(comm, keys, "start all ranks from one configuration")
+    keys = dict(_leaves("", config.model_dump(mode="json")))
+    agree(comm, {key: json.dumps(value) for key, value in keys.items()}, "start all ranks from one configuration")
+    agree(comm, dict(_sources(keys)), "give all ranks the same plug-ins")
 
 
 def agree_on_data(comm: Communicator, dataset: Dataset) -> None:
@@ -54,6 +61,15 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
         return
     for key, item in below.items():
         yield from _leaves(f"{path}.{key}" if path else str(key), item)
+
+
+def _sources(keys: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The file of every plug-in, which has been imported by now, by its digest."""
+    for key, value in keys.items():
+        if key.endswith(".name") and ":" in str(value):
+            file = getattr(sys.modules.get(value.partition(":")[0]), "__file__", None)
+            # Some modules have no file: they come with the interpreter, or were made while it ran.
+            yield f"the digest of {value}", hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else "none"
 
 
 def _described(tensor: torch.Tensor) -> str:

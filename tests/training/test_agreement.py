@@ -100,6 +100,21 @@ def test_another_version_on_one_host_is_named(comm, package):
     assert f"{package} is {version} on the one and 0.0.7 on the other; install" in text
 
 
+@on_ranks(2)
+def test_a_plug_in_of_another_text_on_one_host_is_named(comm, tmp_path):
+    """An algorithm and a loss: no data, no initial row, and no header of a message knows them."""
+    name, own = "tests.training.plugins", plugins.__file__
+    other = tmp_path / "plugins.py"
+    if comm.rank:
+        other.write_text(Path(own).read_text() + "# as of yesterday")
+        plugins.__file__ = str(other)
+    try:
+        text = composed(configuration(f"{name}:Functional", loss=f"{name}:cross_entropy"), comm)
+    finally:
+        plugins.__file__ = own
+    assert f"the digest of {name}:Functional is " in text and f"the digest of {name}:cross_entropy is" in text
+
+
 DATA: dict[str, tuple[dict[str, Any], str]] = {
     "one feature": ({"x": 1.0}, "the digest of x is [0-9a-f]{16} on"),
     "one label": ({"y": 3}, "the digest of y is [0-9a-f]{16} on"),
