@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 from click.shell_completion import CompletionItem
@@ -98,5 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _answer(sentence: str, code: int) -> int:
-    click.echo(f"mpidl: {sentence}", err=True)
+    # The terminal may be closed by now: then there is nobody to tell.
+    with suppress(OSError):
+        click.echo(f"mpidl: {sentence}", err=True)
     return code

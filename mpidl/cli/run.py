@@ -64,6 +64,23 @@ def run(
         _run_rank(config, ranks, overrides, output, overwrite, verbose, debug)
         return 0
 
+    from mpidl.comm.start.sentinel import interruptible
+
+    with interruptible():
+        return _launch(config, ranks, overrides, output, overwrite, dry_run, verbose, debug)
+
+
+def _launch(
+    config: Path,
+    ranks: int | None,
+    overrides: Sequence[str],
+    output: Path | None,
+    overwrite: bool,
+    dry_run: bool,
+    verbose: bool,
+    debug: bool,
+) -> int:
+    """Checks all that can be checked without ranks, and starts them."""
     from mpidl import experiment
     from mpidl.launch.process import Launch
     from mpidl.launch.surroundings import cores

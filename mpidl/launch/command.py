@@ -22,8 +22,10 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 
 import mpidl
-from mpidl.comm.start.failures import DEBUG, FAILURE_FILE
+from mpidl.comm.start.failures import DEBUG
+from mpidl.comm.start.presence import FAILURE_FILE
 from mpidl.errors import ConfigError
+from mpidl.launch.folders import Folders
 from mpidl.launch.launcher import Launcher
 from mpidl.launch.library import Library
 from mpidl.launch.surroundings import with_home
@@ -128,11 +130,16 @@ def received_configuration(environment: MutableMapping[str, str] = os.environ) -
     return None if packed is None else zlib.decompress(base64.b64decode(packed)).decode()
 
 
-def keep_session(environment: dict[str, str], folder: Path) -> None:
-    """Has Open MPI 5 keep its files in a folder of this launch alone, unless the user says where.
+def keep_session(environment: dict[str, str], folders: Folders) -> None:
+    """Has Open MPI keep its files in the folders of this launch alone, unless the user says where.
 
-    It names them by its process number, and where a killed mpirun of the same number has left some, it fails with
-    "The PMIx server's listener thread failed to start" and exit code 213. For ranks of this host only.
+    Version 5 names those of mpirun by its process number, and where a killed one of the same number has left some, it
+    fails with "The PMIx server's listener thread failed to start" and exit code 213. Those in shared memory would stay
+    when all ranks are killed at once. For ranks of this host only.
     """
     if not any(name.startswith("PRTE_MCA_prte_") and name.endswith("tmpdir_base") for name in environment):
-        environment["PRTE_MCA_prte_tmpdir_base"] = str(folder)
+        environment["PRTE_MCA_prte_tmpdir_base"] = str(folders.words)
+    if folders.memory is not None:
+        # Version 4 has it under the other name.
+        for name in ("OMPI_MCA_btl_sm_backing_directory", "OMPI_MCA_btl_vader_backing_directory"):
+            environment.setdefault(name, str(folders.memory))

@@ -1,7 +1,8 @@
 """What ranks and launcher write to stderr, passed on byte for byte, but without the launcher's post-mortem.
 
 When a rank fails, Open MPI, MPICH and Slurm explain at length, some in blocks ruled off by dashes or equals signs, that
-a process ended. Where the failing rank has said in one line what was wrong, these words only bury it.
+a process ended. Where the failing rank has said in one line what was wrong, these words only bury it; where it has not,
+they are kept until it is known whether one line can say what they say.
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ _SINGLE_LINES = (
     b"slurmstepd: error:",
 )
 _LONGEST_BLOCK = 8192
+_DEATH = re.compile(
+    rb"exited on\s+signal|exiting\s+improperly|non-zero status|MPI_ABORT was invoked|calling\s+.abort.|BAD TERMINATION"
+)
 
 
 class Filter:
     """Passes bytes to `write`, save the launcher's explanations, which are dropped where `explained()` is true.
 
-    A line or a block that may be one is held until it is complete, or until `flush` is called.
+    A line or a block that may be one is held until it is complete, or until `flush` is called. What tells of a death is
+    kept in `post_mortem` until the end. `spoke`: whether a rank has said itself how it failed.
     """
 
     def __init__(self, write: Callable[[bytes], object], explained: Callable[[], bool]) -> None:
@@ -36,6 +41,8 @@ class Filter:
         self._line = b""
         self._block = b""
         self.at_line_start = True
+        self.post_mortem = b""
+        self.spoke = False
 
     def feed(self, data: bytes) -> None:
         for piece in data.splitlines(keepends=True):
@@ -53,11 +60,15 @@ class Filter:
         if not self._explained():
             self._release()
 
-    def finish(self) -> None:
+    def end(self) -> None:
         """The end of the stream: what is still held is noise if the failure is explained."""
         if self._explained():
             self._block = self._line = b""
         self._release()
+
+    def tell(self) -> None:
+        """Passes on what tells of a death after all."""
+        self._pass(self.post_mortem)
 
     def _release(self) -> None:
         held, self._block, self._line = self._block + self._line, b"", b""
@@ -69,13 +80,25 @@ class Filter:
             self._block += line
             if ruled or len(self._block) > _LONGEST_BLOCK:
                 block, self._block = self._block, b""
-                if not (ruled and self._explained()):
+                if not ruled:
                     self._pass(block)
+                else:
+                    self._noise(block, _DEATH.search(block) is not None)
         elif ruled:
             self._pass(line[: ruled.start()])
             self._block = line[ruled.start() :]
-        elif not (line.startswith(_SINGLE_LINES) and self._explained()):
+        elif line.startswith(_SINGLE_LINES):
+            self._noise(line, True)
+        else:
+            self.spoke = self.spoke or line.startswith(b"mpidl: ")
             self._pass(line)
+
+    def _noise(self, text: bytes, of_a_death: bool) -> None:
+        """Drops the launcher's words where a rank has said what they say, else keeps or passes them."""
+        if of_a_death and len(self.post_mortem) < _LONGEST_BLOCK:
+            self.post_mortem += text
+        elif not self._explained():
+            self._pass(text)
 
     def _pass(self, data: bytes) -> None:
         if data:

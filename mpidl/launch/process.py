@@ -14,24 +14,24 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TextIO, cast
 
-from mpidl.comm.start import failures
-from mpidl.errors import ExitCode, MpidlError
+from mpidl.comm.start import failures, presence
+from mpidl.errors import MpidlError
 from mpidl.launch.command import keep_session, launch_command, rank_environment
+from mpidl.launch.folders import PATIENCE, folders
 from mpidl.launch.launcher import Launcher, find_launcher
 from mpidl.launch.library import Library, find_library
 from mpidl.launch.noise import Filter
-from mpidl.launch.surroundings import cores, scheduler
+from mpidl.launch.surroundings import allow_open_files, cores, scheduler
+from mpidl.launch.verdict import INTERRUPTING, Death, Ending, killed_for_memory
 
 log = logging.getLogger("mpidl")
 
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-_INTERRUPTED = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.ENDED}
+_FORWARDED = (*INTERRUPTING, signal.SIGUSR1, signal.SIGUSR2)
 # Long enough for the launcher to finish a block that it has begun, too short to be seen in a progress bar.
 _HOLD_SECONDS = 0.2
 _LOCK_SECONDS = 5.0
@@ -71,18 +71,64 @@ class Launch:
 
     def run(self) -> int:
         """Runs the ranks to their end and returns the exit code; a failing rank's own line is the last one printed."""
-        folder = Path(tempfile.mkdtemp(prefix="mpidl-"))
-        try:
-            failure_file = folder / "failure.json"
+        if scheduler() is None:
+            allow_open_files(self.ranks)
+        with folders() as ours:
+            failure_file = ours.words / "failure.json"
             terminal = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
             environment = rank_environment(
                 failure_file=failure_file, terminal=terminal, configuration=self.configuration
             )
-            if self.launcher.kind == "openmpi" and self.launcher.major >= 5 and scheduler() is None:
-                keep_session(environment, folder)
-            return _wait(self.command(environment), environment, failure_file, self.run_file)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            if self.launcher.kind == "openmpi" and scheduler() is None:
+                keep_session(environment, ours)
+            return self._wait(self.command(environment), environment, failure_file)
+
+    def _wait(self, command: Sequence[str], environment: dict[str, str], failure_file: Path) -> int:
+        before, killed = _identity(self.run_file), killed_for_memory()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with _forwarding() as forwarded:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                preexec_fn=_end_with_parent(),
+            )
+            forwarded.to(process)
+            # Hydra explains on stdout, the others on stderr.
+            explained = failure_file.exists
+            out, err = Filter(_writer(sys.stdout), explained), Filter(_writer(sys.stderr), explained)
+            streams = (cast("IO[bytes]", process.stdout), cast("IO[bytes]", process.stderr))
+            _pump(process, {stream.fileno(): output for stream, output in zip(streams, (out, err), strict=True)})
+            status = process.wait()
+            presence.outlive(presence.read(failure_file.parent), PATIENCE)
+            present, now = presence.read(failure_file.parent), killed_for_memory()
+            ending = Ending(
+                launcher=Path(self.launcher.path).name,
+                ranks=self.ranks,
+                status=status,
+                received=forwarded.received,
+                failure=failures.read(failure_file),
+                spoke=err.spoke,
+                death=Death.told((out.post_mortem + err.post_mortem).decode(errors="replace"), present),
+                present=present,
+                starved=None if killed is None or now is None else now > killed,
+            )
+            line, code = ending.verdict()
+            if not ending.says_it_all:
+                out.tell()
+                err.tell()
+            if code != 0 and self.run_file is not None and _identity(self.run_file) not in (None, before):
+                _close_run_file(self.run_file, code)
+        if code != 0 and "MPIDL_TERMINAL" in environment:
+            _writer(sys.stderr)(_SHOW_CURSOR)
+        if line:
+            last = (b"" if err.at_line_start else b"\n") + f"{line}\n".encode(errors="backslashreplace")
+            _writer(sys.stderr)(last)
+        return code
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:
@@ -102,8 +148,10 @@ def _close_run_file(path: Path, code: int) -> None:
     deadline = time.monotonic() + _LOCK_SECONDS
     while True:
         try:
-            if results.open(path).status == "running":
-                RunFile.open(path).finish("interrupted" if code in _INTERRUPTED.values() else "failed")
+            # The rank that writes may have closed it as interrupted, when it was told to end since another had failed.
+            status = "interrupted" if code in INTERRUPTING.values() else "failed"
+            if results.open(path).status in {"running", "interrupted"} - {status}:
+                RunFile.open(path).finish(status)
             return
         except MpidlError as error:
             if time.monotonic() > deadline:
@@ -111,33 +159,6 @@ def _close_run_file(path: Path, code: int) -> None:
                 log.warning("the status of %s was left as it is: %s", path, error)
                 return
             time.sleep(_HOLD_SECONDS)
-
-
-def _wait(command: Sequence[str], environment: dict[str, str], failure_file: Path, run_file: Path | None) -> int:
-    before = _identity(run_file)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        preexec_fn=_end_with_parent(),
-    )
-    received: list[int] = []
-    output = Filter(_write_stderr, failure_file.exists)
-    with _forwarding(process, received):
-        _pump(process, output)
-        status = process.wait()
-    line, code = _verdict(status, received, failure_file)
-    if code != 0 and run_file is not None and _identity(run_file) not in (None, before):
-        _close_run_file(run_file, code)
-    if code != 0 and "MPIDL_TERMINAL" in environment:
-        _write_stderr(_SHOW_CURSOR)
-    if line:
-        _write_stderr((b"" if output.at_line_start else b"\n") + f"{line}\n".encode())
-    return code
 
 
 def _end_with_parent() -> Callable[[], object] | None:
@@ -148,58 +169,67 @@ def _end_with_parent() -> Callable[[], object] | None:
     return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+class _Forwarded:
+    """Signals on their way to a process, kept until there is one."""
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, number: int, _frame: object = None) -> None:
+        self.received.append(number)
+        self._send(number)
+
+    def to(self, process: subprocess.Popen[bytes]) -> None:
+        """This one has them from now on, and those that came before."""
+        self._process = process
+        for number in list(self.received):
+            self._send(number)
+
+    def _send(self, number: int) -> None:
+        if self._process is not None:
+            # Launchers know what to do with these; a terminal that is gone is one more reason to end.
+            number = signal.SIGTERM if number in (signal.SIGHUP, signal.SIGQUIT) else number
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+
 @contextlib.contextmanager
-def _forwarding(process: subprocess.Popen[bytes], received: list[int]) -> Iterator[None]:
-    """While this lasts, signals go to the launcher, which passes them to the ranks."""
-
-    def forward(number: int, _frame: object) -> None:
-        received.append(number)
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
-
-    before = {number: signal.signal(number, forward) for number in _FORWARDED}
+def _forwarding() -> Iterator[_Forwarded]:
+    """While this lasts, signals go to the launcher, which passes them to the ranks; what is ignored stays so."""
+    forwarded = _Forwarded()
+    numbers = [number for number in _FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, forwarded) for number in numbers}
     try:
-        yield
+        yield forwarded
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _pump(process: subprocess.Popen[bytes], output: Filter) -> None:
-    """Passes the ranks' stderr on until its end, or until the launcher is gone and the pipe silent."""
-    pipe = cast(IO[bytes], process.stderr)
-    while True:
-        if select.select([pipe], [], [], _HOLD_SECONDS)[0]:
-            data = os.read(pipe.fileno(), 65536)
+def _pump(process: subprocess.Popen[bytes], outputs: Mapping[int, Filter]) -> None:
+    """Passes on what comes from each of these until their end, or until the launcher is gone and they are silent."""
+    left = set(outputs)
+    while left:
+        ready = select.select(left, [], [], _HOLD_SECONDS)[0]
+        for handle in ready:
+            data = os.read(handle, 65536)
+            outputs[handle].feed(data)
             if not data:
-                break
-            output.feed(data)
-        elif process.poll() is not None:
+                left.remove(handle)
+        for handle in left.difference(ready):
+            outputs[handle].flush()
+        if not ready and process.poll() is not None:
             break
-        else:
-            output.flush()
-    output.finish()
+    for output in outputs.values():
+        output.end()
 
 
-def _write_stderr(data: bytes) -> None:
-    sys.stderr.buffer.write(data)
-    sys.stderr.buffer.flush()
+def _writer(stream: TextIO) -> Callable[[bytes], None]:
+    def write(data: bytes) -> None:
+        # A reader that has gone, as `head` does, or a terminal that was closed: nobody is there to be told.
+        with contextlib.suppress(OSError):
+            stream.buffer.write(data)
+            stream.buffer.flush()
 
-
-def _verdict(status: int, received: Sequence[int], failure_file: Path) -> tuple[str, int]:
-    """The last line, if there is one to be said, and the exit code."""
-    failure = failures.read(failure_file)
-    if failure is not None and failure[1] != _INTERRUPTED[signal.SIGINT]:
-        return failure
-    # MPICH leaves the ranks time to say that they were interrupted, Open MPI does not; it is told in the same words.
-    for number in received:
-        if number in _INTERRUPTED and status != 0:
-            return "mpidl: interrupted", _INTERRUPTED[signal.Signals(number)]
-    if failure is not None:
-        return failure
-    code = 128 - status if status < 0 else status
-    if code > 128 and code - 128 in set(signal.Signals):
-        name = signal.Signals(code - 128).name
-        hint = "; the system does that when memory runs out" if name == "SIGKILL" else ""
-        return f"mpidl: a rank was ended by {name}{hint}", code
-    return "", code
+    return write

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import pwd
+import resource
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from mpidl.comm.start import launchers
+from mpidl.errors import LaunchError
 
 _SCHEDULERS = {"SLURM_JOB_ID": "Slurm", "PBS_JOBID": "PBS", "LSB_JOBID": "LSF"}
 
@@ -84,3 +86,19 @@ def with_home(environment: Mapping[str, str]) -> dict[str, str]:
             # A container may run as a user whom nobody has listed.
             found["HOME"] = tempfile.gettempdir()
     return found
+
+
+def allow_open_files(ranks: int) -> None:
+    """Raises this process's limit of open files to what the launcher of so many ranks may use; refuses a lower one."""
+    least, plenty = 24 + 4 * ranks, 64 + 16 * ranks
+    limit, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return
+    reachable = plenty if highest == resource.RLIM_INFINITY else min(plenty, highest)
+    if limit < reachable:
+        limit = reachable
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, highest))
+    if limit < least:
+        raise LaunchError(
+            f"the limit of {limit} open files for a process (ulimit -n) is too low: {ranks} ranks need {least}"
+        )

@@ -23,6 +23,7 @@ YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Killed (signal 9)
 This typically refers to a problem with your application.
 Please see the FAQ page for debugging suggestions
 """
+RULED = b"-" * 70 + b"\nWARNING: a device has no active port\n" + b"-" * 70 + b"\n"
 PROGRESS = b"\r 10%\r 20%\r 30%\n"
 TABLE = b"-----\n- 1 -\n=====\n[m] is a line like any other\n"
 
@@ -33,7 +34,9 @@ def filtered(data: bytes, explained: bool, size: int) -> bytes:
     stream = Filter(out.append, lambda: explained)
     for start in range(0, len(data), size):
         stream.feed(data[start : start + size])
-    stream.finish()
+    stream.end()
+    if not explained:
+        stream.tell()
     return b"".join(out)
 
 
@@ -47,9 +50,19 @@ def test_an_explained_failure_loses_the_post_mortem_and_nothing_else(noise: byte
 
 
 @pytest.mark.parametrize("size", [1, 7, 4096])
-def test_without_an_explanation_every_byte_passes(size: int) -> None:
-    data = PROGRESS + OPENMPI + TABLE + HYDRA + b"no newline at the end"
-    assert filtered(data, False, size) == data
+def test_without_an_explanation_every_byte_passes_and_what_tells_of_a_death_comes_last(size: int) -> None:
+    data = PROGRESS + OPENMPI + TABLE + HYDRA + RULED + b"no newline at the end"
+    kept = OPENMPI + HYDRA.removeprefix(b"\n")
+    assert filtered(data, False, size) == PROGRESS + TABLE + b"\n" + RULED + b"no newline at the end" + kept
+
+
+@pytest.mark.parametrize(
+    ("line", "spoke"), [(b"mpidl: rank 1 on there: boo\n", True), (b"a word of mpidl: no\n", False)]
+)
+def test_a_rank_that_says_itself_how_it_failed_is_noticed(line: bytes, spoke: bool) -> None:
+    stream = Filter(lambda data: None, lambda: False)
+    stream.feed(PROGRESS + line)
+    assert stream.spoke is spoke
 
 
 def test_an_unfinished_progress_line_passes_at_once() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,12 +31,13 @@ def launch(tmp_path: Path):
     """Starts a launch whose launcher is this Python program."""
     started = []
 
-    def start(program: str) -> subprocess.Popen[str]:
+    def start(program: str, **options: Any) -> subprocess.Popen[str]:
         launcher = tmp_path / "launcher"
         launcher.write_text(f"#!{sys.executable}\nimport os, signal, sys, time\n{program}\n")
         launcher.chmod(0o755)
         command = [sys.executable, "-c", PARENT, str(launcher)]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen(command, text=True, **pipes, **options))
         return started[-1]
 
     yield start
@@ -57,9 +60,10 @@ def wait_until_forwarding(process: subprocess.Popen[str]) -> None:
         caught = int(status.partition("SigCgt:")[2].split()[0], 16)
 
 
-def test_output_and_exit_code_pass_through(launch) -> None:
-    process = launch("print(*sys.argv[1:]); print('a\\r b', end='', file=sys.stderr); sys.exit(4)")
-    assert process.communicate() == ("-n 3 program\n", "a\n b") and process.returncode == 4
+def test_output_passes_through_and_a_launcher_that_fails_by_itself_is_named(launch) -> None:
+    process = launch("print(*sys.argv[1:]); print('a\\r b', end='', file=sys.stderr); sys.exit(213)")
+    last = "mpidl: launcher ended with exit code 213; what it says stands above\n"
+    assert process.communicate() == ("-n 3 program\n", f"a\n b\n{last}") and process.returncode == 5
 
 
 def test_the_failing_ranks_line_comes_last_and_the_noise_is_gone(launch) -> None:
@@ -69,19 +73,35 @@ def test_the_failing_ranks_line_comes_last_and_the_noise_is_gone(launch) -> None
     assert process.returncode == 3
 
 
-def test_a_rank_that_dies_by_a_signal_is_reported(launch) -> None:
+def test_a_rank_that_dies_by_a_signal_is_named_instead_of_the_launchers_words(launch) -> None:
+    words = "process rank 1 with PID 7 on node far exited on\\nsignal 11 (Segmentation fault)"
+    process = launch(f"sys.stderr.write('40%{RULE}\\n{words}\\n{RULE}\\n'); sys.exit(139)")
+    assert process.communicate()[1] == "40%\nmpidl: rank 1 on far was ended by SIGSEGV\n"
+    assert process.returncode == 5
+
+
+def test_a_launcher_that_is_killed_is_no_rank(launch) -> None:
     process = launch("os.kill(os.getpid(), signal.SIGKILL)")
-    assert "a rank was ended by SIGKILL" in process.communicate()[1]
-    assert process.returncode == 137
+    assert process.communicate()[1].startswith("mpidl: launcher was ended by SIGKILL")
+    assert process.returncode == 5
 
 
 def test_last_words_cut_short_are_no_traceback(launch) -> None:
     process = launch("open(os.environ['MPIDL_FAILURE_FILE'], 'w').write('{\"li'); sys.exit(9)")
-    assert process.communicate() == ("", "") and process.returncode == 9
+    assert process.communicate()[1].startswith("mpidl: launcher ended with exit code 9") and process.returncode == 5
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 5)])
-def test_signals_reach_the_launcher_once(launch, number: signal.Signals, code: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "passed_on", "code"),
+    [
+        (signal.SIGINT, signal.SIGINT, 130),
+        (signal.SIGTERM, signal.SIGTERM, 143),
+        (signal.SIGHUP, signal.SIGTERM, 143),
+        (signal.SIGQUIT, signal.SIGTERM, 143),
+        (signal.SIGUSR1, signal.SIGUSR1, 5),
+    ],
+)
+def test_signals_reach_the_launcher_once(launch, number: signal.Signals, passed_on: signal.Signals, code: int) -> None:
     # Not print: the signal may come while the main program is inside of it.
     handler = "lambda n, f: (os.write(1, b'got %d\\n' % n), os._exit(5))"
     names = "signal.SIGINT, signal.SIGTERM, signal.SIGUSR1"
@@ -90,7 +110,7 @@ def test_signals_reach_the_launcher_once(launch, number: signal.Signals, code: i
     wait_until_forwarding(process)
     process.send_signal(number)
     out, err = process.communicate()
-    assert out == f"got {int(number)}\n"
+    assert out == f"got {int(passed_on)}\n"
     assert process.returncode == code
     assert ("interrupted" in err) == (code != 5)
 
@@ -112,6 +132,39 @@ def test_ranks_that_end_well_in_spite_of_an_interrupt_have_ended_well(launch) ->
     wait_until_forwarding(process)
     process.send_signal(signal.SIGINT)
     assert process.communicate() == ("", "") and process.returncode == 0
+
+
+def test_what_nohup_has_ignored_stays_ignored(launch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = launch("print('up', flush=True)\nsys.stdin.read()\ntime.sleep(1)\nsys.exit(0)")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert process.stdout.readline() == "up\n"
+    wait_until_forwarding(process)
+    process.send_signal(signal.SIGHUP)
+    assert process.communicate() == ("", "") and process.returncode == 0
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_reader_that_has_gone_ends_nothing(launch, closed: str) -> None:
+    process = launch(
+        "print('up', flush=True)\ntime.sleep(0.5)\nfor out in (sys.stdout, sys.stderr): print('a', file=out)"
+    )
+    assert process.stdout.readline() == "up\n"
+    getattr(process, closed).close()
+    assert process.wait(timeout=30) == 0
+
+
+def test_too_few_open_files_are_named_as_the_cause(launch) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    process = launch("", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16)))
+    sentence = "the limit of 16 open files for a process (ulimit -n) is too low: 3 ranks need 36"
+    assert sentence in process.communicate()[1] and limits == resource.getrlimit(resource.RLIMIT_NOFILE)
+    raised = launch(
+        "import resource; print(resource.getrlimit(7))", preexec_fn=lambda: resource.setrlimit(7, (16, 999))
+    )
+    assert raised.communicate()[0] == "(112, 999)\n"
 
 
 def test_no_launcher_outlives_its_parent(launch) -> None:

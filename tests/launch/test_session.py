@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mpidl.launch.command import keep_session
+from mpidl.launch.folders import Folders
 from mpidl.launch.launcher import find_launcher
 from mpidl.launch.library import find_library
 from tests.mpirun import environment
@@ -52,8 +53,12 @@ def test_files_of_a_killed_launcher_of_the_same_number_are_no_hindrance(tmp_path
 def test_a_folder_that_the_user_has_chosen_stays() -> None:
     for name in ("prte_tmpdir_base", "prte_local_tmpdir_base"):
         chosen = {f"PRTE_MCA_{name}": "/scratch"}
-        keep_session(chosen, Path("/elsewhere"))
+        keep_session(chosen, Folders(Path("/elsewhere"), None))
         assert chosen == {f"PRTE_MCA_{name}": "/scratch"}
-    mine: dict[str, str] = {}
-    keep_session(mine, Path("/elsewhere"))
-    assert mine["PRTE_MCA_prte_tmpdir_base"] == "/elsewhere"
+    mine = {"OMPI_MCA_btl_vader_backing_directory": "/scratch"}
+    keep_session(mine, Folders(Path("/elsewhere"), Path("/memory")))
+    assert mine == {
+        "PRTE_MCA_prte_tmpdir_base": "/elsewhere",
+        "OMPI_MCA_btl_sm_backing_directory": "/memory",
+        "OMPI_MCA_btl_vader_backing_directory": "/scratch",
+    }

@@ -22,14 +22,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from mpidl.comm.start import launchers
-from mpidl.errors import ExitCode
+from mpidl.comm.start import launchers, presence, sentinel
+from mpidl.comm.start.presence import FAILURE_FILE
+from mpidl.errors import ExitCode, Interruption
 from mpidl.sentences import describe
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-FAILURE_FILE = "MPIDL_FAILURE_FILE"
 DEBUG = "MPIDL_DEBUG"
 # How long failing ranks wait for each other: an error that all find reaches them at slightly different times.
 GRACE_SECONDS = 1.0
@@ -59,10 +59,18 @@ def guard(comm: MPI.Intracomm | None = None) -> Iterator[None]:
     `comm`: the ranks that run together, if they are not all there are. Whatever a user's code raises is an error, be it
     SystemExit or GeneratorExit: a rank that left alone would leave the others waiting for it.
     """
-    try:
-        yield
-    except BaseException as error:
-        _end(error, comm)
+    place = launchers.find(os.environ)
+    with sentinel.watched(_interrupted) if place.launcher else sentinel.interruptible():
+        presence.leave(place.rank)
+        try:
+            yield
+        except BaseException as error:
+            try:
+                _end(error, comm)
+            except Interruption:
+                # By mpirun, since another rank has said by now what it was.
+                os._exit(ExitCode.ENDED)
+        presence.complete(place.rank)
 
 
 def read(path: str | Path) -> tuple[str, int] | None:
@@ -79,6 +87,8 @@ def _end(error: BaseException, comm: MPI.Intracomm | None) -> NoReturn:
     if exit_code == ExitCode.INTERNAL:
         sentence += f" ({DEBUG}=1 shows where)"
     place = launchers.find(os.environ)
+    if isinstance(error, Interruption):
+        _leave(place)
     world = comm if comm is not None and comm.size > 1 else _all_ranks(place)
     if world is None:
         # Processes that a launcher started, but that MPI did not join, all fail alike: one speaks.
@@ -104,6 +114,33 @@ def _end(error: BaseException, comm: MPI.Intracomm | None) -> NoReturn:
     time.sleep(FLUSH_SECONDS)
     MPI.COMM_WORLD.Abort(exit_code)
     raise SystemExit(exit_code)
+
+
+def _leave(place: launchers.Place) -> NoReturn:
+    """The end of a rank that is told to end, as all are when mpirun is, or when one of them has failed: without talk.
+
+    MPI may be on its way down by then.
+    """
+    world = None
+    if "mpi4py.MPI" in sys.modules:
+        from mpi4py import MPI
+
+        world = MPI.COMM_WORLD if MPI.Is_initialized() and not MPI.Is_finalized() else None
+    if FAILURE_FILE in os.environ:
+        _interrupted()
+    elif place.rank == 0 and (world is None or not world.iprobe(tag=NOTICE_TAG)):
+        # The first speaks for all, unless another has told it that it failed.
+        _speak(Interruption(), "interrupted", ExitCode.ENDED)
+    if world is not None:
+        # This may be the only rank that was told.
+        world.Abort(ExitCode.ENDED)
+    raise SystemExit(ExitCode.ENDED)
+
+
+def _interrupted() -> None:
+    """Leaves to `mpidl run`, if that has started this rank, that it was told to end, unless one has said why."""
+    if FAILURE_FILE in os.environ:
+        _speak(Interruption(), "interrupted", ExitCode.ENDED)
 
 
 def _all_ranks(place: launchers.Place) -> MPI.Intracomm | None:
@@ -158,7 +195,9 @@ def _speak(error: BaseException, text: str, exit_code: int) -> None:
                 json.dump({"line": line, "exit_code": exit_code}, file)
             return
         except OSError:
-            # On another host there is no such folder; or another rank has spoken, and this one adds to it.
-            pass
+            # On another host there is no such folder; or another rank has spoken, and this one adds to it, unless it
+            # was only told to end.
+            if exit_code == ExitCode.ENDED:
+                return
     sys.stdout.flush()
     print(line, file=sys.stderr, flush=True)

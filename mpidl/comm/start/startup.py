@@ -11,7 +11,7 @@ import torch
 from mpi4py import MPI
 
 from mpidl.comm.start import device as devices
-from mpidl.comm.start import launchers
+from mpidl.comm.start import launchers, presence
 from mpidl.errors import ConfigError
 
 log = logging.getLogger("mpidl.comm")
@@ -48,6 +48,8 @@ def start(device: str = "auto", threads: int | str = 1) -> MPI.Intracomm:
     _refuse_device(comm, problem)
     _refuse_mixture(comm, chosen.type)
     _cross_check(comm, place, chosen)
+    # Again, now that MPI has its files in shared memory.
+    presence.leave(comm.rank)
     return comm
 
 

@@ -1,0 +1,134 @@
+"""What a rank leaves word of while it lives, for `mpidl run` to read once it has gone.
+
+Where `mpidl run` started the ranks of this host, the environment names a file in a folder of that launch. Beside it, a
+rank writes `rank-<number>`: its process, and the files in shared memory that its MPI has mapped, which nobody removes
+when all ranks are killed at once. It becomes `done-<number>` when the rank's work is done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import select
+import signal
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FAILURE_FILE = "MPIDL_FAILURE_FILE"
+_MEMORY = "/dev/shm/"
+
+
+@dataclass(frozen=True)
+class Presence:
+    """A rank: its process, told from later ones of the same number by when it `started`, in ticks of this system.
+
+    `shared`: path and inode of each file.
+    """
+
+    rank: int
+    host: str
+    process: int
+    started: int
+    shared: tuple[tuple[str, int], ...] = ()
+    done: bool = False
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs now, on this host."""
+        return self.host == platform.node() and started(self.process) == self.started
+
+
+def started(process: int) -> int | None:
+    """When the process with this number started, if there is one that still runs; None too where no /proc tells."""
+    try:
+        # After the name, which is in brackets and may hold anything: the state, and 18 fields further this one.
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def leave(rank: int) -> None:
+    """Leaves word of this process, or brings it up to date."""
+    path, process = _path("rank", rank), os.getpid()
+    if path is not None:
+        mine = Presence(rank, platform.node(), process, started(process) or 0, _mapped())
+        part = path.with_name(f"{path.name}.part")
+        # There is no such folder on other hosts, or no room in it: then nothing is known of this rank.
+        with suppress(OSError):
+            part.write_text(json.dumps(asdict(mine)), encoding="utf-8")
+            part.replace(path)
+
+
+def complete(rank: int) -> None:
+    """Says that this rank's work is done."""
+    path, done = _path("rank", rank), _path("done", rank)
+    if path is not None and done is not None:
+        with suppress(OSError):
+            path.rename(done)
+
+
+def read(folder: Path) -> list[Presence]:
+    """All that ranks have left in the folder of a launch, by rank."""
+    found = []
+    for path in [*folder.glob("rank-*[0-9]"), *folder.glob("done-*[0-9]")]:
+        # A folder that is being removed, or words cut short by a full disk.
+        with suppress(OSError, ValueError, TypeError):
+            words = json.loads(path.read_text(encoding="utf-8"))
+            shared = tuple((str(file), int(inode)) for file, inode in words.pop("shared"))
+            found.append(Presence(**{**words, "shared": shared, "done": path.name.startswith("done")}))
+    return sorted(found, key=lambda presence: presence.rank)
+
+
+def outlive(presences: Iterable[Presence], seconds: float) -> None:
+    """Waits so long for these ranks to be gone, and ends those that then are not; removes what they have shared."""
+    handles = {}
+    for presence in presences:
+        if presence.is_here:
+            # It may go while we look.
+            with suppress(OSError):
+                handles[os.pidfd_open(presence.process)] = presence
+    _await(handles, seconds)
+    for handle, presence in handles.items():
+        if presence.is_here:
+            with suppress(OSError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+    _await(handles, seconds)
+    for handle in handles:
+        os.close(handle)
+    for presence in presences:
+        for file, inode in presence.shared if presence.host == platform.node() and not presence.is_here else ():
+            with suppress(OSError):
+                if file.startswith(_MEMORY) and Path(file).lstat().st_ino == inode:
+                    Path(file).unlink()
+
+
+def _await(handles: Iterable[int], seconds: float) -> None:
+    """Waits until the processes of these handles have ended, so long at most."""
+    poll, left, deadline = select.poll(), set(handles), time.monotonic() + seconds
+    for handle in left:
+        poll.register(handle, select.POLLIN)
+    while left and (remaining := deadline - time.monotonic()) > 0:
+        for handle, _ in poll.poll(1000 * remaining):
+            poll.unregister(handle)
+            left.remove(handle)
+
+
+def _path(state: str, rank: int) -> Path | None:
+    failure_file = os.environ.get(FAILURE_FILE)
+    return Path(failure_file).with_name(f"{state}-{rank}") if failure_file else None
+
+
+def _mapped() -> tuple[tuple[str, int], ...]:
+    """The files in shared memory that this process has mapped, and that still have a name."""
+    try:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return ()
+    # Addresses, rights, offset, device, inode, path.
+    fields = [line.split(maxsplit=5) for line in lines if _MEMORY in line and not line.endswith("(deleted)")]
+    return tuple({(words[5], int(words[4])) for words in fields if words[5].startswith(_MEMORY)})

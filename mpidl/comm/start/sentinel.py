@@ -1,0 +1,98 @@
+"""How a process of mpidl hears that it should end, also while it waits inside MPI.
+
+Python runs a signal's handler when the main thread is back from the library that it has called, and a rank may wait in
+MPI for one that never comes; that mpirun was killed, MPI notices after seconds. So a thread watches over a rank: it
+gives the main thread a moment to end by itself, the run file closed, and then ends the process.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from mpidl.errors import ExitCode, Interruption
+
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+# For the main thread to hear of a signal, and then to be done; mpirun of Open MPI itself gives ranks two seconds.
+HEAR_SECONDS, END_SECONDS = 0.5, 2.0
+
+
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """While this lasts, the first TERM, HUP or QUIT raises Interruption, and sets what is yielded; more do nothing.
+
+    What is ignored stays so: nohup has HUP ignored.
+    """
+    heard = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if not heard.is_set():
+            heard.set()
+            raise Interruption(signal.Signals(number).name)
+
+    ours = [number for number in ENDING if _is_main_thread() and signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, handle)
+    try:
+        yield heard
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def watched(say: Callable[[], None]) -> Iterator[None]:
+    """While this lasts, this rank ends when it is told to, or when the process that started it is gone.
+
+    `say` is called as soon as it is told to, by the thread: the main one may hear of it too late.
+    """
+    if not _is_main_thread():
+        yield
+        return
+    with interruptible() as heard:
+        parent = os.pidfd_open(os.getppid()) if hasattr(os, "pidfd_open") else None
+        signals, sending = os.pipe()
+        os.set_blocking(sending, False)
+        before = signal.set_wakeup_fd(sending, warn_on_full_buffer=False)
+        over = threading.Event()
+        thread = threading.Thread(target=_watch, args=(parent, signals, heard, over, say), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            signal.set_wakeup_fd(before)
+            os.close(sending)
+            thread.join()
+            for handle in filter(None, (signals, parent)):
+                os.close(handle)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _watch(parent: int, signals: int, heard: threading.Event, over: threading.Event, say: Callable[[], None]) -> None:
+    poll = select.poll()
+    for handle in filter(None, (parent, signals)):
+        poll.register(handle, select.POLLIN)
+    code: ExitCode | None = None
+    while code is None:
+        ready = {handle for handle, _ in poll.poll()}
+        numbers = os.read(signals, 64) if signals in ready else b""
+        if any(number in ENDING for number in numbers):
+            code = ExitCode.ENDED
+            say()
+        elif parent in ready:
+            os.kill(os.getpid(), signal.SIGTERM)
+            code = ExitCode.COMMUNICATION
+        elif not numbers:
+            return
+    if over.wait(HEAR_SECONDS) or heard.is_set() and over.wait(END_SECONDS - HEAR_SECONDS):
+        return
+    os._exit(code)

@@ -1,0 +1,171 @@
+"""How a launch ended, from all that is known of it: the one line that a person is told, and the exit code."""
+
+from __future__ import annotations
+
+import platform
+import re
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpidl.comm.start.presence import Presence
+from mpidl.errors import ExitCode
+
+INTERRUPTING = {
+    signal.SIGINT: ExitCode.INTERRUPTED,
+    signal.SIGTERM: ExitCode.ENDED,
+    signal.SIGHUP: ExitCode.ENDED,
+    signal.SIGQUIT: ExitCode.ENDED,
+}
+_INTERRUPTED = set(INTERRUPTING.values())
+_SIGNALS = {int(number) for number in signal.Signals}
+
+# How launchers tell of the first rank that died: Open MPI by signal, by code, by MPI_Abort, in silence; Hydra by
+# signal, by code, by MPI_Abort; Slurm. The first that is found counts.
+_DEATHS = (
+    r"process rank (?P<rank>\d+) with PID \d+ on node (?P<host>\S+) exited on\s+signal (?P<signal>\d+)",
+    r"Process name: \[\S+?,(?P<rank>\d+)\]\s+Exit code:\s+(?P<code>\d+)",
+    r"MPI_ABORT was invoked on rank .*?Proc: \[.*,(?P<rank>\d+)\]\s+Errorcode: (?P<code>-?\d+)",
+    r"process rank (?P<rank>\d+) with PID \d+ on node (?P<host>\S+) exiting\s+improperly",
+    r"PID (?P<process>\d+) RUNNING AT (?P<host>\S+).*?EXIT STRING: [^\n]*\(signal (?P<signal>\d+)\)",
+    r"PID (?P<process>\d+) RUNNING AT (?P<host>\S+)\s+=\s+EXIT CODE: (?P<code>\d+)",
+    r"Abort\((?P<code>-?\d+)\) on node (?P<rank>\d+)",
+    r"srun: error: (?P<host>\S+): task (?P<rank>\d+): (?:Exited with exit code (?P<code>\d+)|(?P<word>\w+))",
+)
+_WORDS = {"Killed": signal.SIGKILL, "Segmentation": signal.SIGSEGV, "Aborted": signal.SIGABRT, "Bus": signal.SIGBUS}
+_WITHOUT_A_WORD = "without a word (os._exit, MPI_Abort, or a library that ends the process)"
+
+
+@dataclass(frozen=True)
+class Death:
+    """How a rank died; None is what its launcher does not tell."""
+
+    rank: int | None
+    host: str | None
+    signal: int | None
+    code: int | None
+
+    @classmethod
+    def told(cls, post_mortem: str, ranks: Sequence[Presence]) -> Death | None:
+        """What a launcher says of the first rank that died, if it says so."""
+        for pattern in _DEATHS:
+            match = re.search(pattern, post_mortem, re.DOTALL)
+            if match is None:
+                continue
+            found = match.groupdict()
+            number = found.get("signal") or _WORDS.get(found.get("word") or "")
+            rank = found.get("rank")
+            if rank is None:
+                process = int(found["process"])
+                rank = next((each.rank for each in ranks if each.process == process), None)
+            code = found.get("code")
+            return cls(
+                None if rank is None else int(rank),
+                found.get("host"),
+                None if number is None else int(number),
+                None if code is None else int(code),
+            )
+        return None
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What is known when the launcher of the ranks has ended.
+
+    `status` is the launcher's, as subprocess has it; `received` are the signals that `mpidl run` got; `failure` is what
+    a failing rank has left, `spoke` whether one has said it itself; `present` are the ranks of this host that have left
+    word. `starved`: whether the system has ended a process in the meantime, since memory ran out.
+    """
+
+    launcher: str
+    ranks: int
+    status: int
+    received: Sequence[int] = ()
+    failure: tuple[str, int] | None = None
+    spoke: bool = False
+    death: Death | None = None
+    present: Sequence[Presence] = ()
+    starved: bool | None = None
+
+    def verdict(self) -> tuple[str, int]:
+        """The last line, empty where nothing is to be said, and the exit code."""
+        interrupted = self._interrupted()
+        if self.failure is not None and self.failure[1] not in _INTERRUPTED:
+            return self.failure
+        complete = len(self.present) == self.ranks and all(rank.done for rank in self.present)
+        if complete or (self.status == 0 and not self.present):
+            if self.status == 0:
+                return "", ExitCode.DONE
+            return f"mpidl: all ranks have done their work, though {self._how_the_launcher_ended()}", ExitCode.DONE
+        if self.received and interrupted is not None:
+            return "mpidl: interrupted", interrupted
+        if self.death is not None and (self.death.signal not in INTERRUPTING and self.death.code not in _INTERRUPTED):
+            if self.spoke and self.death.signal is None:
+                return "", self.death.code or ExitCode.INTERNAL
+            return f"mpidl: {self._how_a_rank_ended(self.death)}", ExitCode.COMMUNICATION
+        if self.status < 0 and -self.status not in INTERRUPTING:
+            # Its ranks are told to end by its death, and say so.
+            return f"mpidl: {self._how_the_launcher_ended()}", ExitCode.COMMUNICATION
+        if interrupted is not None:
+            return "mpidl: interrupted", interrupted
+        if self.spoke:
+            return "", abs(self.status) or ExitCode.INTERNAL
+        if not self.present:
+            return f"mpidl: {self._how_the_launcher_ended()}", ExitCode.COMMUNICATION
+        return f"mpidl: {self._how_a_rank_ended(self._suspect())}", ExitCode.COMMUNICATION
+
+    @property
+    def says_it_all(self) -> bool:
+        """Whether the verdict says what the launcher's own words about a death say."""
+        return self.failure is not None or self.death is not None or bool(self.received)
+
+    def _interrupted(self) -> ExitCode | None:
+        """The code of an interruption, where somebody has asked for one."""
+        for number in self.received:
+            if number in INTERRUPTING:
+                return INTERRUPTING[signal.Signals(number)]
+        codes = [self.failure and self.failure[1], self.death and self.death.code, self.status]
+        numbers = [self.death and self.death.signal, -self.status]
+        told = [code for code in ExitCode if code in _INTERRUPTED and code in codes]
+        told += [INTERRUPTING[signal.Signals(number)] for number in numbers if number in INTERRUPTING]
+        return told[0] if told else None
+
+    def _suspect(self) -> Death:
+        """The death that nobody tells of: of the only rank that did not finish, or of one that is not known."""
+        left = [rank for rank in self.present if not rank.done]
+        alone = left[0] if len(left) == 1 else None
+        by_signal = self.status - 128 if self.status - 128 in _SIGNALS else None
+        code = None if by_signal else self.status
+        return Death(alone.rank if alone else None, alone.host if alone else None, by_signal, code)
+
+    def _how_a_rank_ended(self, death: Death) -> str:
+        if death.rank is None:
+            who = "a rank" + (f" on {death.host}" if death.host else "")
+        else:
+            hosts = (rank.host for rank in self.present if rank.rank == death.rank)
+            who = f"rank {death.rank} on {next(hosts, death.host or platform.node())}"
+        if death.signal is not None:
+            return f"{who} was ended by {self._by(death.signal)}"
+        code = f"with exit code {death.code} and " if death.code else ""
+        return f"{who} ended before its work was done, {code}{_WITHOUT_A_WORD}"
+
+    def _how_the_launcher_ended(self) -> str:
+        if self.status < 0:
+            return f"{self.launcher} was ended by {self._by(-self.status)}"
+        return f"{self.launcher} ended with exit code {self.status}; what it says stands above"
+
+    def _by(self, number: int) -> str:
+        name = signal.Signals(number).name if number in _SIGNALS else f"signal {number}"
+        if number != signal.SIGKILL or self.starved is False:
+            return name
+        return f"{name}: memory ran out" if self.starved else f"{name}, as the system does when memory runs out"
+
+
+def killed_for_memory() -> int | None:
+    """How many processes this system has ended since it started because memory ran out; None where it does not tell."""
+    try:
+        lines = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+        return int(lines["oom_kill"])
+    except (OSError, ValueError, KeyError):
+        return None

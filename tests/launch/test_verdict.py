@@ -1,0 +1,116 @@
+"""From all that is known of a launch that ended, a person is told one line with the cause, and the exit code fits."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+
+from mpidl.comm.start.presence import Presence
+from mpidl.launch.verdict import Death, Ending
+
+OPENMPI_SIGNAL = "prterun noticed that process rank 1 with PID 12 on node here exited on\nsignal 9 (Killed)."
+OPENMPI_CODE = "The first process to do so was:\n\n   Process name: [prterun-vm-16311@1,1]\n   Exit code:    3\n"
+OPENMPI_SILENT = "prterun has exited due to process rank 1 with PID 12 on node here exiting\nimproperly. There are"
+OPENMPI_ABORT = (
+    "MPI_ABORT was invoked on rank 0 in communicator MPI COMMUNICATOR 3 SPLIT FROM 0\n  Proc: [[1468,1],1]\n"
+    '  Errorcode: 7\n\nprterun has exited due to process rank 1 with PID 0 on node here calling\n"abort". This may'
+)
+HYDRA_SIGNAL = (
+    "=   PID 12 RUNNING AT here\n=   EXIT CODE: 9\n=   CLEANING UP REMAINING PROCESSES\n"
+    "YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Killed (signal 9)\n"
+)
+HYDRA_CODE = "=   PID 12 RUNNING AT here\n=   EXIT CODE: 3\n"
+HYDRA_ABORT = "Abort(7) on node 1 (rank 1 in comm 0): application called MPI_Abort(MPI_COMM_WORLD, 7) - process 1\n"
+SLURM_SIGNAL = "srun: error: here: task 1: Killed\n"
+SLURM_CODE = "srun: error: here: task 1: Exited with exit code 3\n"
+
+
+def ranks(done: tuple[int, ...] = (), number: int = 2) -> list[Presence]:
+    return [Presence(rank, "here", 11 + rank, 5, done=rank in done) for rank in range(number)]
+
+
+def verdict(**known: Any) -> tuple[str, int]:
+    return Ending(**{"launcher": "mpirun", "ranks": 2, "status": 1, "present": ranks()} | known).verdict()
+
+
+def told(text: str) -> Death | None:
+    return Death.told(text, ranks())
+
+
+@pytest.mark.parametrize("text", [OPENMPI_SIGNAL, HYDRA_SIGNAL, SLURM_SIGNAL])
+def test_a_rank_that_is_killed_is_named_with_its_host(text: str) -> None:
+    line, code = verdict(status=137, death=told(text))
+    assert line == "mpidl: rank 1 on here was ended by SIGKILL, as the system does when memory runs out"
+    assert code == 5
+    assert verdict(death=told(text), starved=True)[0] == "mpidl: rank 1 on here was ended by SIGKILL: memory ran out"
+    assert verdict(death=told(text), starved=False)[0] == "mpidl: rank 1 on here was ended by SIGKILL"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [(OPENMPI_CODE, 3), (OPENMPI_ABORT, 7), (HYDRA_CODE, 3), (HYDRA_ABORT, 7), (SLURM_CODE, 3), (OPENMPI_SILENT, 0)],
+)
+def test_a_rank_that_leaves_without_a_word_is_named_and_its_code_is_not_taken_for_ours(text: str, number: int) -> None:
+    line, code = verdict(status=number or 1, death=told(text))
+    assert line.startswith("mpidl: rank 1 on here ended before its work was done, ") and code == 5
+    assert (f"exit code {number}" in line) == bool(number)
+
+
+def test_leaving_with_0_before_the_work_is_done_is_a_failure() -> None:
+    line, code = verdict(status=0, present=ranks(done=(0,)))
+    assert line.startswith("mpidl: rank 1 on here ended before its work was done, without a word") and code == 5
+    assert verdict(status=0, present=ranks())[0].startswith("mpidl: a rank ended before")
+
+
+def test_work_that_is_done_is_done_however_mpirun_ends() -> None:
+    done = ranks(done=(0, 1))
+    assert verdict(status=0, present=done) == ("", 0)
+    assert verdict(status=0, present=done, received=[signal.SIGTERM]) == ("", 0)
+    line, code = verdict(status=-signal.SIGSEGV, present=done)
+    assert line == "mpidl: all ranks have done their work, though mpirun was ended by SIGSEGV" and code == 0
+
+
+def test_a_killed_mpirun_is_no_rank_and_what_its_ranks_say_then_is_its_consequence() -> None:
+    assert verdict(status=-signal.SIGKILL, failure=("mpidl: interrupted", 143), starved=False) == (
+        "mpidl: mpirun was ended by SIGKILL",
+        5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "code"),
+    [
+        ({"received": [signal.SIGINT]}, 130),
+        ({"received": [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT]}, 143),
+        ({"received": [signal.SIGHUP]}, 143),
+        ({"received": [signal.SIGQUIT], "death": told(OPENMPI_SIGNAL)}, 143),
+        ({"failure": ("mpidl: interrupted", 143)}, 143),
+        ({"failure": ("mpidl: all 2 ranks: interrupted", 130)}, 130),
+        ({"death": told(OPENMPI_CODE.replace("3\n", "143\n"))}, 143),
+        ({"status": -signal.SIGHUP}, 143),
+        ({"received": [signal.SIGINT], "status": 0}, 130),
+    ],
+)
+def test_an_interruption_is_one_whoever_was_told(known: dict[str, Any], code: int) -> None:
+    assert verdict(**known) == ("mpidl: interrupted", code)
+
+
+def test_ranks_that_are_told_to_end_because_one_has_failed_do_not_speak_for_it() -> None:
+    failure = ("mpidl: rank 1 on here: agent 1 diverged", 3)
+    assert verdict(failure=failure, received=[signal.SIGTERM], death=told(OPENMPI_ABORT)) == failure
+    weak = ("mpidl: interrupted", 143)
+    assert verdict(failure=weak, death=told(OPENMPI_SIGNAL), starved=False)[0].endswith(
+        "rank 1 on here was ended by SIGKILL"
+    )
+
+
+def test_what_a_rank_of_another_host_has_said_is_not_said_again() -> None:
+    assert verdict(status=3, spoke=True, present=[]) == ("", 3)
+    assert verdict(status=3, spoke=True, present=ranks(number=1), death=told(OPENMPI_CODE)) == ("", 3)
+
+
+def test_where_no_rank_began_the_launcher_is_named() -> None:
+    line, code = verdict(status=213, present=[])
+    assert line == "mpidl: mpirun ended with exit code 213; what it says stands above" and code == 5
