@@ -12,6 +12,7 @@ import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -47,6 +48,8 @@ class Declaration:
     total: int
     lazy: bool = False
     edges: tuple[tuple[int, int], ...] = ()
+    end: Literal[0, 1] | None = None
+    """Of lazy edge rows, whose ids are i·agents + j: at which end an edge's row is held."""
 
     @property
     def item_bytes(self) -> int:
@@ -89,6 +92,17 @@ class LazyItems:
         self[item].copy_(value)
 
 
+class LazyEdges:
+    """Lazy items of directed edges (i, j)."""
+
+    def __init__(self, items: LazyItems, agents: int) -> None:
+        self._items, self._agents = items, agents
+
+    def __getitem__(self, edge: tuple[int, int]) -> Tensor:
+        start, end = edge
+        return self._items[start * self._agents + end]
+
+
 class State:
     """The declared state of one rank. `agents` are this rank's, out of `total` in the run."""
 
@@ -100,6 +114,7 @@ class State:
         self.declarations: dict[str, Declaration] = {}
         self._values: dict[str, Tensor | LazyItems] = {}
         self._scratch_bytes = 0
+        self._expected: dict[str, int] = {}
 
     def rows(self, name: str, initial: float = 0.0, storage: Tensor | None = None) -> Tensor:
         """A block [k, P], a row for each agent here; `storage` is the memory to use where its owner has it already."""
@@ -122,6 +137,18 @@ class State:
         declared = self._declare(name, Kind.EDGE_ROWS, shape, self.dtype, initial, here, len(edges), edges=tuple(edges))
         block = self._allocate(declared, None)
         return {edges[index]: block[place] for place, index in enumerate(here)}
+
+    def lazy_edge_rows(self, name: str, end: Literal[0, 1], expected: int) -> LazyEdges:
+        """Rows of directed edges that come into being when first touched, held at the start (0) or the end (1).
+
+        `expected`: about how many of them will exist here, for the memory formula.
+        """
+        shape, total = (self.parameters,), self.total**2
+        declared = self._declare(name, Kind.EDGE_ROWS, shape, self.dtype, 0.0, (), total, lazy=True, end=end)
+        lazy = LazyItems(declared, self.device)
+        self._values[name] = lazy
+        self._expected[name] = expected
+        return LazyEdges(lazy, self.total)
 
     def scalars(self, name: str, initial: float = 0.0, dtype: torch.dtype = torch.float64) -> Tensor:
         """One number for each agent here."""
@@ -155,6 +182,10 @@ class State:
         self._scratch_bytes += room(math.prod(shape[:-1]), shape[-1], self.dtype)
         return new_rows(shape, self.dtype, self.device)
 
+    def reserve(self, rows: int) -> None:
+        """Count memory for so many rows that its owner has allocated, and that need not survive a round."""
+        self._scratch_bytes += room(rows, self.parameters, self.dtype)
+
     def rebind(self, name: str, value: Tensor) -> None:
         """Say that a state now lives in other memory (the blocks of an exchange swap roles)."""
         if name not in self.declarations:
@@ -164,11 +195,15 @@ class State:
     @property
     def lazy(self) -> dict[str, LazyItems]:
         """The lazy states by name, whose items move with the agents that another rank runs."""
-        return {name: value for name, value in self._values.items() if isinstance(value, LazyItems)}
+        lazy = ((name, value) for name, value in self._values.items() if isinstance(value, LazyItems))
+        return {name: value for name, value in lazy if self.declarations[name].kind is Kind.ROWS}
 
     def bytes(self) -> int:
-        """Memory of all states and scratch on this rank; a lazy state counts once for each agent here."""
-        items = [len(self.agents) if declared.lazy else len(declared.ids) for declared in self.declarations.values()]
+        """Memory of all states and scratch on this rank; lazy rows count once for each agent here."""
+        items = [
+            self._expected.get(name, len(self.agents)) if declared.lazy else len(declared.ids)
+            for name, declared in self.declarations.items()
+        ]
         sizes = [declared.item_bytes for declared in self.declarations.values()]
         return sum(map(operator.mul, items, sizes)) + self._scratch_bytes
 
@@ -190,13 +225,17 @@ class State:
             raise ValueError(f"state {name!r} has items of shape {declared.shape}, not {tuple(values.shape[1:])}")
         if isinstance(own, LazyItems):
             for item, value in zip(ids, values, strict=True):
-                if item in self.agents:
+                if self._holder(declared, item) in self.agents:
                     own.adopt(item, value)
             return
         places = {item: place for place, item in enumerate(declared.ids)}
         for item, value in zip(ids, values, strict=True):
             if item in places:
                 own[places[item]].copy_(value)
+
+    def _holder(self, declared: Declaration, item: int) -> int:
+        """The agent with which an item of a lazy state is held."""
+        return item if declared.end is None else divmod(item, self.total)[declared.end]
 
     def _declare(
         self,
@@ -209,10 +248,11 @@ class State:
         total: int,
         lazy: bool = False,
         edges: tuple[tuple[int, int], ...] = (),
+        end: Literal[0, 1] | None = None,
     ) -> Declaration:
         if name in self.declarations:
             raise ValueError(f"state {name!r} is declared twice")
-        declared = Declaration(name, kind, shape, dtype, initial, ids, total, lazy, edges)
+        declared = Declaration(name, kind, shape, dtype, initial, ids, total, lazy, edges, end)
         self.declarations[name] = declared
         return declared
 

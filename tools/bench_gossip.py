@@ -40,7 +40,9 @@ def contestants(comm, parameters: int) -> dict[str, Callable[[], object]]:
     import torch.distributed as dist
     from mpi4py import MPI
 
-    from mpidl.comm.gossip.settings import Gossip, GossipSettings
+    from mpidl.comm.gossip.exchange import RowExchange
+    from mpidl.comm.gossip.neighbourhood import Neighbourhood
+    from mpidl.comm.gossip.settings import GossipSettings
     from mpidl.comm.meters import Meters
     from mpidl.comm.world import World
     from mpidl.graphs.base import Mixing, Periodic
@@ -78,9 +80,8 @@ def contestants(comm, parameters: int) -> dict[str, Callable[[], object]]:
     def engine(transport: str) -> Callable[[], object]:
         pattern = [[w for w in range(size) if w in {(i - 1) % size, (i + 1) % size} - {i}] for i in range(size)]
         mixing = Mixing(tuple(map(tuple, pattern)), tuple((weight,) * len(row) for row in pattern), (weight,) * size)
-        settings = GossipSettings(transport=transport)
-        gossip = Gossip(World(comm, size), Periodic([mixing]), settings, parameters, torch.float32, Meters())
-        exchange = gossip.exchange("parameters")
+        around = Neighbourhood(World(comm, size), Periodic([mixing]), GossipSettings(transport=transport), Meters())
+        exchange = RowExchange(around, "rows", parameters, torch.float32, gamma=1.0)
         block = exchange.blocks[0].copy_(own)
         t = 0
 

@@ -34,14 +34,17 @@ def options() -> argparse.Namespace:
 def exchange_of(comm, parameters: int, **settings):
     import torch
 
-    from mpidl.comm.gossip.settings import Gossip, GossipSettings
+    from mpidl.comm.gossip.exchange import RowExchange
+    from mpidl.comm.gossip.neighbourhood import Neighbourhood
+    from mpidl.comm.gossip.settings import GossipSettings
     from mpidl.comm.meters import Meters
     from mpidl.comm.world import World
     from mpidl.graphs import GRAPHS
 
     topology = GRAPHS.parse("ring").build(comm.size, seed=0)
     world = World(comm, comm.size)
-    return Gossip(world, topology, GossipSettings(**settings), parameters, torch.float32, Meters()).exchange("rows")
+    around = Neighbourhood(world, topology, GossipSettings(**settings), Meters())
+    return RowExchange(around, "rows", parameters, torch.float32, gamma=1.0)
 
 
 def arithmetic(seconds: float) -> Callable[[], None]:

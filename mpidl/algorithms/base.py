@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from mpidl.comm.gossip.schemes.base import EdgeExchange, Exchange
     from mpidl.graphs.base import Topology
     from mpidl.layout import Layout
     from mpidl.state import State
@@ -44,33 +45,6 @@ class Oracle(Protocol):
         """Write H·vector into `out`, H the Hessian of the agent's mean loss over its batch of that step, at `row`."""
 
 
-class Exchange(Protocol):
-    """Gossip of one quantity between neighbours; see mpidl/comm/gossip/exchange.py."""
-
-    @property
-    def blocks(self) -> Sequence[Tensor]: ...
-
-    @property
-    def present(self) -> Tensor: ...
-
-    @property
-    def draft(self) -> Tensor: ...
-
-    def start(self, Z: Tensor, t: int) -> None: ...
-
-    def finish(self) -> Tensor: ...
-
-    def neighbours(self, agent: int) -> Mapping[int, Tensor]: ...
-
-
-class EdgeExchange(Protocol):
-    """A row for each directed edge, with something else for every neighbour."""
-
-    def outgoing(self, t: int) -> Mapping[tuple[int, int], Tensor]: ...
-
-    def swap(self, t: int) -> Mapping[tuple[int, int], Tensor]: ...
-
-
 class Exchanges(Protocol):
     """What makes exchanges between neighbours; every rank asks for the same ones in the same order."""
 
@@ -78,9 +52,11 @@ class Exchanges(Protocol):
     def gamma(self) -> float:
         """The consensus step γ of the gossip scheme."""
 
-    def exchange(self, name: str, blocks: int = 2, neighbours: bool = False) -> Exchange: ...
+    def exchange(self, name: str, blocks: int = 2, readable: bool = False) -> Exchange:
+        """Gossip of one quantity, in two blocks or three; `readable`: neighbours' rows will be read by themselves."""
 
-    def edges(self, name: str) -> EdgeExchange: ...
+    def edges(self, name: str) -> EdgeExchange:
+        """A row for each directed edge."""
 
 
 class Reduction(Protocol):
@@ -193,8 +169,8 @@ class Algorithm(ABC):
 
     @classmethod
     @abstractmethod
-    def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> float:
-        """Rows that all agents together send in a round, on a graph of so many directed edges where there is one."""
+    def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> Mapping[str, float]:
+        """By quantity, the rows that all agents together send in a round, on a graph of so many directed edges."""
 
     @classmethod
     def needs(cls, settings: AlgorithmSettings) -> tuple[str, ...]:

@@ -15,10 +15,14 @@ import torch
 from mpi4py import MPI
 
 from mpidl.comm.gossip.messages import buffer
-from mpidl.comm.gossip.settings import Gossip, GossipSettings
+from mpidl.comm.gossip.neighbourhood import Neighbourhood
+from mpidl.comm.gossip.ranks import Gossip
+from mpidl.comm.gossip.settings import GossipSettings
 from mpidl.comm.meters import Meters
 from mpidl.comm.world import World
 from mpidl.graphs.base import Topology
+from mpidl.layout import Layout
+from mpidl.state import State
 
 log = logging.getLogger("mpidl.comm")
 
@@ -100,8 +104,9 @@ def measure(
         travelled, warnings = {("", "MPI"): "", ("", ""): ""}, [world.warning] if world.warning else []
         for name, topology in graphs.items():
             for transport in transports:
-                settings = GossipSettings(transport=transport)
-                gossip = Gossip(world, topology, settings, parameters, torch.float32, Meters())
+                around = Neighbourhood(world, topology, GossipSettings(transport=transport), Meters())
+                state = State(world.mine, world.agents, parameters, torch.float32, world.device)
+                gossip = Gossip(around, state, Layout(("row",), ((parameters,),)), seed=0)
                 gossips.append(gossip)
                 plays["mix", name, transport] = _mixing(gossip)
                 travelled[name, transport] = gossip.transports()["parameters"]

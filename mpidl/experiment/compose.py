@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.utils import deterministic
 
 from mpidl.algorithms.decentralized.base import Decentralized
-from mpidl.comm.gossip.settings import Gossip, GossipSettings
+from mpidl.comm.gossip.neighbourhood import Neighbourhood
+from mpidl.comm.gossip.ranks import Gossip
+from mpidl.comm.gossip.settings import GossipSettings
 from mpidl.comm.meters import Meters
 from mpidl.comm.moves import Movers
 from mpidl.comm.reduce import Reducer
@@ -57,10 +59,6 @@ class ComposedRun:
     transports: dict[str, str]
     """By quantity that neighbours exchange, how."""
 
-    def state_bytes(self) -> int:
-        """Bytes of all rows on this rank: the state, scratch, and the blocks of exchanges that are not state."""
-        return self.state.bytes() + (self.gossip.block_bytes if self.gossip else 0)
-
     def close(self) -> None:
         """Gives back threads, communicators and shared memory; a collective call."""
         self.batches.close()
@@ -103,7 +101,7 @@ def compose(config: Config, comm: Communicator) -> ComposedRun:
     gossip = _gossip(config, topology, world, rows, state, meters)
     links = Links(
         oracle=oracle,
-        exchanges=gossip or NoExchanges(),  # type: ignore[arg-type]  # it makes no exchanges by edge yet
+        exchanges=gossip or NoExchanges(),
         topology=topology,
         reduction=Reducer(world, rows.size, dtype, config.train.deterministic, meters),
         measuring=measuring,
@@ -175,4 +173,5 @@ def _gossip(
 ) -> Gossip | None:
     if topology is None:
         return None
-    return Gossip(world, topology, config.gossip or GossipSettings(), rows.size, state.dtype, meters)
+    around = Neighbourhood(world, topology, config.gossip or GossipSettings(), meters)
+    return Gossip(around, state, rows.layout, config.seed)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mpidl.algorithms.base import Algorithm, Context, EdgeExchange, Exchange, Exchanges, Oracle, Ranks, Reduction
+from mpidl.algorithms.base import Algorithm, Context, Exchanges, Oracle, Ranks, Reduction
 from mpidl.errors import ConfigError
 from mpidl.seeding import stream
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mpidl.comm.gossip.schemes.base import EdgeExchange, Exchange
     from mpidl.comm.placement import Placement
     from mpidl.experiment.inputs import Inputs
     from mpidl.experiment.schema import Config
@@ -45,7 +46,7 @@ class NoExchanges:
     def gamma(self) -> float:
         raise ConfigError("the algorithm asks for a consensus step, but the run has no graph", "graph")
 
-    def exchange(self, name: str, blocks: int = 2, neighbours: bool = False) -> Exchange:
+    def exchange(self, name: str, blocks: int = 2, readable: bool = False) -> Exchange:
         raise ConfigError(f"the algorithm mixes {name!r}, but the run has no graph", "graph")
 
     def edges(self, name: str) -> EdgeExchange:

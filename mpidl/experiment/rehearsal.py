@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mpidl.algorithms.base import EdgeExchange, Rows
-from mpidl.comm.gossip.plan import Plans
+from mpidl.algorithms.base import Rows
+from mpidl.comm.gossip.exchanges import Exchanges
+from mpidl.comm.gossip.plan import Plan, PlanMaker, Plans, make_edge_plan, make_plan
 from mpidl.comm.gossip.settings import GossipSettings
-from mpidl.comm.gossip.sizes import Sizes, exchange_bytes
+from mpidl.comm.gossip.sizes import Cargo, Sizes, exchange_bytes, parcels_bytes
+from mpidl.comm.meters import Meters
 from mpidl.comm.placement import Placement
 from mpidl.comm.tree import rows_held
-from mpidl.errors import ConfigError, MpidlError
+from mpidl.errors import MpidlError
 from mpidl.experiment.context import Links, NoExchanges, make_algorithm
 from mpidl.experiment.inputs import Inputs
 from mpidl.experiment.schema import Config, build_topology
 from mpidl.graphs.base import Topology
+from mpidl.layout import Layout
 from mpidl.parameters import RowModule
 from mpidl.rows import room
 from mpidl.state import State
@@ -69,54 +73,80 @@ class FirstRank:
     def move(self, moves: Sequence[tuple[int, int, int]]) -> None: ...
 
 
-class NoNeighbours:
+class NoNeighbours(Exchanges):
     """The exchanges of a graph without anybody to exchange with: their memory, and what they would send."""
 
-    def __init__(self, state: State, topology: Topology, placement: Placement, settings: GossipSettings) -> None:
-        self._state, self._topology, self._placement, self._settings = state, topology, placement, settings
+    def __init__(
+        self, topology: Topology, settings: GossipSettings, state: State, layout: Layout, placement: Placement
+    ) -> None:
+        super().__init__(topology, settings, state, layout, 0, Meters())
+        self._placement = placement
         self.transit_bytes = 0
+        self.row_bytes: dict[str, int] = {}
+        """By quantity, what a row of it is on the wire."""
 
-    @property
-    def gamma(self) -> float:
-        return self._settings.scheme.gamma
+    def rows(self, name: str, gamma: float, blocks: int, readable: bool) -> NoRows:
+        state, agents = self.state, len(self.state.agents)
+        cargo = Cargo(state.parameters, self.settings.wire_dtype(state.dtype), whole=readable)
+        needs = (exchange_bytes(met, agents, state.dtype, cargo, Sizes()) for met in self._kept(make_plan))
+        self.transit_bytes += max(needs) - room(2 * agents, state.parameters, state.dtype)
+        self.row_bytes[name] = cargo.row_bytes
+        return NoRows(state, blocks)
 
-    def exchange(self, name: str, blocks: int = 2, neighbours: bool = False) -> RehearsedExchange:
-        state, placement = self._state, self._placement
-        wire = self._settings.wire_dtype(state.dtype)
-        plans = Plans(self._topology, placement, 0)
-        met = {id(plan): plan for plan in map(plans.at, self._topology.rounds(limit=100))}.values()
-        # Requests and letters of graphs that come back are kept, those of a graph drawn anew live for a round.
-        kept = [list(met)] if self._topology.period else [[plan] for plan in met]
-        own, size = len(placement.of_rank(0)), state.parameters
-        needs = (exchange_bytes(together, own, size, state.dtype, wire, Sizes()) for together in kept)
-        self.transit_bytes += max(needs) - room(2 * own, size, state.dtype)
-        return RehearsedExchange(state, blocks)
+    def carrier(self, name: str, cargo: Cargo) -> NoParcels:
+        agents = len(self.state.agents)
+        self.transit_bytes += max(parcels_bytes(met, agents, cargo, Sizes()) for met in self._kept(make_plan))
+        self.row_bytes[name] = cargo.row_bytes
+        return NoParcels()
 
-    def edges(self, name: str) -> EdgeExchange:
-        raise ConfigError(f"{name!r}", "algorithm")
+    def edge_carrier(self, name: str, cargo: Cargo) -> NoParcels:
+        needs = (
+            parcels_bytes(met, max(plan.messages for plan in met), cargo, Sizes()) for met in self._kept(make_edge_plan)
+        )
+        self.transit_bytes += max(needs)
+        self.row_bytes[name] = cargo.row_bytes
+        return NoParcels()
 
     @property
     def edges_per_round(self) -> float:
-        mixings = [self._topology.at(t) for t in self._topology.rounds(limit=100)]
+        mixings = [self.topology.at(t) for t in self.topology.rounds(limit=100)]
         return sum(mixing.messages for mixing in mixings) / len(mixings)
 
+    def _kept(self, make: PlanMaker) -> list[list[Plan]]:
+        """Plans whose letters are there at one time: all of a graph that repeats, each by itself of one drawn anew."""
+        met = Plans(self.topology, self._placement, 0, make).all(limit=100)
+        return [met] if self.topology.period else [[plan] for plan in met]
 
-class RehearsedExchange:
-    """The blocks of an exchange."""
+
+class NoRows:
+    """The blocks of an exchange of whole rows."""
 
     def __init__(self, state: State, blocks: int) -> None:
-        shape = (len(state.agents), state.parameters)
-        # One of the blocks is declared by the algorithm, as the state that lives in it.
-        self.present = torch.empty(shape, dtype=state.dtype, device=state.device)
-        self.blocks = (self.present, *(state.scratch(*shape) for _ in range(blocks - 1)))
-        self.draft = self.blocks[-1]
+        shape = (blocks, len(state.agents), state.parameters)
+        self.blocks = torch.empty(shape, dtype=state.dtype, device=state.device).unbind()
+        self.present, self.draft = self.blocks[0], self.blocks[-1]
 
     def start(self, Z: Tensor, t: int) -> None: ...
 
     def finish(self) -> Tensor:
         return self.blocks[1]
 
+    def mix(self, Z: Tensor, t: int) -> Tensor:
+        return self.finish()
+
     def neighbours(self, agent: int) -> Mapping[int, Tensor]:
+        return {}
+
+
+class NoParcels:
+    """What would carry rows, without any."""
+
+    def outgoing(self, t: int) -> dict[Any, Tensor]:
+        return {}
+
+    def start(self, t: int) -> None: ...
+
+    def finish(self) -> dict[Any, Tensor]:
         return {}
 
 
@@ -147,7 +177,7 @@ def rehearse(config: Config, ranks: int) -> Needs:
     state.number("examples drawn")
     topology = build_topology(config, agents) if per_agent else None
     gossip = config.gossip or GossipSettings()
-    exchanges = NoNeighbours(state, topology, placement, gossip) if topology else None
+    exchanges = NoNeighbours(topology, gossip, state, rows.layout, placement) if topology else None
     initial = rows.flatten().to("meta").expand(len(placement.of_rank(0)), -1)
     links = Links(
         oracle=NoGradients(),
@@ -161,10 +191,11 @@ def rehearse(config: Config, ranks: int) -> Needs:
     make_algorithm(inputs, placement, rows.layout, state, initial, links)
     row_bytes = rows.size * dtype.itemsize
     if exchanges is None:
+        edges, by_quantity = 0.0, {}
         transit = math.ceil(rows_held(placement.owners, ranks) * row_bytes)
-        sent = config.method.rows_sent(config.algorithm, agents, 0) * row_bytes
     else:
+        edges, by_quantity = exchanges.edges_per_round, exchanges.row_bytes
         transit = exchanges.transit_bytes
-        rows_sent = config.method.rows_sent(config.algorithm, agents, exchanges.edges_per_round)
-        sent = rows_sent * rows.size * gossip.wire_dtype(dtype).itemsize
+    rows_sent = config.method.rows_sent(config.algorithm, agents, edges)
+    sent = sum(count * by_quantity.get(name, row_bytes) for name, count in rows_sent.items())
     return Needs(ranks, agents, rows.size, state.bytes(), transit, sent, exchanges is not None)

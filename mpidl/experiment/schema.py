@@ -201,4 +201,5 @@ def build_topology(config: Config, agents: int) -> Topology:
     gamma = 1.0 if config.gossip is None else config.gossip.scheme.gamma
     for need in config.method.needs(config.algorithm):
         require(topology, need, config.algorithm.name, gamma)
+    (config.gossip or GossipSettings()).scheme.check(topology)
     return topology

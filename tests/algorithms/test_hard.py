@@ -9,11 +9,25 @@ import numpy as np
 import pytest
 
 from tests.algorithms.problems import configuration, run
-from tests.algorithms.recurrences import AGENTS, DECAY, LR, ROUNDS, Problem, permutation
+from tests.algorithms.recurrences import AGENTS, DECAY, LR, ROUNDS, Problem, metropolis, permutation
 from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same, sub_communicators
 from tests.ranks import on_ranks
 
-SHARE, STEPS = 0.5, 3
+MU, SHARE, STEPS = 0.8, 0.5, 3
+
+
+def squeezed(problem: Problem, X: np.ndarray) -> np.ndarray:
+    """Quasi-global momentum, mixed by the scheme."""
+    W, m, left = metropolis(), 0.0, np.zeros_like(X)
+    for t in range(ROUNDS):
+        D = MU * m + problem.gradients(X, t)
+        Z = X - LR * D
+        v = Z + left
+        c = v.astype(np.float32).astype(np.float64)
+        left = v - c
+        before, X = X, Z + 0.5 * (W @ c - c)
+        m = MU * m + (1 - MU) * (before - X) / LR
+    return X
 
 
 def sampled(t: int) -> list[int]:
@@ -67,6 +81,7 @@ def aligned(problem: Problem, X: np.ndarray) -> np.ndarray:
 
 PARTIAL = {"participation": SHARE, "local_steps": STEPS}
 CASES: dict[str, tuple[dict[str, Any], Callable[[Problem, np.ndarray], np.ndarray]]] = {
+    "qgm squeezed": ({"momentum": MU}, squeezed),
     "Dynamic": (PARTIAL, dynamic),
     "Controlled": (PARTIAL, controlled),
     "Aligned": (PARTIAL, aligned),
@@ -75,7 +90,12 @@ every_case = pytest.mark.parametrize("name", CASES)
 
 
 def configured(name: str, **sections: Any) -> Any:
-    settings = {"name": f"tests.algorithms.hard:{name}", "lr": LR, "weight_decay": DECAY, **CASES[name][0]}
+    method, _, squeezing = name.partition(" ")
+    settings = {"name": method if squeezing else f"tests.algorithms.hard:{name}", "lr": LR, "weight_decay": DECAY}
+    settings |= CASES[name][0]
+    if squeezing:
+        scheme, graph = "tests.algorithms.hard:Squeezed", "tests.algorithms.recurrences:metropolis"
+        sections = {"gossip": {"scheme": scheme}, "graph": graph} | sections
     train = {"rounds": ROUNDS, "precision": "float64", "device": "cpu"} | sections.pop("train", {})
     return configuration(settings, agents=AGENTS, model="logistic", train=train, **sections)
 
@@ -122,7 +142,7 @@ def test_memory_and_bytes_are_told_beforehand(name, comm):
     needs = rehearse(config, comm.size)
     composed = compose(config, comm)
     composed.training.run()
-    state = composed.state_bytes()
+    state = composed.state.bytes()
     sent = sum(comm.allgather(composed.meters.bytes_sent))
     composed.close()
     if comm.rank == 0:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mpidl.comm.gossip.settings import Gossip, GossipSettings
+from mpidl.comm.gossip.neighbourhood import Neighbourhood
+from mpidl.comm.gossip.ranks import Gossip
+from mpidl.comm.gossip.settings import GossipSettings
 from mpidl.comm.gossip.sizes import Sizes
 from mpidl.comm.meters import Meters
 from mpidl.comm.placement import Placement
 from mpidl.comm.world import World
 from mpidl.graphs.base import Drawn, Mixing, Periodic, Topology
+from mpidl.layout import Layout
+from mpidl.state import State
 
 SMALL = Sizes()
 """Rows of a test travel inside letters."""
@@ -71,11 +75,26 @@ def world_of(comm, agents: int, owners: tuple[int, ...] | None = None) -> World:
     return world
 
 
+def gossip_of(
+    world: World,
+    topology: Topology,
+    parameters: int,
+    dtype: torch.dtype = torch.float32,
+    sizes: Sizes | None = None,
+    meters: Meters | None = None,
+    **settings,
+) -> Gossip:
+    """Exchanges of rows that are one tensor."""
+    around = Neighbourhood(world, topology, GossipSettings(**settings), meters or Meters(), sizes)
+    state = State(world.mine, world.agents, parameters, dtype, world.device)
+    return Gossip(around, state, Layout(("row",), ((parameters,),)), seed=3)
+
+
 def mixed(
     world: World, topology: Topology, start: torch.Tensor, rounds: int, sizes: Sizes | None = None, **settings
 ) -> torch.Tensor:
     """All rows after so many rounds, gathered on every rank."""
-    gossip = Gossip(world, topology, GossipSettings(**settings), start.shape[1], start.dtype, Meters(), sizes)
+    gossip = gossip_of(world, topology, start.shape[1], start.dtype, sizes, **settings)
     exchange = gossip.exchange("parameters")
     mine = list(world.mine)
     Z = exchange.blocks[0]

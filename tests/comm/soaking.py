@@ -8,9 +8,7 @@ import time
 import numpy as np
 import torch
 
-from mpidl.comm.gossip.settings import Gossip, GossipSettings
-from mpidl.comm.meters import Meters
-from tests.comm.mixing import LARGE, SMALL, topologies, world_of
+from tests.comm.mixing import LARGE, SMALL, gossip_of, topologies, world_of
 
 AGENTS, PARAMETERS = 6, 200
 WAYS = {
@@ -28,7 +26,7 @@ def soak(comm, kind: str, way: str, rounds: int, blocks: int = 2) -> None:
     topology, world = topologies(AGENTS)[kind], world_of(comm, AGENTS)
     if nodes:
         world.node_ranks = next(ranks for ranks in nodes if comm.rank in ranks)
-    gossip = Gossip(world, topology, GossipSettings(**chosen), PARAMETERS, torch.float64, Meters(), sizes)
+    gossip = gossip_of(world, topology, PARAMETERS, torch.float64, sizes, **chosen)
     delays = np.random.default_rng(comm.rank)
     mine = list(world.mine)
     exchange = gossip.exchange("parameters", blocks)

@@ -11,23 +11,21 @@ import torch
 
 from mpidl.comm.gossip import messages
 from mpidl.comm.gossip.handshake import Header
-from mpidl.comm.gossip.settings import Gossip, GossipSettings
-from mpidl.comm.gossip.sizes import HEADER_BYTES
-from mpidl.comm.meters import Meters
+from mpidl.comm.gossip.sizes import HEADER_BYTES, Cargo
 from mpidl.errors import CommunicationError
 from mpidl.graphs.base import Drawn, Mixing
-from tests.comm.mixing import LARGE, SMALL, random_matrix, ring_matrix, static, world_of
+from tests.comm.mixing import LARGE, SMALL, gossip_of, random_matrix, ring_matrix, static, world_of
 from tests.ranks import on_ranks
 
 
 def start(comm, topology=None, parameters=100, dtype=torch.float32, agents=6, sizes=SMALL, **settings):
     topology = topology or static(ring_matrix(agents))
-    gossip = Gossip(world_of(comm, agents), topology, GossipSettings(**settings), parameters, dtype, Meters(), sizes)
+    gossip = gossip_of(world_of(comm, agents), topology, parameters, dtype, sizes, **settings)
     return gossip.exchange("parameters")
 
 
 DIFFERENCES = {
-    "parameters": ({"parameters": 101}, "parameters 100 on the one, parameters 101 on the other"),
+    "parameters": ({"parameters": 101}, "length 100 on the one, length 101 on the other"),
     "dtype": ({"dtype": torch.float64}, "dtype float32 on the one, dtype float64 on"),
     "graph": ({"topology": static(random_matrix(6, 0.5, 1))}, "graph [0-9a-f]{16} on the one, graph [0-9a-f]{16} on"),
     "wire": ({"wire": "float16"}, "wire=None.* on the one, .*wire='float16'"),
@@ -54,7 +52,7 @@ def test_another_round_is_never_mixed(comm, transport, sizes):
     with pytest.raises(CommunicationError, match=f"rank {1 - comm.rank} and rank {comm.rank} disagree: round {there}"):
         exchange.mix(Z, here)
     # What MPI may still read and write is kept, though nobody here knows of it any longer.
-    abandoned = weakref.ref(exchange._routes)
+    abandoned = weakref.ref(exchange._turns._routes)
     del exchange, Z
     gc.collect()
     assert abandoned() is None
@@ -93,9 +91,9 @@ def test_what_never_arrived_is_not_taken_for_a_disagreement(comm):
     Z = exchange.blocks[0]
     for t in range(2):
         Z = exchange.mix(Z, t)
-    plan = exchange._plans.at(2)
-    letters = exchange._routes.next(plan, exchange._roles.turn(Z)[0]).letters
-    header = Header(0, 2, 2, exchange._around.parameters, "float32", plan.mixing.digest, 0)
+    plan = exchange._turns._plans.at(2)
+    letters = exchange._turns._routes.next(plan, exchange._roles.turn(Z)[0]).letters
+    header = Header(0, 2, 2, 100, "float32", plan.mixing.digest, Cargo(100, torch.float32).digest, 0)
     first, second = letters.incoming
     for letter in (first, second):
         letter.head[:] = bytes(HEADER_BYTES)
@@ -110,7 +108,7 @@ def test_what_never_arrived_is_not_taken_for_a_disagreement(comm):
     assert told.startswith(f"exchange 'parameters': rank {second.rank} and rank {comm.rank} disagree: turn 7 there")
 
 
-HEADER = Header(exchange=1, turn=2, round=3, parameters=4, dtype="bfloat16", graph=b"12345678", block=1)
+HEADER = Header(exchange=1, turn=2, round=3, length=4, dtype="bfloat16", graph=b"12345678", format=bytes(8), block=1)
 
 
 def test_a_header_tells_what_it_was_given():
@@ -123,7 +121,7 @@ def test_a_header_tells_what_it_was_given():
     ("changed", "told"),
     [
         (b"GET / HTTP" + bytes(60), "no message of mpidl's .it begins with b'GET '"),
-        (HEADER.pack(7, 9)[:4] + b"\xff" + HEADER.pack(7, 9)[5:], "versions 255 and 1"),
+        (HEADER.pack(7, 9)[:4] + b"\xff" + HEADER.pack(7, 9)[5:], "versions 255 and 2"),
         (HEADER.pack(6, 9), "sender 6 there, sender 7 here"),
         (HEADER.pack(7, 8), "rows 8 there, rows 9 here"),
         (bytes(HEADER_BYTES), "no message of mpidl's"),

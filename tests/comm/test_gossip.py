@@ -6,10 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from mpidl.comm.gossip.settings import Gossip, GossipSettings
-from mpidl.comm.meters import Meters
 from mpidl.graphs.base import Drawn, Mixing
-from tests.comm.mixing import LARGE, SMALL, dense, mixed, random_matrix, ring_matrix, rows, static, topologies, world_of
+from tests.comm.mixing import (
+    LARGE,
+    SMALL,
+    dense,
+    gossip_of,
+    mixed,
+    random_matrix,
+    ring_matrix,
+    rows,
+    static,
+    topologies,
+    world_of,
+)
 from tests.ranks import on_ranks
 
 KINDS = sorted(topologies(2))
@@ -102,7 +112,7 @@ def test_exchanges_of_several_quantities_do_not_meet(comm):
     topology = topologies(6)["irregular"]
     world = world_of(comm, 6)
     for transport in ("messages", "shared"):
-        gossip = Gossip(world, topology, GossipSettings(transport=transport), 200, torch.float64, Meters(), LARGE)
+        gossip = gossip_of(world, topology, 200, torch.float64, LARGE, transport=transport)
         first, second = gossip.exchange("parameters"), gossip.exchange("tracker")
         assert gossip.exchange("parameters") is first
         start = rows(6, 200)
@@ -119,7 +129,7 @@ def test_exchanges_of_several_quantities_do_not_meet(comm):
 
 @on_ranks(1, 2)
 def test_a_block_that_neighbours_may_be_reading_is_refused(comm):
-    gossip = Gossip(world_of(comm, 2), static(ring_matrix(2)), GossipSettings(), 10, torch.float32, Meters())
+    gossip = gossip_of(world_of(comm, 2), static(ring_matrix(2)), 10)
     exchange = gossip.exchange("parameters")
     exchange.mix(exchange.blocks[0], 0)
     with pytest.raises(ValueError, match="mix the one returned last"):
@@ -139,7 +149,7 @@ def test_with_a_third_block_what_was_there_before_mixing_can_still_be_read_after
     world = world_of(comm, agents)
     chosen = dict(way)
     sizes = chosen.pop("sizes", SMALL)
-    gossip = Gossip(world, topology, GossipSettings(**chosen), 200, torch.float64, Meters(), sizes)
+    gossip = gossip_of(world, topology, 200, torch.float64, sizes, **chosen)
     exchange = gossip.exchange("parameters", blocks=3)
     mine = list(world.mine)
     exchange.present.copy_(start[mine])
@@ -161,7 +171,7 @@ def test_with_a_third_block_what_was_there_before_mixing_can_still_be_read_after
         assert torch.allclose(mixed_rows, expected[mine], rtol=0, atol=1e-12)
         with pytest.raises(ValueError, match="mix the one returned last or the draft"):
             exchange.start(z, t + 1)
-    with pytest.raises(ValueError, match="has 3 blocks already, not 2"):
+    with pytest.raises(ValueError, match="was made with blocks=3, readable=False already"):
         gossip.exchange("parameters")
     with pytest.raises(ValueError, match="two or three"):
         gossip.exchange("tracker", blocks=4)
@@ -175,7 +185,7 @@ def topology_at(topology, t: int):
 
 @on_ranks(1)
 def test_two_blocks_have_no_draft(comm):
-    gossip = Gossip(world_of(comm, 2), static(ring_matrix(2)), GossipSettings(), 10, torch.float32, Meters())
+    gossip = gossip_of(world_of(comm, 2), static(ring_matrix(2)), 10)
     with pytest.raises(ValueError, match="only an exchange with three blocks has a draft"):
         gossip.exchange("parameters").draft  # noqa: B018
     gossip.close()

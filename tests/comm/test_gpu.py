@@ -7,11 +7,9 @@ import torch
 
 from mpidl.comm.gossip import routes
 from mpidl.comm.gossip.messages import reaches
-from mpidl.comm.gossip.settings import Gossip, GossipSettings
 from mpidl.comm.gossip.sizes import ON_GPU, Sizes
-from mpidl.comm.meters import Meters
 from mpidl.comm.world import World
-from tests.comm.mixing import rows, topologies
+from tests.comm.mixing import gossip_of, rows, topologies
 from tests.ranks import on_ranks
 
 pytestmark = [
@@ -32,8 +30,8 @@ def mixed_on(
     overlap: bool = False,
 ) -> torch.Tensor:
     world = World(comm, AGENTS, device)
-    settings = GossipSettings(transport="messages", wire=wire, overlap=overlap)
-    gossip = Gossip(world, topologies(AGENTS)[kind], settings, parameters, torch.float32, Meters(), sizes)
+    chosen = {"transport": "messages", "wire": wire, "overlap": overlap}
+    gossip = gossip_of(world, topologies(AGENTS)[kind], parameters, sizes=sizes, **chosen)
     exchange = gossip.exchange("parameters")
     Z = exchange.blocks[0]
     Z.copy_(rows(AGENTS, parameters, torch.float32)[list(world.mine)])

@@ -9,10 +9,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mpidl.comm.gossip import messages
-from mpidl.comm.gossip.settings import Gossip, GossipSettings
-from mpidl.comm.gossip.sizes import Sizes, exchange_bytes
-from mpidl.comm.meters import Meters
-from tests.comm.mixing import topologies, world_of
+from mpidl.comm.gossip.sizes import Cargo, Sizes, exchange_bytes
+from tests.comm.mixing import gossip_of, topologies, world_of
 from tests.ranks import on_ranks
 
 PARAMETERS, AGENTS = 20_000, 6
@@ -41,16 +39,16 @@ class Allocations(TorchDispatchMode):
 
 @pytest.mark.parametrize("wire", [None, "bfloat16"])
 @pytest.mark.parametrize("way", ["shared", "chunks", "letters"])
-@pytest.mark.parametrize("blocks", [2, 3])
+@pytest.mark.parametrize(("blocks", "readable"), [(2, False), (3, False), (2, True)])
 @on_ranks(1, 3)
-def test_no_row_is_allocated_beside_what_the_formula_says(comm, way, wire, blocks):
+def test_no_row_is_allocated_beside_what_the_formula_says(comm, way, wire, blocks, readable):
     sizes = Sizes(chunk=1024, inside=8 * PARAMETERS) if way == "letters" else CHUNKED
-    settings = GossipSettings(transport="shared" if way == "shared" else "messages", wire=wire)
+    chosen = {"transport": "shared" if way == "shared" else "messages", "wire": wire}
     world, topology = world_of(comm, AGENTS), topologies(AGENTS)["irregular"]
     plain, before = Allocations(), set(messages._under_way)
     with plain:
-        gossip = Gossip(world, topology, settings, PARAMETERS, torch.float32, Meters(), sizes)
-        exchange = gossip.exchange("parameters", blocks)
+        gossip = gossip_of(world, topology, PARAMETERS, sizes=sizes, **chosen)
+        exchange = gossip.exchange("parameters", blocks, readable)
         Z = exchange.present
         for t in range(2):
             Z = exchange.mix(Z, t)
@@ -59,9 +57,8 @@ def test_no_row_is_allocated_beside_what_the_formula_says(comm, way, wire, block
     formula = exchange_bytes(
         [gossip.around.plans.at(0)],
         len(world.mine),
-        PARAMETERS,
         torch.float32,
-        gossip.around.wire,
+        Cargo(PARAMETERS, getattr(torch, wire or "float32"), whole=readable),
         sizes,
         sharing=others if way == "shared" else frozenset(),
         near=others,

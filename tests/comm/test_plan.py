@@ -8,12 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpidl.comm.gossip.plan import Link, Plans, make_plan
-from mpidl.comm.gossip.settings import Gossip, GossipSettings
 from mpidl.comm.meters import Meters
 from mpidl.comm.placement import Placement
 from mpidl.graphs import GRAPHS
 from mpidl.graphs.base import Drawn, Mixing
-from tests.comm.mixing import LARGE, SMALL, random_matrix, ring_matrix, static, topologies, world_of
+from tests.comm.mixing import LARGE, SMALL, gossip_of, random_matrix, ring_matrix, static, topologies, world_of
 from tests.ranks import on_ranks
 
 
@@ -24,15 +23,15 @@ def test_what_one_rank_sends_is_what_the_other_expects(agents, ranks, density, s
     owners = data.draw(st.lists(st.integers(0, ranks - 1), min_size=agents, max_size=agents))
     placement = Placement(tuple(owners), ranks)
     plans = [make_plan(mixing, placement, rank) for rank in range(ranks)]
-    sent = {(rank, link.rank, link.agents) for rank, plan in enumerate(plans) for link in plan.sends}
-    expected = {(link.rank, rank, link.agents) for rank, plan in enumerate(plans) for link in plan.receives}
+    sent = {(rank, link.rank, link.items) for rank, plan in enumerate(plans) for link in plan.sends}
+    expected = {(link.rank, rank, link.items) for rank, plan in enumerate(plans) for link in plan.receives}
     assert sent == expected
     for rank, plan in enumerate(plans):
         for link in plan.receives:
             assert link.rank != rank
-            assert len(set(link.agents)) == len(link.agents)
+            assert len(set(link.items)) == len(link.items)
             needed = {j for i in placement.of_rank(rank) for j in mixing.neighbours[i] if owners[j] == link.rank}
-            assert needed == set(link.agents)
+            assert needed == set(link.items)
     assert sum(plan.messages for plan in plans) == mixing.messages
 
 
@@ -66,7 +65,7 @@ def test_a_graph_that_comes_back_in_other_phases_keeps_its_plan():
 def meters_after(comm, agents, topology, rounds, sizes=SMALL, owners=None, parameters=300, **chosen) -> Meters:
     meters = Meters()
     world = world_of(comm, agents, owners)
-    gossip = Gossip(world, topology, GossipSettings(**chosen), parameters, torch.float32, meters, sizes)
+    gossip = gossip_of(world, topology, parameters, sizes=sizes, meters=meters, **chosen)
     exchange = gossip.exchange("parameters")
     Z = exchange.blocks[0]
     for t in range(rounds):

@@ -11,11 +11,9 @@ import pytest
 import torch
 
 from mpidl.comm.gossip import memory, routes, streams
-from mpidl.comm.gossip.settings import Gossip, GossipSettings
 from mpidl.comm.gossip.sizes import Sizes
-from mpidl.comm.meters import Meters
 from mpidl.errors import CommunicationError, ConfigError
-from tests.comm.mixing import LARGE, SMALL, dense, mixed, ring_matrix, rows, static, topologies, world_of
+from tests.comm.mixing import LARGE, SMALL, dense, gossip_of, mixed, ring_matrix, rows, static, topologies, world_of
 from tests.ranks import on_ranks
 
 FILES = "mpidl-*"
@@ -25,7 +23,7 @@ def exchange_of(comm, transport: str = "auto", node_ranks: tuple[int, ...] | Non
     world = world_of(comm, comm.size)
     world.node_ranks = node_ranks or world.node_ranks
     topology = static(ring_matrix(comm.size))
-    gossip = Gossip(world, topology, GossipSettings(transport=transport), 50, torch.float32, Meters())
+    gossip = gossip_of(world, topology, 50, transport=transport)
     return gossip, gossip.exchange("parameters")
 
 
@@ -131,8 +129,8 @@ def test_staging_through_host_memory_gives_the_same_bits(comm, wire):
 @on_ranks(2)
 def test_overlap_completes_without_the_caller(comm):
     topology, start = static(ring_matrix(2)), rows(2, 100_000)
-    settings = GossipSettings(transport="messages", overlap=True)
-    gossip = Gossip(world_of(comm, 2), topology, settings, 100_000, torch.float64, Meters(), LARGE)
+    chosen = {"transport": "messages", "overlap": True}
+    gossip = gossip_of(world_of(comm, 2), topology, 100_000, torch.float64, LARGE, **chosen)
     exchange = gossip.exchange("parameters")
     Z = exchange.blocks[0].copy_(start[[comm.rank]])
     for t in (0, 1):
@@ -150,8 +148,8 @@ def test_overlap_completes_without_the_caller(comm):
 
 @on_ranks(2)
 def test_an_error_while_the_caller_computes_reaches_it(comm):
-    settings = GossipSettings(transport="messages", overlap=True)
-    gossip = Gossip(world_of(comm, 2), static(ring_matrix(2)), settings, 10, torch.float64, Meters())
+    chosen = {"transport": "messages", "overlap": True}
+    gossip = gossip_of(world_of(comm, 2), static(ring_matrix(2)), 10, torch.float64, **chosen)
     exchange = gossip.exchange("parameters")
     exchange.start(exchange.blocks[0], comm.rank)
     with pytest.raises(CommunicationError, match=f"round {1 - comm.rank} there, round {comm.rank} here"):
@@ -160,8 +158,8 @@ def test_an_error_while_the_caller_computes_reaches_it(comm):
 
 @on_ranks(2)
 def test_an_error_after_turns_that_worked_reaches_the_caller_too(comm):
-    settings = GossipSettings(transport="messages", overlap=True)
-    gossip = Gossip(world_of(comm, 2), static(ring_matrix(2)), settings, 10, torch.float64, Meters())
+    chosen = {"transport": "messages", "overlap": True}
+    gossip = gossip_of(world_of(comm, 2), static(ring_matrix(2)), 10, torch.float64, **chosen)
     exchange = gossip.exchange("parameters")
     Z = exchange.blocks[0]
     for t in range(3):

@@ -6,13 +6,14 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from mpidl.algorithms.base import Algorithm, AlgorithmSettings, Context, EdgeExchange, Exchange
+from mpidl.algorithms.base import Algorithm, AlgorithmSettings, Context
 from mpidl.errors import ConfigError
 from mpidl.metrics import Metric
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mpidl.comm.gossip.schemes.base import EdgeExchange, Exchange
     from mpidl.graphs.base import Topology
 
 
@@ -48,8 +49,8 @@ class Decentralized(Algorithm):
         self._drafted: set[str] = set()
         for name in self.mixed:
             blocks = 2 if name in self.in_place else 3
-            reading = {"neighbours": True} if name in self.neighbours_read else {}
-            self._exchanges[name] = exchange = given.exchanges.exchange(name, blocks, **reading)
+            readable = name in self.neighbours_read
+            self._exchanges[name] = exchange = given.exchanges.exchange(name, blocks, readable)
             self.present[name] = self.state.rows(name, storage=exchange.present)
         if "parameters" not in self.mixed:
             self.present["parameters"] = self.state.rows("parameters")
@@ -62,8 +63,8 @@ class Decentralized(Algorithm):
         return ("connected", "doubly stochastic", "averaging")
 
     @classmethod
-    def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> float:
-        return (len(cls.mixed) + len(cls.edgewise)) * edges
+    def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> Mapping[str, float]:
+        return dict.fromkeys((*cls.mixed, *cls.edgewise), edges)
 
     @property
     def X(self) -> Tensor:

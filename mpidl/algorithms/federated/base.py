@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -50,8 +50,8 @@ class Federated(Algorithm):
         self.crew = self._crew(given.everyone, self._owner)
 
     @classmethod
-    def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> float:
-        return (cls.uploads + cls.downloads) * agents
+    def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> Mapping[str, float]:
+        return {"up": cls.uploads * agents, "down": cls.downloads * agents}
 
     @abstractmethod
     def round(self, x: Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
@@ -85,9 +85,9 @@ class Local(Federated):
         self.surveyed: Tensor | None = None
 
     @classmethod
-    def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> float:
+    def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> Mapping[str, float]:
         participants = settings.expected_participants(agents) if isinstance(settings, LocalSettings) else agents
-        return (cls.uploads + cls.downloads) * participants
+        return {"up": cls.uploads * participants, "down": cls.downloads * participants}
 
     # The hooks.
 

@@ -24,20 +24,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mpidl.comm.gossip.messages import Lane
-    from mpidl.comm.gossip.plan import Link
+    from mpidl.comm.gossip.plan import Item, Link
+    from mpidl.comm.gossip.sizes import Cargo
     from mpidl.graphs.base import Topology
 
 
-VERSION = 1
+VERSION = 2
 _MAGIC = b"mpiD"
-_LAYOUT = struct.Struct("<4sHHIIQQQI8sB11x")
+_LAYOUT = struct.Struct("<4sHHIIQQQI8s8sB3x")
 # The block is the sender's choice; everything in front of it must be what the receiver expects.
-_BLOCK_AT = 52
+_BLOCK_AT = 60
 
 # The numbers are part of the format: a dtype keeps its own for good.
 _DTYPES = {"float32": 1, "float64": 2, "bfloat16": 3, "float16": 4, "uint8": 5}
 _NAMES = {code: name for name, code in _DTYPES.items()}
-_FIELDS = ("dtype", "exchange", "rows", "turn", "round", "parameters", "sender", "graph")
+_FIELDS = ("dtype", "exchange", "rows", "turn", "round", "length", "sender", "graph", "format")
 
 
 class Header(NamedTuple):
@@ -49,10 +50,13 @@ class Header(NamedTuple):
     """Rounds that the exchange has done."""
     round: int
     """The t that its caller gave."""
-    parameters: int
+    length: int
+    """Numbers of a row, or bytes of a packed one."""
     dtype: str
     graph: bytes
     """Digest of the round's mixing matrix."""
+    format: bytes
+    """Digest of what the numbers mean; see `Cargo`."""
     block: int
     """Which of its two blocks the sender has published."""
 
@@ -66,9 +70,10 @@ class Header(NamedTuple):
             rows,
             self.turn,
             self.round,
-            self.parameters,
+            self.length,
             sender,
             self.graph,
+            self.format,
             self.block,
         )
 
@@ -114,13 +119,13 @@ class Letter:
 
     rank: int
     rows: int
-    agents: tuple[int, ...]
+    items: tuple[Item, ...]
     """Those whose rows are inside, in this order."""
     memory: Tensor
     head: memoryview
     """The first bytes of `memory`."""
     payload: Tensor
-    """`[agents, P]` in the wire's dtype, inside `memory`."""
+    """`[items, length]` in the wire's dtype, inside `memory`."""
 
 
 class Letters:
@@ -131,11 +136,10 @@ class Letters:
         lane: Lane,
         outgoing: Sequence[tuple[Link, bool]],
         incoming: Sequence[tuple[Link, bool]],
-        parameters: int,
-        wire: torch.dtype,
+        cargo: Cargo,
     ) -> None:
-        """Links of the plan (without agents for a mere acknowledgement), and whether their rows go inside."""
-        self._rank, self._parameters, self._wire = lane.comm.rank, parameters, wire
+        """Links of the plan (without items for a mere acknowledgement), and whether their rows go inside."""
+        self._rank, self._cargo = lane.comm.rank, cargo
         self.outgoing = [self._letter(link, inside) for link, inside in outgoing]
         self.incoming = [self._letter(link, inside) for link, inside in incoming]
         self.sent, self.arrived = lane.batch(), lane.batch()
@@ -145,12 +149,11 @@ class Letters:
             self.arrived.receive(letter.memory, letter.rank, TAG)
 
     def _letter(self, link: Link, inside: bool) -> Letter:
-        agents = link.agents if inside else ()
-        size = len(agents) * self._parameters * self._wire.itemsize
-        memory = torch.zeros(HEADER_BYTES + size, dtype=torch.uint8)
-        payload = memory[HEADER_BYTES:].view(self._wire).view(len(agents), self._parameters)
+        items = link.items if inside else ()
+        memory = torch.zeros(HEADER_BYTES + len(items) * self._cargo.row_bytes, dtype=torch.uint8)
+        payload = memory[HEADER_BYTES:].view(self._cargo.dtype).view(len(items), self._cargo.length)
         head = memory[:HEADER_BYTES].numpy().data
-        return Letter(link.rank, len(link.agents), agents, memory, head, payload)
+        return Letter(link.rank, len(link.items), items, memory, head, payload)
 
     @property
     def memory(self) -> int:
@@ -161,16 +164,18 @@ class Letters:
         """Bytes of rows that leave inside letters."""
         return sum(letter.payload.nbytes for letter in self.outgoing)
 
-    def start(self, header: Header, rows: Mapping[int, Tensor]) -> None:
-        """Sends header and rows (rounded to the wire's dtype), and makes ready to receive."""
+    def receive(self) -> None:
+        """Makes ready for those that arrive."""
         for letter in self.incoming:
             letter.head[:] = _NOTHING
         self.arrived.start()
+
+    def write(self, header: Header, rows: Mapping[Item, Tensor]) -> None:
+        """Header and rows (rounded to the wire's dtype) into those that leave; `sent.start()` sends them."""
         for letter in self.outgoing:
             letter.head[:] = header.pack(self._rank, letter.rows)
-            for place, agent in enumerate(letter.agents):
-                letter.payload[place].copy_(rows[agent])
-        self.sent.start()
+            for place, item in enumerate(letter.items):
+                letter.payload[place].copy_(rows[item])
 
     def check(self, header: Header, name: str) -> dict[int, int]:
         """By sender, the block it has published, once all have arrived; an error where one is not as expected."""

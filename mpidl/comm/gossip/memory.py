@@ -40,15 +40,15 @@ class SharedBlocks:
         comm: MPI.Intracomm,
         node_ranks: tuple[int, ...],
         rows: int,
-        parameters: int,
+        length: int,
         dtype: torch.dtype,
         blocks: int = 2,
     ) -> None:
-        self._count, self._parameters, self._dtype = blocks, parameters, dtype
+        self._count, self._length, self._dtype = blocks, length, dtype
         self._blocks: dict[int, tuple[Tensor, ...]] = {}
         self._comm, self._node_ranks = comm, node_ranks
         self.failure, self._agreed = "", False
-        size = room(blocks * rows, parameters, dtype)
+        size = room(blocks * rows, length, dtype)
         handle, path = self._create(size)
         try:
             files = comm.allgather((path, rows))
@@ -97,8 +97,8 @@ class SharedBlocks:
         if self.failure:
             return
         for rank, (path, rows) in files.items():
-            if not rows * self._parameters:
-                self._blocks[rank] = torch.empty(self._count, rows, self._parameters, dtype=self._dtype).unbind()
+            if not rows * self._length:
+                self._blocks[rank] = torch.empty(self._count, rows, self._length, dtype=self._dtype).unbind()
                 continue
             try:
                 handle = os.open(path, os.O_RDWR)
@@ -110,7 +110,7 @@ class SharedBlocks:
                 self.failure = f"the memory of rank {rank} cannot be mapped: {error.strerror}"
                 return
             every = torch.frombuffer(memory, dtype=self._dtype).view(self._count, rows, -1)
-            self._blocks[rank] = every[..., : self._parameters].unbind()
+            self._blocks[rank] = every[..., : self._length].unbind()
 
     def _fill(self, handle: int, size: int) -> None:
         """Takes the pages now: a page that is not there when it is first touched would kill the process."""
@@ -147,8 +147,8 @@ class Blocks:
             self._shared.close()
 
 
-def allocate(around: Neighbourhood, blocks: int = 2) -> Blocks:
-    """Blocks of zeros, as `gossip.transport` has it; made by all ranks together.
+def allocate(around: Neighbourhood, rows: int, length: int, dtype: torch.dtype, blocks: int = 2) -> Blocks:
+    """Blocks of zeros [rows, length], as `gossip.transport` has it; made by all ranks together.
 
     Where sharing fails, all ranks of that node take messages instead, and one of them notes why; unless sharing was
     asked for, which makes it an error.
@@ -158,12 +158,12 @@ def allocate(around: Neighbourhood, blocks: int = 2) -> Blocks:
     if transport == "shared" and world.device.type != "cpu":
         raise ConfigError(f"'shared' is for rows in main memory, not on {world.device}", "gossip.transport")
     if transport != "messages" and world.device.type == "cpu" and world.size > 1:
-        shared = SharedBlocks(around.comm, world.node_ranks, len(world.mine), around.parameters, around.dtype, blocks)
+        shared = SharedBlocks(around.comm, world.node_ranks, rows, length, dtype, blocks)
         if not shared.failure:
             return Blocks(shared.of(world.rank), shared, frozenset(world.node_ranks) - {world.rank})
         if transport == "shared":
             raise ConfigError(f"'shared' is not possible on {world.host}: {shared.failure}", "gossip.transport")
         if world.rank == world.node_ranks[0]:
             notice = f"{world.host}: rows go as messages, not through shared memory: {shared.failure}"
-    own = new_rows((blocks, len(world.mine), around.parameters), around.dtype, world.device).unbind()
+    own = new_rows((blocks, rows, length), dtype, world.device).unbind()
     return Blocks(own, None, frozenset(), notice)

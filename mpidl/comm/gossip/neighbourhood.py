@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ConfigDict, Field
-
-from mpidl.comm.gossip.plan import Plans
+from mpidl.comm.gossip.plan import Plans, make_edge_plan
 from mpidl.comm.gossip.sizes import ON_CPU, ON_GPU, Sizes
-from mpidl.config import Strict
 
 if TYPE_CHECKING:
-    import torch
-
+    from mpidl.comm.gossip.settings import GossipSettings
     from mpidl.comm.meters import Meters
     from mpidl.comm.world import World
     from mpidl.graphs.base import Topology
-
-Wire = Literal["float32", "bfloat16", "float16"]
-Transport = Literal["auto", "messages", "shared"]
-
-
-class TravelSettings(Strict):
-    """How rows travel."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    wire: Wire | None = Field(None, description="dtype of rows on the wire; null: as they are trained")
-    transport: Transport = Field(
-        "auto", description="rows of ranks on one node through shared memory where possible (auto), only so, or never"
-    )
-    overlap: bool = Field(False, description="move messages while the gradient is computed, on a thread of its own")
-
-    def wire_dtype(self, dtype: torch.dtype) -> torch.dtype:
-        """The dtype on the wire of rows of this one: at most as wide, since wider numbers would carry nothing more."""
-        import torch
-
-        if self.wire is None:
-            return dtype
-        wire: torch.dtype = getattr(torch, self.wire)
-        return wire if wire.itemsize < dtype.itemsize else dtype
 
 
 class Neighbourhood:
@@ -49,16 +22,24 @@ class Neighbourhood:
         self,
         world: World,
         topology: Topology,
-        settings: TravelSettings,
-        parameters: int,
-        dtype: torch.dtype,
+        settings: GossipSettings,
         meters: Meters,
         sizes: Sizes | None = None,
     ) -> None:
-        self.world, self.topology, self.settings = world, topology, settings
-        self.parameters, self.dtype, self.meters = parameters, dtype, meters
-        self.wire = settings.wire_dtype(dtype)
+        self.world, self.topology, self.settings, self.meters = world, topology, settings, meters
         self.sizes = sizes or (ON_CPU if world.device.type == "cpu" else ON_GPU)
         self.plans = Plans(topology, world.placement, world.rank)
         # So that no tag can meet those of others.
         self.comm: Any = world.comm.Dup()
+        self.made = 0
+        """Exchanges made so far, the same on every rank."""
+
+    @cached_property
+    def edge_plans(self) -> Plans:
+        """Plans of what differs by neighbour."""
+        return Plans(self.topology, self.world.placement, self.world.rank, make_edge_plan)
+
+    def number(self) -> int:
+        """A number for one more exchange."""
+        self.made += 1
+        return self.made - 1

@@ -5,33 +5,36 @@ Routes of static and periodic graphs are kept with their persistent requests; th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from mpidl.comm.gossip.handshake import Letters
 from mpidl.comm.gossip.messages import Batches, Lane, reaches
-from mpidl.comm.gossip.plan import Link, Plan
+from mpidl.comm.gossip.plan import Item, Link, Plan
 from mpidl.comm.gossip.streams import Arrival, Departures, Places, make_arrivals
 
 if TYPE_CHECKING:
     from mpi4py import MPI
     from torch import Tensor
 
-    from mpidl.comm.gossip.handshake import Header
     from mpidl.comm.gossip.neighbourhood import Neighbourhood
+    from mpidl.comm.gossip.sizes import Cargo
+
+RowsOf: TypeAlias = "Callable[[Plan, int], Mapping[Item, Tensor]]"
+"""Of a plan and the number of a block, the rows in it that leave this rank by that plan."""
 
 
 @dataclass(frozen=True)
 class Route:
     letters: Letters
-    arrivals: Mapping[int, Arrival]
-    """By agent, the large rows that arrive."""
+    arrivals: Mapping[Item, Arrival]
+    """By item, the large rows that arrive."""
     landing: Places
     """Where they do."""
     departures: Departures
-    rows: Mapping[int, Tensor]
-    """The rows sent, by agent."""
+    rows: Mapping[Item, Tensor]
+    """The rows sent, by item."""
     leaving: Batches
     """What to wait for before the rows may be written again."""
     bytes: int
@@ -40,14 +43,25 @@ class Route:
     rows_read: int
     """How many rows are read in other ranks' memory."""
 
-    def start(self, header: Header) -> None:
-        """Makes ready to receive, and sends."""
+    def received(self, item: Item) -> Tensor:
+        """A row that arrived by message and is kept whole."""
+        if item in self.arrivals:
+            row = self.arrivals[item].whole
+            if row is None:
+                raise ValueError(f"the row of {item} was not kept")
+            return row
+        for letter in self.letters.incoming:
+            if item in letter.items:
+                return letter.payload[letter.items.index(item)]
+        raise ValueError(f"no row of {item} arrives")
+
+    def receive(self) -> None:
+        """Makes ready for all that arrives."""
         if self.arrivals:
             self.landing.idle()
         for arrival in self.arrivals.values():
             arrival.start()
-        self.letters.start(header, self.rows)
-        self.departures.start()
+        self.letters.receive()
 
 
 class Routes:
@@ -57,24 +71,25 @@ class Routes:
         self,
         around: Neighbourhood,
         comm: MPI.Intracomm,
-        blocks: Sequence[Mapping[int, Tensor]],
+        rows: RowsOf,
         sharing: frozenset[int],
         chunk: int,
+        cargo: Cargo,
+        recurring: bool,
     ) -> None:
-        """`blocks`: both of them as rows by agent. `sharing`: ranks whose memory this one reads, and they its."""
+        """`rows`: those of a block, by item. `sharing`: ranks whose memory this one reads, and they its."""
         world, sizes = around.world, around.sizes
-        self._blocks, self._sharing, self._ahead = blocks, sharing, sizes.ahead
-        self._parameters, self._wire = around.parameters, around.wire
-        self._inside = self._parameters * self._wire.itemsize <= sizes.inside
-        self._lane = Lane(comm, around.plans.recurring)
+        self._rows, self._sharing, self._ahead, self._cargo = rows, sharing, sizes.ahead, cargo
+        self._inside = cargo.row_bytes <= sizes.inside
+        self._lane = Lane(comm, recurring)
         self._rings = [sizes.near if rank in world.node_ranks else sizes.far for rank in range(world.size)]
         direct = self._inside or reaches(comm, world.device)
-        self._landing = Places(chunk, self._wire, world.device, direct, twins=True)
-        self._leaving = Places(chunk, self._wire, world.device, direct)
+        self._landing = Places(chunk, cargo.dtype, world.device, direct, twins=True)
+        self._leaving = Places(chunk, cargo.dtype, world.device, direct)
         self._before: Plan | None = None
         self._routes: dict[tuple[Plan, Plan | None, int], Route] = {}
         self._letters: dict[tuple[Plan, frozenset[int], frozenset[int]], Letters] = {}
-        self._arrivals: dict[Plan, dict[int, Arrival]] = {}
+        self._arrivals: dict[Plan, dict[Item, Arrival]] = {}
         self._departures: dict[tuple[Plan, int], Departures] = {}
 
     def next(self, plan: Plan, side: int) -> Route:
@@ -88,7 +103,7 @@ class Routes:
         return route
 
     def _make(self, plan: Plan, before: Plan | None, side: int) -> Route:
-        lane, rows, sharing = self._lane, self._blocks[side], self._sharing
+        lane, rows, sharing = self._lane, self._rows(plan, side), self._sharing
         # Whose memory this rank read before, or who read its: they may write there again when they hear of it.
         thanks_to = (sharing & before.sources) - plan.targets if before else frozenset()
         thanks_by = (sharing & before.targets) - plan.sources if before else frozenset()
@@ -97,7 +112,7 @@ class Routes:
             self._letters[which] = self._make_letters(*which)
         if plan not in self._arrivals:
             links = self._streamed(plan.receives)
-            self._arrivals[plan] = make_arrivals(lane, links, self._parameters, self._landing, self._rings)
+            self._arrivals[plan] = make_arrivals(lane, links, self._cargo, self._landing, self._rings)
         if (plan, side) not in self._departures:
             links = self._streamed(plan.sends)
             self._departures[plan, side] = Departures(lane, links, rows, self._leaving, self._ahead)
@@ -111,7 +126,7 @@ class Routes:
             leaving=Batches([*departures.batches, letters.sent]),
             bytes=letters.payload_bytes + departures.bytes,
             messages=len(letters.outgoing) + departures.messages,
-            rows_read=sum(len(link.agents) for link in plan.receives if link.rank in sharing),
+            rows_read=sum(len(link.items) for link in plan.receives if link.rank in sharing),
         )
 
     def _streamed(self, links: Sequence[Link]) -> list[Link]:
@@ -124,7 +139,7 @@ class Routes:
             + [(Link(rank, ()), False) for rank in sorted(thanks)]
             for links, thanks in ((plan.sends, thanks_to), (plan.receives, thanks_by))
         )
-        return Letters(self._lane, outgoing, incoming, self._parameters, self._wire)
+        return Letters(self._lane, outgoing, incoming, self._cargo)
 
     @property
     def memory(self) -> int:

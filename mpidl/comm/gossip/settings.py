@@ -1,84 +1,59 @@
-"""Gossip between neighbours: its settings, and the exchanges of the quantities that an algorithm mixes."""
+"""The section `gossip:` of a configuration: what mixing does with rows, and how they travel."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
-from mpidl.comm.gossip.neighbourhood import Neighbourhood, TravelSettings
 from mpidl.comm.gossip.schemes import SCHEMES
-from mpidl.comm.gossip.schemes.base import Exchange, Scheme
+from mpidl.comm.gossip.schemes.base import Scheme
 from mpidl.comm.gossip.schemes.exact import Exact
+from mpidl.compressors import COMPRESSORS
+from mpidl.compressors.base import Compressor
+from mpidl.config import Strict
+from mpidl.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
 
-    from mpidl.comm.gossip.sizes import Sizes
-    from mpidl.comm.meters import Meters
-    from mpidl.comm.world import World
-    from mpidl.graphs.base import Topology
+Wire = Literal["float32", "bfloat16", "float16"]
+Transport = Literal["auto", "messages", "shared"]
 
 
-class GossipSettings(TravelSettings):
-    """The section `gossip:` of a configuration."""
+class GossipSettings(Strict):
+    """How neighbours exchange."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     scheme: Annotated[Scheme, SCHEMES] = Field(Exact(), description="what mixing does with the rows")
+    compressor: Annotated[Compressor, COMPRESSORS] | None = Field(
+        None, description="what packs rows on their way, for schemes that compress"
+    )
+    wire: Wire | None = Field(None, description="dtype of rows on the wire; null: as they are trained")
+    transport: Transport = Field(
+        "auto", description="rows of ranks on one node through shared memory where possible (auto), only so, or never"
+    )
+    overlap: bool = Field(False, description="move messages while the gradient is computed, on a thread of its own")
 
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        scheme, compressor = self.scheme, self.compressor
+        if scheme.compresses and compressor is None:
+            raise ConfigError(f"is missing; {scheme.name!r} needs one, such as qsgd or topk", "compressor")
+        if compressor is not None and not scheme.compresses:
+            raise ConfigError(
+                f"{compressor.name!r} packs nothing under the scheme {scheme.name!r}; choose one that compresses, such "
+                "as choco",
+                "compressor",
+            )
+        return self
 
-class Gossip:
-    """Exchanges over one graph, each of one named quantity; every rank must create them in the same order."""
+    def wire_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        """The dtype on the wire of rows of this one: at most as wide, since wider numbers would carry nothing more."""
+        import torch
 
-    def __init__(
-        self,
-        world: World,
-        topology: Topology,
-        settings: GossipSettings,
-        parameters: int,
-        dtype: torch.dtype,
-        meters: Meters,
-        sizes: Sizes | None = None,
-    ) -> None:
-        self.around = Neighbourhood(world, topology, settings, parameters, dtype, meters, sizes)
-        self._scheme = settings.scheme
-        self._exchanges: dict[str, Exchange] = {}
-
-    @property
-    def gamma(self) -> float:
-        """The consensus step γ of the scheme."""
-        return self._scheme.gamma
-
-    def exchange(self, name: str, blocks: int = 2) -> Exchange:
-        """The exchange of this quantity, made when it is first asked for (by all ranks together)."""
-        if name not in self._exchanges:
-            self._exchanges[name] = self._scheme.exchange(self.around, name, len(self._exchanges), blocks)
-        exchange = self._exchanges[name]
-        if len(exchange.blocks) != blocks:
-            raise ValueError(f"exchange {name!r} has {len(exchange.blocks)} blocks already, not {blocks}")
-        return exchange
-
-    @property
-    def block_bytes(self) -> int:
-        """Bytes of all blocks but one of each exchange: that one is state, declared by the algorithm."""
-        from mpidl.rows import room
-
-        around = self.around
-        block = room(len(around.world.mine), around.parameters, around.dtype)
-        return sum((len(exchange.blocks) - 1) * block for exchange in self._exchanges.values())
-
-    def transports(self) -> dict[str, str]:
-        """By quantity, how rows reach neighbours, in words; a collective call."""
-        told = self.around.world.comm.allgather({name: one.transport for name, one in self._exchanges.items()})
-        return {name: ", ".join(dict.fromkeys(rank[name] for rank in told)) for name in told[0]}
-
-    def notices(self) -> list[str]:
-        """What a person should know about that; a collective call."""
-        told = self.around.world.comm.allgather([one.notice for one in self._exchanges.values() if one.notice])
-        return list(dict.fromkeys(notice for rank in told for notice in rank))
-
-    def close(self) -> None:
-        """Releases requests and memory; all ranks together."""
-        for exchange in self._exchanges.values():
-            exchange.close()
-        self._exchanges.clear()
-        self.around.comm.Free()
+        if self.wire is None:
+            return dtype
+        wire: torch.dtype = getattr(torch, self.wire)
+        return wire if wire.itemsize < dtype.itemsize else dtype

@@ -4,6 +4,7 @@ What an exchange of whole rows takes on a rank, by a formula; the tests hold it 
 
     blocks, each row up to where the next may begin      b k ⌈P s⌉
     arriving rows, in rings of chunks                    r min(ring, chunks) C w    (twice where a GPU needs staging)
+        or whole, where they are read by themselves      r P w
     leaving rows, only where they must be rounded        l min(ahead, chunks) C w
     rounding while summing, only on a narrower wire      C (s + w)
     letters, each with a header and rows up to `inside`  Σ (64 + rows P w)
@@ -15,6 +16,7 @@ with rows that travel as they are the third line is 0 too: nothing of a row's si
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +29,27 @@ if TYPE_CHECKING:
 
 HEADER_BYTES = 64
 """Bytes in front of every letter between two ranks."""
+
+
+@dataclass(frozen=True)
+class Cargo:
+    """What an exchange carries: rows of one length and dtype, as they are on the wire."""
+
+    length: int
+    dtype: torch.dtype
+    meaning: str = ""
+    """What the numbers are, where that is more than a row rounded to `dtype`."""
+    whole: bool = False
+    """Whether an arriving row is kept until the turn after, rather than summed chunk by chunk."""
+
+    @property
+    def row_bytes(self) -> int:
+        return self.length * self.dtype.itemsize
+
+    @property
+    def digest(self) -> bytes:
+        """Eight bytes that tell this meaning from others."""
+        return hashlib.blake2b(self.meaning.encode(), digest_size=8).digest()
 
 
 @dataclass(frozen=True)
@@ -48,6 +71,10 @@ class Sizes:
     near: int = 1
     """The same on one node, where the receiver itself copies: more would not arrive sooner, but leave its cache."""
 
+    def chunk_of(self, cargo: Cargo) -> int:
+        """Elements of a row at a time; of packed rows about as many bytes as of others."""
+        return self.chunk if cargo.dtype.is_floating_point else 4 * self.chunk
+
 
 ON_CPU = Sizes()
 ON_GPU = Sizes(chunk=2**20, ahead=4)
@@ -57,40 +84,72 @@ ON_GPU = Sizes(chunk=2**20, ahead=4)
 def exchange_bytes(
     plans: Iterable[Plan],
     agents: int,
-    parameters: int,
     dtype: torch.dtype,
-    wire: torch.dtype,
+    cargo: Cargo,
     sizes: Sizes,
     sharing: frozenset[int] = frozenset(),
     near: frozenset[int] = frozenset(),
     blocks: int = 2,
 ) -> int:
-    """Bytes on a CPU rank with so many agents that meets these plans, letters left out where they hold no rows.
+    """Bytes of a row exchange on a CPU rank with so many agents that meets these plans.
 
     `sharing`: ranks whose memory it reads. `near`: ranks of its node, `sharing` or not.
     """
     # Here, because settings need the lengths above and must not bring torch.
     from mpidl.rows import room
 
-    chunk = min(sizes.chunk, parameters)
-    chunks = -(-parameters // chunk)
-    row = parameters * wire.itemsize
-    inside, rounded = row <= sizes.inside, wire != dtype
+    rounded = cargo.dtype != dtype
+    scratch = min(sizes.chunk, cargo.length) * (dtype.itemsize + cargo.dtype.itemsize) if rounded else 0
+    transit = transit_bytes(plans, cargo, sizes, rounded, sharing, near)
+    return room(blocks * agents, cargo.length, dtype) + transit + scratch
+
+
+def parcels_bytes(
+    plans: Iterable[Plan],
+    rows: int,
+    cargo: Cargo,
+    sizes: Sizes,
+    sharing: frozenset[int] = frozenset(),
+    near: frozenset[int] = frozenset(),
+) -> int:
+    """Bytes of parcels on a CPU rank from which at most so many rows leave in a turn."""
+    from mpidl.rows import room
+
+    return room(2 * rows, cargo.length, cargo.dtype) + transit_bytes(plans, cargo, sizes, False, sharing, near)
+
+
+def transit_bytes(
+    plans: Iterable[Plan],
+    cargo: Cargo,
+    sizes: Sizes,
+    rounded: bool,
+    sharing: frozenset[int],
+    near: frozenset[int],
+) -> int:
+    """Bytes of rows on their way by messages, those that are `rounded` as they leave among them.
+
+    Letters are left out where they hold no rows.
+    """
+    chunk = min(sizes.chunk_of(cargo), cargo.length)
+    chunks = -(-cargo.length // chunk) if chunk else 0
+    inside = cargo.row_bytes <= sizes.inside
     letters = arriving = leaving = 0
     for plan in plans:
         receives, sends = (
             [link for link in links if link.rank not in sharing] for links in (plan.receives, plan.sends)
         )
         if inside:
-            letters += sum(HEADER_BYTES + len(link.agents) * row for link in (*receives, *sends))
+            letters += sum(HEADER_BYTES + len(link.items) * cargo.row_bytes for link in (*receives, *sends))
             continue
-        rings = sum(len(link.agents) * min(chunks, _ring(link, near, sizes)) for link in receives)
-        arriving = max(arriving, rings * chunk * wire.itemsize)
+        if cargo.whole:
+            arriving = max(arriving, sum(len(link.items) for link in receives) * cargo.row_bytes)
+        else:
+            rings = sum(len(link.items) * min(chunks, _ring(link, near, sizes)) for link in receives)
+            arriving = max(arriving, rings * chunk * cargo.dtype.itemsize)
         if rounded:
-            rows = len({agent for link in sends for agent in link.agents})
-            leaving = max(leaving, rows * min(sizes.ahead, chunks) * chunk * wire.itemsize)
-    scratch = chunk * (dtype.itemsize + wire.itemsize) if rounded else 0
-    return room(blocks * agents, parameters, dtype) + letters + arriving + leaving + scratch
+            rows = len({item for link in sends for item in link.items})
+            leaving = max(leaving, rows * min(sizes.ahead, chunks) * chunk * cargo.dtype.itemsize)
+    return letters + arriving + leaving
 
 
 def _ring(link: Link, near: frozenset[int], sizes: Sizes) -> int:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mpidl.comm.gossip.messages import Batch, Lane
-    from mpidl.comm.gossip.plan import Link
+    from mpidl.comm.gossip.plan import Item, Link
+    from mpidl.comm.gossip.sizes import Cargo
     from mpidl.comm.gossip.sums import Row
 
 
@@ -49,15 +50,24 @@ class Places:
         self.elements, self.dtype, self.direct = elements, dtype, direct
         self._device, self._twins = device, twins and not direct
         self._places: list[Place] = []
+        self._wholes: list[Place] = []
 
     def take(self, start: int, stop: int) -> list[Place]:
         """Places number `start` to `stop`."""
         while len(self._places) < stop:
-            where = {"device": self._device} if self.direct else HOST
-            outside = torch.empty(self.elements, dtype=self.dtype, **where)
-            inside = torch.empty_like(outside, device=self._device) if self._twins else outside
-            self._places.append(Place(outside, inside))
+            self._places.append(self._place(self.elements))
         return self._places[start:stop]
+
+    def whole(self, number: int, length: int) -> Place:
+        """Memory for all of a row; `number` counts the rows that are kept whole."""
+        while len(self._wholes) <= number:
+            self._wholes.append(self._place(length))
+        return self._wholes[number]
+
+    def _place(self, length: int) -> Place:
+        where = {"device": self._device} if self.direct else HOST
+        outside = torch.empty(length, dtype=self.dtype, **where)
+        return Place(outside, torch.empty_like(outside, device=self._device) if self._twins else outside)
 
     def settle(self) -> None:
         """Until a GPU is through with memory that MPI is about to touch there; MPI knows nothing of streams."""
@@ -77,7 +87,7 @@ class Places:
     @property
     def memory(self) -> int:
         """Bytes of all places and their twins."""
-        return sum(place.outside.nbytes * (1 + self._twins) for place in self._places)
+        return sum(place.outside.nbytes * (1 + self._twins) for place in (*self._places, *self._wholes))
 
 
 class Copies:
@@ -112,16 +122,29 @@ ROW_TAG = 1
 
 
 class Arrival:
-    """One row that arrives in a round, chunk after chunk through a ring of places."""
+    """One row that arrives in a round, chunk after chunk through a ring of places, or with a place for each chunk.
 
-    def __init__(self, lane: Lane, rank: int, tag: int, parameters: int, places: Places, ring: Sequence[Place]) -> None:
-        starts = range(0, parameters, places.elements)
+    In the second case it is there as a `whole`, until the next one is received.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        rank: int,
+        tag: int,
+        length: int,
+        places: Places,
+        ring: Sequence[Place],
+        whole: Tensor | None = None,
+    ) -> None:
+        starts = range(0, length, places.elements)
+        self.whole = whole
         self._chunks, self._ring, self._settle = len(starts), len(ring), places.settle
         self._messages = [lane.batch() for _ in ring]
         for message, place in zip(self._messages, ring, strict=True):
             message.receive(place.outside, rank, tag)
         self._copies = [places.copies([(place.outside, place.inside)]) for place in ring]
-        self.row: Row = [ring[c % self._ring].inside[: parameters - start] for c, start in enumerate(starts)]
+        self.row: Row = [ring[c % self._ring].inside[: length - start] for c, start in enumerate(starts)]
         """The chunks where they are read; each holds what it should from `arrive` to `release`."""
 
     def start(self) -> None:
@@ -149,17 +172,23 @@ class Arrival:
 
 
 def make_arrivals(
-    lane: Lane, links: Sequence[Link], parameters: int, places: Places, rings: Sequence[int]
-) -> dict[int, Arrival]:
-    """By agent, the rows that arrive over these links; `rings` has the length of the ring for each rank."""
-    arrivals: dict[int, Arrival] = {}
+    lane: Lane, links: Sequence[Link], cargo: Cargo, places: Places, rings: Sequence[int]
+) -> dict[Item, Arrival]:
+    """By item, the rows that arrive over these links; `rings` has the length of the ring for each rank."""
+    arrivals: dict[Item, Arrival] = {}
     taken = 0
     for link in links:
-        ring = min(rings[link.rank], -(-parameters // places.elements))
-        for position, agent in enumerate(link.agents):
-            mine = places.take(taken, taken + ring)
-            arrivals[agent] = Arrival(lane, link.rank, ROW_TAG + position, parameters, places, mine)
-            taken += ring
+        ring = min(rings[link.rank], -(-cargo.length // places.elements))
+        for position, item in enumerate(link.items):
+            tag, row = ROW_TAG + position, None
+            if cargo.whole:
+                place = places.whole(len(arrivals), cargo.length)
+                chunks = zip(split(place.outside, places.elements), split(place.inside, places.elements), strict=True)
+                mine, row = [Place(outside, inside) for outside, inside in chunks], place.inside
+            else:
+                mine = places.take(taken, taken + ring)
+                taken += ring
+            arrivals[item] = Arrival(lane, link.rank, tag, cargo.length, places, mine, row)
     return arrivals
 
 
@@ -167,27 +196,27 @@ class Departures:
     """The rows that leave in a round, all together chunk by chunk."""
 
     def __init__(
-        self, lane: Lane, links: Sequence[Link], rows: Mapping[int, Tensor], places: Places, ahead: int
+        self, lane: Lane, links: Sequence[Link], rows: Mapping[Item, Tensor], places: Places, ahead: int
     ) -> None:
-        agents = sorted({agent for link in links for agent in link.agents})
-        chunks: dict[int, Row] = {agent: split(rows[agent], places.elements) for agent in agents}
+        items = list(dict.fromkeys(item for link in links for item in link.items))
+        chunks: dict[Item, Row] = {item: split(rows[item], places.elements) for item in items}
         self._chunks = max(map(len, chunks.values()), default=0)
         self._ahead, self._settle = min(ahead, self._chunks), places.settle
         self._copies: list[Copies] = []
-        if not places.direct or any(rows[agent].dtype != places.dtype for agent in agents):
-            leaving: dict[int, Row] = {}
-            for number, (agent, row) in enumerate(chunks.items()):
+        if not places.direct or any(rows[item].dtype != places.dtype for item in items):
+            leaving: dict[Item, Row] = {}
+            for number, (item, row) in enumerate(chunks.items()):
                 ring = places.take(number * self._ahead, (number + 1) * self._ahead)
-                leaving[agent] = [ring[c % self._ahead].outside[: len(chunk)] for c, chunk in enumerate(row)]
+                leaving[item] = [ring[c % self._ahead].outside[: len(chunk)] for c, chunk in enumerate(row)]
             for c in range(self._chunks):
-                self._copies.append(places.copies([(chunks[agent][c], leaving[agent][c]) for agent in agents]))
+                self._copies.append(places.copies([(chunks[item][c], leaving[item][c]) for item in items]))
             chunks = leaving
         self.batches = [lane.batch() for _ in range(self._chunks)]
         """What to wait for before the rows may be written again, chunk by chunk."""
         for c, batch in enumerate(self.batches):
             for link in links:
-                for position, agent in enumerate(link.agents):
-                    batch.send(chunks[agent][c], link.rank, ROW_TAG + position)
+                for position, item in enumerate(link.items):
+                    batch.send(chunks[item][c], link.rank, ROW_TAG + position)
         self.bytes = sum(batch.bytes for batch in self.batches)
         self.messages = sum(batch.messages for batch in self.batches)
 

@@ -17,4 +17,7 @@ __all__ = ["SCHEMES", "Exchange", "Scheme"]
 
 SCHEMES: Registry[Scheme] = Registry("gossip scheme", "mpidl.comm.gossip.schemes.base:Scheme")
 
+SCHEMES.add("choco", "mpidl.comm.gossip.schemes.choco:Choco")
+SCHEMES.add("deepsqueeze", "mpidl.comm.gossip.schemes.deepsqueeze:DeepSqueeze")
+SCHEMES.add("direct", "mpidl.comm.gossip.schemes.direct:Direct")
 SCHEMES.add("exact", "mpidl.comm.gossip.schemes.exact:Exact")

@@ -9,8 +9,7 @@ from pydantic import Field
 from mpidl.comm.gossip.schemes.base import Scheme
 
 if TYPE_CHECKING:
-    from mpidl.comm.gossip.exchange import RowExchange
-    from mpidl.comm.gossip.neighbourhood import Neighbourhood
+    from mpidl.comm.gossip.schemes.base import Exchange, Ground
 
 
 class Exact(Scheme):
@@ -23,7 +22,5 @@ class Exact(Scheme):
     name: str = "exact"
     gamma: float = Field(1.0, gt=0, le=1, description="consensus step γ")
 
-    def exchange(self, around: Neighbourhood, name: str, number: int, blocks: int = 2) -> RowExchange:
-        from mpidl.comm.gossip.exchange import RowExchange
-
-        return RowExchange(around, name, number, self.gamma, blocks)
+    def exchange(self, ground: Ground, name: str, blocks: int = 2, readable: bool = False) -> Exchange:
+        return ground.rows(name, self.gamma, blocks, readable)

@@ -1,0 +1,90 @@
+"""The exchanges of a run over one graph, each of one named quantity. No MPI here, so that a run can be rehearsed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from mpidl.comm.gossip.edges import EdgeRows
+from mpidl.comm.gossip.sizes import Cargo
+from mpidl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mpidl.comm.gossip.plan import Edge
+    from mpidl.comm.gossip.schemes.base import Carrier, EdgeExchange, Exchange
+    from mpidl.comm.gossip.settings import GossipSettings
+    from mpidl.comm.meters import Meters
+    from mpidl.compressors.base import Compressor
+    from mpidl.graphs.base import Topology
+    from mpidl.layout import Layout
+    from mpidl.state import State
+
+
+class Exchanges(ABC):
+    """The ground of a scheme, and the exchanges made on it: in a run, and in its rehearsal without ranks.
+
+    Every rank asks for the same exchanges in the same order.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        settings: GossipSettings,
+        state: State,
+        layout: Layout,
+        seed: int,
+        meters: Meters,
+    ) -> None:
+        self.topology, self.settings, self.meters = topology, settings, meters
+        self.state, self.layout, self.seed = state, layout, seed
+        self._exchanges: dict[str, tuple[Exchange, int, bool]] = {}
+        self._edges: dict[str, EdgeExchange] = {}
+
+    @property
+    def gamma(self) -> float:
+        """The consensus step γ of the scheme."""
+        return self.settings.scheme.gamma
+
+    @property
+    def compressor(self) -> Compressor:
+        """What packs rows."""
+        if self.settings.compressor is None:
+            raise ConfigError(f"is missing; the scheme {self.settings.scheme.name!r} needs one", "gossip.compressor")
+        return self.settings.compressor
+
+    @abstractmethod
+    def rows(self, name: str, gamma: float, blocks: int, readable: bool) -> Exchange:
+        """Whole rows: Z + γ(WZ − Z)."""
+
+    @abstractmethod
+    def carrier(self, name: str, cargo: Cargo) -> Carrier[int]:
+        """Rows of agents that go to all their receivers."""
+
+    @abstractmethod
+    def edge_carrier(self, name: str, cargo: Cargo) -> Carrier[Edge]:
+        """Rows of edges, of which each goes to one receiver."""
+
+    def exchange(self, name: str, blocks: int = 2, readable: bool = False) -> Exchange:
+        """The exchange of this quantity, made when it is first asked for (by all ranks together)."""
+        if name not in self._exchanges:
+            if blocks not in (2, 3):
+                raise ValueError(f"exchange {name!r}: {blocks} blocks were asked for; an exchange has two or three")
+            made = self.settings.scheme.exchange(self, name, blocks, readable)
+            # One of them is declared by the algorithm, as the state that lives in it.
+            self.state.reserve((len(made.blocks) - 1) * len(self.state.agents))
+            self._exchanges[name] = made, blocks, readable
+        exchange, *asked = self._exchanges[name]
+        if asked != [blocks, readable]:
+            raise ValueError(
+                f"exchange {name!r} was made with blocks={asked[0]}, readable={asked[1]} already, not with "
+                f"blocks={blocks}, readable={readable}"
+            )
+        return exchange
+
+    def edges(self, name: str) -> EdgeExchange:
+        """Rows that differ by neighbour, made when they are first asked for (by all ranks together)."""
+        if name not in self._edges:
+            wire = self.settings.wire_dtype(self.state.dtype)
+            carrier = self.edge_carrier(name, Cargo(self.state.parameters, wire, whole=True))
+            self._edges[name] = EdgeRows(carrier, self.state.parameters, wire, self.state.dtype)
+        return self._edges[name]

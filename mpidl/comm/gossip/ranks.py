@@ -1,0 +1,59 @@
+"""The exchanges of a run between its ranks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mpidl.comm.gossip.exchange import RowExchange
+from mpidl.comm.gossip.exchanges import Exchanges
+from mpidl.comm.gossip.parcels import Parcels
+
+if TYPE_CHECKING:
+    from mpidl.comm.gossip.neighbourhood import Neighbourhood
+    from mpidl.comm.gossip.plan import Edge
+    from mpidl.comm.gossip.sizes import Cargo
+    from mpidl.layout import Layout
+    from mpidl.state import State
+
+
+class Gossip(Exchanges):
+    """Exchanges between the ranks of a neighbourhood."""
+
+    def __init__(self, around: Neighbourhood, state: State, layout: Layout, seed: int) -> None:
+        super().__init__(around.topology, around.settings, state, layout, seed, around.meters)
+        self.around = around
+        self._made: dict[str, RowExchange | Parcels[int] | Parcels[Edge]] = {}
+
+    def rows(self, name: str, gamma: float, blocks: int, readable: bool) -> RowExchange:
+        parameters, dtype = self.state.parameters, self.state.dtype
+        made = self._made[name] = RowExchange(self.around, name, parameters, dtype, gamma, blocks, readable)
+        return made
+
+    def carrier(self, name: str, cargo: Cargo) -> Parcels[int]:
+        made: Parcels[int] = Parcels(self.around, name, cargo, per_edge=False)
+        self._made[name] = made
+        return made
+
+    def edge_carrier(self, name: str, cargo: Cargo) -> Parcels[Edge]:
+        made: Parcels[Edge] = Parcels(self.around, name, cargo, per_edge=True)
+        self._made[name] = made
+        return made
+
+    def transports(self) -> dict[str, str]:
+        """By quantity, how rows reach neighbours, in words; a collective call."""
+        told = self.around.world.comm.allgather({name: made.transport for name, made in self._made.items()})
+        return {name: ", ".join(dict.fromkeys(rank[name] for rank in told)) for name in told[0]}
+
+    def notices(self) -> list[str]:
+        """What a person should know about that; a collective call."""
+        told = self.around.world.comm.allgather([made.notice for made in self._made.values() if made.notice])
+        return list(dict.fromkeys(notice for rank in told for notice in rank))
+
+    def close(self) -> None:
+        """Releases requests and memory; all ranks together."""
+        for made in self._made.values():
+            made.close()
+        self._made.clear()
+        self._exchanges.clear()
+        self._edges.clear()
+        self.around.comm.Free()
