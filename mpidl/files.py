@@ -8,6 +8,9 @@ import stat
 from io import FileIO
 from pathlib import Path
 
+# A byte of deflate holds at most 1,032 bytes [zlib's technical details].
+DEFLATE_RATIO = 1032
+
 
 def open_regular(path: str | Path, flags: int) -> int:
     """As an `opener` of Python's files; OSError for what is no regular file."""

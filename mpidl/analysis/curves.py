@@ -29,11 +29,14 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 _LOGARITHMIC = ("consensus_distance",)
 
+# Of larger ones, margins and ticks overflow.
+_LARGEST = 1e150
+
 
 def draw(runs: Sequence[Run], metrics: Sequence[str] = METRICS, axes: Sequence[str] = AXES) -> Figure:
     """One picture of these runs. `test_loss` stands for that of each run's consensus or server model.
 
-    Metrics and axes that no run has a positive or finite value of are left out; so is a run from panels that it lacks.
+    Metrics and axes that no run has a value of that can be drawn are left out; so is a run from panels that it lacks.
     """
     _refuse_unknown(runs, metrics, axes)
     shown = [metric for metric in metrics if any(_points(run, metric, "round")[0].size for run in runs)]
@@ -72,7 +75,7 @@ def _points(run: Run, metric: str, axis: str) -> tuple[np.ndarray, np.ndarray]:
     if name not in run.metrics:
         return np.zeros(0), np.zeros(0)
     across, values = run.metrics[axis].astype(float), run.curve(name)
-    known = np.isfinite(across) & np.isfinite(values)
+    known = (np.abs(across) < _LARGEST) & (np.abs(values) < _LARGEST)
     if metric in _LOGARITHMIC:
         known &= values > 0
     return across[known], values[known]

@@ -64,12 +64,14 @@ def duration(seconds: float) -> str:
     """`3.21 s`, `4 min 10 s`, `2 h 05 min`."""
     if math.isnan(seconds):
         return ABSENT
-    if seconds < 100:
+    if seconds < 100 or math.isinf(seconds):
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
+    if minutes < 60 * 10_000:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes / 60:.3g} h"
 
 
 def measured(value: float, units: str) -> str:

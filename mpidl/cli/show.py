@@ -45,7 +45,8 @@ def show(run: Path, watch: bool, timing: bool, as_json: bool) -> None:
     elif as_json:
         click.echo(json_line(_summary(opened, timing)))
     else:
-        for part in _parts(opened, timing):
+        # All of it is read before anything is printed.
+        for part in list(_parts(opened, timing)):
             console().print(part)
 
 

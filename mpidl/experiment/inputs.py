@@ -16,7 +16,7 @@ from mpidl.experiment.schema import Config
 from mpidl.models import initial
 from mpidl.models.initial import Weights, initial_module
 from mpidl.results import snapshots
-from mpidl.results.storage import is_run_file
+from mpidl.results.checked import is_run_file
 from mpidl.training.precision import Precision
 
 

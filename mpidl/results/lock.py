@@ -81,7 +81,7 @@ def is_held(target: Path) -> bool:
     """Whether a run file has a writer, as far as the lock file tells: of another host's process nothing is known."""
     try:
         # Whatever lies there, it is neither waited for nor read beyond what a lock holds.
-        descriptor = os.open(target.with_name(target.name + ".lock"), os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = os.open(f"{target}.lock", os.O_RDONLY | os.O_NONBLOCK)
         with FileIO(descriptor) as file:
             words = file.read(200).decode().split()
     except FileNotFoundError:

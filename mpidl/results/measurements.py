@@ -11,7 +11,8 @@ import numpy as np
 
 from mpidl.errors import SaveError
 from mpidl.metrics import Metric
-from mpidl.results.storage import is_marked
+from mpidl.results.checked import is_marked
+from mpidl.results.storage import open_file
 
 _MARK = "mpidl_measurements"
 
@@ -35,7 +36,7 @@ def write(
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(part, "w") as file:
+        with open_file(part, "w") as file:
             file.attrs[_MARK] = 1
             file.attrs["provenance"] = json.dumps(dict(provenance))
             place = file.create_group(group)

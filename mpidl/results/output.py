@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from mpidl.errors import ConfigError
-from mpidl.results.storage import is_run_file, system_words
+from mpidl.results.checked import is_run_file
+from mpidl.results.storage import system_words
 
 
 def check_output(path: str | Path, overwrite: bool = False, is_ours: Callable[[Path], bool] = is_run_file) -> None:

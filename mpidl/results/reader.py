@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpidl.errors import ResultsError
-from mpidl.results import lock
+from mpidl import notation
+from mpidl.errors import ConfigError, ResultsError
+from mpidl.results import checked, lock
+from mpidl.results.checked import Group
 from mpidl.results.metrics import higher_is_better
 from mpidl.results.names import SCALES, SCHEMA_VERSION
-from mpidl.results.storage import is_hdf5, open_file, system_words
 
-if TYPE_CHECKING:
-    import h5py
+# Kinds of numbers, as numpy calls them.
+NUMBERS, WHOLE = "fiu", "iu"
+# Bytes of columns that are read when a file is opened; the rest is read when it is asked for.
+_LOADED_AT_ONCE = 64 * 2**20
 
 
 class Event(NamedTuple):
@@ -51,12 +53,23 @@ class Columns(Mapping[str, np.ndarray]):
         if name not in self._names:
             raise KeyError(name)
         if name not in self._read:
-            with _open(self._path) as file:
-                column = file[self._table][name][: self._rows]
-            if len(column) < self._rows:
-                raise ResultsError(f"{str(self._path)!r} was cut back while it was read; read it again")
-            self._read[name] = column
+            self._read[name] = checked.read(self._path, lambda root: self._column(root, name))
         return self._read[name]
+
+    def load(self, root: Group, most: int) -> int:
+        """Reads the columns of an open file that have at most so many bytes in all; returns how many those have."""
+        for name in self._names:
+            size = 8 * math.prod(root.group(self._table).shape(name, NUMBERS, sparse=True))
+            if size <= most:
+                self._read[name] = self._column(root, name)
+                most -= size
+        return most
+
+    def _column(self, root: Group, name: str) -> np.ndarray:
+        group = root.group(self._table)
+        if group.count("records") < self._rows:
+            raise ResultsError(f"{str(self._path)!r} was cut back while it was read; read it again")
+        return group.array(name, NUMBERS, self._rows, sparse=True)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -93,12 +106,13 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
-        import yaml
-
         try:
-            return dict(yaml.safe_load(self.config_text))
-        except (yaml.YAMLError, TypeError, ValueError) as error:
-            raise ResultsError(f"{str(self.path)!r} is damaged: its /config is no YAML mapping") from error
+            config = notation.load(self.config_text, "its /config")
+        except ConfigError as error:
+            raise ResultsError(f"{str(self.path)!r} is damaged: {error}") from error
+        if not isinstance(config, dict):
+            raise ResultsError(f"{str(self.path)!r} is damaged: its /config is no YAML mapping")
+        return config
 
     def units(self, name: str) -> str:
         """The units of a metric or meter; "1" for a plain number."""
@@ -114,7 +128,8 @@ class Run:
         if values.ndim == 1:
             return values
         measured = ~np.isnan(values)
-        totals = np.where(measured, values, 0.0).sum(axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            totals = np.where(measured, values, 0.0).sum(axis=1)
         return np.divide(totals, measured.sum(axis=1), out=np.full(len(values), np.nan), where=measured.any(axis=1))
 
     def timing_total(self, name: str) -> np.ndarray:
@@ -122,8 +137,9 @@ class Run:
         values = self.timing[name]
         # Records without timing say nothing; a rank that others have, and a record lacks, was not there.
         values = np.nan_to_num(values[~np.isnan(values).all(axis=1)])
-        rises = np.diff(values, axis=0, prepend=0.0)
-        return np.where(rises < 0, values, rises).sum(axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            rises = np.diff(values, axis=0, prepend=0.0)
+            return np.where(rises < 0, values, rises).sum(axis=0)
 
     def last(self, name: str) -> float:
         """The newest measured value of a curve; NaN where there is none."""
@@ -147,124 +163,103 @@ class Run:
 def open(path: str | Path) -> Run:
     """Opens a run file of this or an older mpidl; anything else is answered in one sentence (ResultsError)."""
     path = Path(path)
-    _refuse_other_than_file(path)
     # Asked before the status is read: a writer that ends in between is seen as one that has finished.
     written = lock.is_held(path)
-    with _open(path) as file:
-        version = file.attrs.get("schema_version")
-        if version is None or "metrics" not in file:
-            raise ResultsError(f"{str(path)!r} is an HDF5 file, but not a run file of mpidl")
-        if version > SCHEMA_VERSION:
-            raise ResultsError(
-                f"{str(path)!r} has schema {version}, this mpidl reads up to {SCHEMA_VERSION}: update mpidl to "
-                f"{_text(file.attrs.get('mpidl_version', 'a newer one'))}"
-            )
-        records = int(file["metrics"].attrs["records"])
-        agents, provenance = int(file.attrs["agents"]), _mapping(file["provenance"])
-        _check(file, records, agents, provenance)
-        quantities = {
-            name: (_text(dataset.attrs.get("units", "")), _text(dataset.attrs.get("description", "")))
-            for table in ("timing", "metrics")
-            for name, dataset in file[table].items()
-        }
-        return Run(
-            path=path,
-            abandoned=not written and _text(file.attrs["status"]) == "running",
-            agents=agents,
-            records=records,
-            config_text=_text(file["config"][()]),
-            provenance=provenance,
-            graph=_mapping(file["graph"]) if "graph" in file else None,
-            metrics=Columns(path, "metrics", records, _scales_first(file["metrics"])),
-            timing=Columns(path, "timing", records, tuple(file["timing"])),
-            snapshots=_snapshots(path, file),
-            events=_events(file["events"]),
-            quantities=quantities,
-            **{key: _text(file.attrs[key]) for key in ("name", "status", "created", "updated", "finished")},
+    return checked.read(path, lambda root: _run(path, root, written))
+
+
+def _run(path: Path, root: Group, written: bool) -> Run:
+    """All that is in a file, columns as far as they are small."""
+    if "schema_version" not in root.attribute_names or "metrics" not in root:
+        raise ResultsError(f"{str(path)!r} is an HDF5 file, but not a run file of mpidl")
+    version = root.count("schema_version")
+    if version > SCHEMA_VERSION:
+        newer = root.word("mpidl_version") if "mpidl_version" in root.attribute_names else "a newer one"
+        raise ResultsError(
+            f"{str(path)!r} has schema {version}, this mpidl reads up to {SCHEMA_VERSION}: update mpidl to {newer}"
         )
+    metrics, timing = root.group("metrics"), root.group("timing")
+    records, agents = metrics.count("records"), root.count("agents")
+    if not agents:
+        raise ValueError("it tells of a run without agents")
+    _check_metrics(metrics, records)
+    timing.columns(2, 2)
+    status, provenance = root.word("status"), _provenance(root.group("provenance"))
+    run = Run(
+        path=path,
+        name=root.word("name"),
+        status=status,
+        abandoned=not written and status == "running",
+        agents=agents,
+        records=records,
+        created=root.word("created"),
+        updated=root.time("updated"),
+        finished=root.word("finished"),
+        config_text=root.text("config"),
+        provenance=provenance,
+        graph=_graph(root.group("graph")) if "graph" in root else None,
+        metrics=Columns(path, "metrics", records, _scales_first(metrics.names)),
+        timing=Columns(path, "timing", records, timing.names),
+        snapshots=_snapshots(path, root),
+        events=_events(root.group("events")),
+        quantities={
+            name: (table.of_column(name, "units"), table.of_column(name, "description"))
+            for table in (timing, metrics)
+            for name in table.names
+        },
+    )
+    left = run.metrics.load(root, _LOADED_AT_ONCE)
+    run.timing.load(root, left)
+    return run
 
 
-def _snapshots(path: Path, file: h5py.File) -> Columns:
-    """The models that are kept, with `round`; empty where none is."""
-    group = file.get("snapshots")
-    return Columns(path, "snapshots", *((int(group.attrs["records"]), tuple(group)) if group is not None else (0, ())))
+def _check_metrics(metrics: Group, records: int) -> None:
+    """Refuses what readers could stumble over later."""
+    for name, shape in metrics.columns(2).items():
+        if name in SCALES and len(shape) > 1:
+            raise ValueError(f"/metrics/{name} is no column of numbers")
+    if records:
+        for scale in SCALES:
+            metrics.shape(scale, WHOLE if scale == "round" else NUMBERS)
 
 
-def _refuse_other_than_file(path: Path) -> None:
-    try:
-        if not path.is_file():
-            what = "a folder" if path.is_dir() else "no regular file" if path.exists() else "not there"
-            raise ResultsError(f"{str(path)!r} is {what}; give a run file (*.h5)")
-    except OSError as error:
-        if isinstance(error, ResultsError):
-            raise
-        raise ResultsError(f"{str(path)!r} cannot be read: {error.strerror}") from error
-
-
-def _check(file: h5py.File, records: int, agents: int, provenance: Mapping[str, Any]) -> None:
-    """Refuses, as a damaged file, what readers could stumble over later."""
-    if records < 0 or agents < 1:
-        raise ValueError(f"it tells of {records} records of {agents} agents")
-    missing = [scale for scale in SCALES if records and scale not in file["metrics"]]
-    if missing:
-        raise ValueError(f"/metrics/{missing[0]} is missing")
-    for table, most in (("metrics", (1, 2)), ("timing", (2,))):
-        for name, column in file[table].items():
-            allowed = (1,) if table == "metrics" and name in SCALES else most
-            if column.ndim not in allowed or column.dtype.kind not in "fiu":
-                raise ValueError(f"/{table}/{name} is no column of numbers")
-    hosts = provenance.get("hosts", [])
+def _provenance(group: Group) -> dict[str, Any]:
+    found = group.attributes() | {name: group.group(name).attributes() for name in group.names}
+    hosts = found.get("hosts", [])
     if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
         raise ValueError("its hosts are no list of names")
-    datetime.fromisoformat(_text(file.attrs["updated"]))
+    return found
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[h5py.File]:
-    """The file, with everything that HDF5 may say about a file that is none of ours put into one sentence."""
-    _refuse_other_than_file(path)
-    try:
-        if not is_hdf5(path):
-            raise ResultsError(f"{str(path)!r} is not an HDF5 file")
-        with open_file(path, "r") as file:
-            yield file
-    except ResultsError:
-        raise
-    except OSError as error:
-        raise ResultsError(f"{str(path)!r} cannot be read: {system_words(error)}") from error
-    except (KeyError, RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ResultsError(f"{str(path)!r} is damaged, or no run file of mpidl: {system_words(error)}") from error
+def _graph(group: Group) -> dict[str, Any]:
+    return group.attributes() | {name: group.array(name, NUMBERS) for name in group.names}
 
 
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+def _snapshots(path: Path, root: Group) -> Columns:
+    """The models that are kept, with `round`; empty where none is."""
+    if "snapshots" not in root:
+        return Columns(path, "snapshots", 0, ())
+    group = root.group("snapshots")
+    group.shape("round", WHOLE)
+    for name, shape in group.columns(3).items():
+        if len(shape) == 1 and name != "round":
+            raise ValueError(f"/snapshots/{name} is no column of models")
+    columns = Columns(path, "snapshots", group.count("records"), group.names)
+    columns.load(root, _LOADED_AT_ONCE // 16)
+    return columns
 
 
-def _plain(value: Any) -> Any:
-    """A value read from an attribute as plain Python."""
-    if isinstance(value, np.ndarray):
-        return [_plain(item) for item in value]
-    return value.decode() if isinstance(value, bytes) else value.item() if isinstance(value, np.generic) else value
-
-
-def _mapping(group: h5py.Group) -> dict[str, Any]:
-    import h5py
-
-    inner = {key: _mapping(item) if isinstance(item, h5py.Group) else item[()] for key, item in group.items()}
-    return {key: _plain(value) for key, value in group.attrs.items()} | inner
-
-
-def _scales_first(metrics: h5py.Group) -> tuple[str, ...]:
-    names = list(metrics)
+def _scales_first(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (SCALES.index(name) if name in SCALES else len(SCALES), name)))
 
 
-def _events(group: h5py.Group) -> tuple[Event, ...]:
-    count = int(group.attrs["records"])
+def _events(group: Group) -> tuple[Event, ...]:
+    count = group.count("records")
     if not count:
         return ()
-    columns = [group[name][:count].tolist() for name in Event._fields]
+    times, rounds = checked.moments(group.array("time", NUMBERS, count)), group.array("round", WHOLE, count).tolist()
+    kinds, texts = (group.array(name, "S", count).tolist() for name in ("kind", "text"))
     return tuple(
-        Event(time, round_, kind.decode(), text.decode(errors="replace"))
-        for time, round_, kind, text in zip(*columns, strict=True)
+        Event(time, round_, kind.decode(errors="replace"), text.decode(errors="replace"))
+        for time, round_, kind, text in zip(times, rounds, kinds, texts, strict=True)
     )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mpidl.errors import ResultsError
-from mpidl.results.storage import open_file, system_words
+from mpidl.results import checked
 
 if TYPE_CHECKING:
     import h5py
@@ -68,25 +68,27 @@ def cut(file: h5py.File, until_round: int) -> None:
 
 def latest(path: Path) -> dict[str, np.ndarray]:
     """The parameters, by name, of the newest model in a run file that is not an agent's own."""
-    try:
-        with open_file(path, "r") as file:
-            group = file.get(GROUP)
-            records = 0 if group is None else int(group.attrs["records"])
-            if not records:
-                raise ResultsError(
-                    f"{str(path)!r} keeps no model; let that run keep some, with checkpoint.snapshots: 10 epochs"
-                )
-            names, shapes = (json.loads(group.attrs[key]) for key in ("names", "shapes"))
-            model = next((name for name in group if name != "round" and group[name].ndim == 2), None)
-            if model is None:
-                raise ResultsError(f"{str(path)!r} keeps agents' own models only; let it keep the consensus as well")
-            row = group[model][records - 1]
-        edges = np.cumsum([math.prod(shape) for shape in shapes])
-        if len(row) != edges[-1]:
-            raise ValueError(f"rows of {len(row)} numbers")
-        pieces = np.split(row, edges[:-1])
-        return {name: piece.reshape(shape) for name, piece, shape in zip(names, pieces, shapes, strict=True)}
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, IndexError) as error:
-        if isinstance(error, ResultsError):
-            raise
-        raise ResultsError(f"{str(path)!r} is damaged: {system_words(error)}") from error
+    return checked.read(path, lambda root: _latest(path, root))
+
+
+def _latest(path: Path, root: checked.Group) -> dict[str, np.ndarray]:
+    group = root.group(GROUP) if GROUP in root else None
+    records = 0 if group is None else group.count("records")
+    if group is None or not records:
+        raise ResultsError(
+            f"{str(path)!r} keeps no model; let that run keep some, with checkpoint.snapshots: 10 epochs"
+        )
+    names, shapes = (json.loads(group.word(key)) for key in ("names", "shapes"))
+    if not all(isinstance(name, str) for name in names) or not all(
+        type(size) is int and size >= 0 for size in sum(shapes, [])
+    ):
+        raise ValueError("its parameters have no names and shapes")
+    model = next((name for name, shape in group.columns(3).items() if name != "round" and len(shape) == 2), None)
+    if model is None:
+        raise ResultsError(f"{str(path)!r} keeps agents' own models only; let it keep the consensus as well")
+    row = group.row(model, records - 1)
+    edges = np.cumsum([math.prod(shape) for shape in shapes])
+    if len(row) != edges[-1]:
+        raise ValueError(f"its parameters have {edges[-1]} numbers, and a model {len(row)}")
+    pieces = np.split(row, edges[:-1])
+    return {name: piece.reshape(shape) for name, piece, shape in zip(names, pieces, shapes, strict=True)}

@@ -83,20 +83,6 @@ def is_hdf5(path: Path) -> bool:
         return file.read(len(_SIGNATURE)) == _SIGNATURE
 
 
-def is_run_file(path: Path) -> bool:
-    """Whether it is an HDF5 file that says which schema of run files it has."""
-    return is_marked(path, "schema_version")
-
-
-def is_marked(path: Path, mark: str) -> bool:
-    """Whether it is an HDF5 file with this attribute."""
-    try:
-        with open_file(path, "r") as file:
-            return mark in file.attrs
-    except (OSError, RuntimeError):
-        return False
-
-
 def sync(path: Path) -> None:
     """Waits until a file, or a folder's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -104,5 +104,5 @@ def test_a_file_without_a_model_to_start_from_says_so(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="is damaged"):
         snapshots.latest(short)
     (tmp_path / "torn.h5").write_bytes(short.read_bytes()[:3000])
-    with pytest.raises(ResultsError, match="is damaged"):
+    with pytest.raises(ResultsError, match="cannot be read"):
         snapshots.latest(tmp_path / "torn.h5")

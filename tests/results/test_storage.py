@@ -13,6 +13,7 @@ import pytest
 from mpidl.errors import ConfigError, ResultsError
 from mpidl.results import lock, measurements, storage
 from mpidl.results import open as open_run
+from mpidl.results.checked import is_run_file
 from mpidl.results.output import check_output
 from tests.results.test_full_disk import room_for
 
@@ -92,7 +93,7 @@ def test_an_output_that_is_a_link_to_nothing_is_refused(tmp_path: Path, target: 
 def test_what_is_no_regular_file_is_not_read(strange: Path) -> None:
     with pytest.raises(OSError, match="no regular file"), storage.open_file(strange, "r"):
         pass
-    assert not storage.is_run_file(strange)
+    assert not is_run_file(strange)
     assert not measurements.is_measurements(strange)
     with pytest.raises(ResultsError, match="no regular file"):
         open_run(strange)

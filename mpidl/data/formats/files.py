@@ -11,8 +11,6 @@ from typing import Protocol
 from mpidl import files
 from mpidl.errors import DataError
 
-# A byte of deflate holds at most 1,032 bytes [zlib's technical details].
-DEFLATE_RATIO = 1032
 _PIECE = 2**20
 
 

@@ -11,10 +11,11 @@ from pydantic import Field
 
 from mpidl.data.checks import is_numeric
 from mpidl.data.dataset import Dataset, Task
-from mpidl.data.formats.files import DEFLATE_RATIO, find_file
+from mpidl.data.formats.files import find_file
 from mpidl.data.formats.npz import named_dataset
 from mpidl.data.source import Images
 from mpidl.errors import DataError
+from mpidl.files import DEFLATE_RATIO
 
 if TYPE_CHECKING:
     import h5py

@@ -12,9 +12,10 @@ from typing import ClassVar
 import numpy as np
 
 from mpidl.data.dataset import Dataset
-from mpidl.data.formats.files import DEFLATE_RATIO, Readable, find_set, read_rest
+from mpidl.data.formats.files import Readable, find_set, read_rest
 from mpidl.data.source import Images
 from mpidl.errors import DataError
+from mpidl.files import DEFLATE_RATIO
 
 _NAMES = (
     "train-images-idx3-ubyte.gz",

@@ -16,9 +16,10 @@ from pydantic import Field
 
 from mpidl.data.checks import is_numeric
 from mpidl.data.dataset import Dataset, Task
-from mpidl.data.formats.files import DEFLATE_RATIO, Readable, find_file, read_rest
+from mpidl.data.formats.files import Readable, find_file, read_rest
 from mpidl.data.source import Images
 from mpidl.errors import DataError
+from mpidl.files import DEFLATE_RATIO
 
 _NAMES = ("x", "y", "x_test", "y_test", "owner", "mean", "std")
 

@@ -1,0 +1,130 @@
+"""Run files that claim what is not so, each by one change to a sound one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from mpidl.results.run_file import RunFile
+from tests.results.conftest import AGENTS, CONFIG, GRAPH
+
+Change = Callable[[h5py.File], object]
+
+
+def write_sound(path: Path) -> Path:
+    """A run file with all that one can have."""
+    facts = {"hosts": ["a", "b"], "argv": ["mpidl", "run"], "git_commit": "12ab", "versions": {"torch": "2.13.0"}}
+    run = RunFile.create(path, CONFIG, facts, GRAPH, AGENTS, room=4)
+    for number in range(5):
+        values = {"train_loss": 1 / (1 + number), "consensus_distance": 0.1**number, "test_accuracy_consensus": 0.5}
+        scales = {"round": 10 * number, "epoch": float(number), "seconds": 2.0 * number, "bytes": 100.0 * number}
+        run.append({**scales, **values, "test_loss_local": np.arange(AGENTS) / 2, "test_loss_consensus": 0.5})
+        run.append_timing({"gradient": np.ones(2) * number})
+        run.event("note", f"at {number}", number)
+        run.flush()
+    run.snapshot(40, {"consensus": np.arange(6, dtype=np.float32)}, {"weight": (2, 2), "bias": (2,)}, 1)
+    run.finish()
+    return path
+
+
+def _replace(name: str, **keys: object) -> Change:
+    def change(file: h5py.File) -> None:
+        del file[name]
+        file.create_dataset(name, **keys)
+
+    return change
+
+
+def _put(name: str, value: object) -> Change:
+    def change(file: h5py.File) -> None:
+        del file[name]
+        file[name] = value
+
+    return change
+
+
+def _say(name: str, key: str, value: object) -> Change:
+    def change(file: h5py.File) -> None:
+        del file[name].attrs[key]
+        file[name].attrs[key] = value
+
+    return change
+
+
+def _virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((5,), "f8")
+    layout[:] = h5py.VirtualSource("/etc/other.h5", "x", (5,))
+    del file["metrics/train_loss"]
+    file["metrics"].create_virtual_dataset("train_loss", layout)
+
+
+def _group_in_itself(file: h5py.File) -> None:
+    file["metrics/again"] = file["metrics"]
+
+
+NESTED = "[" * 100_000
+ALIASES = "v0: &v0 [1]\n" + "".join(f"v{n}: &v{n} [*v{n - 1}, *v{n - 1}, *v{n - 1}]\n" for n in range(1, 20))
+
+# What is forged, and what is said of it.
+FORGED: dict[str, tuple[Change, str]] = {
+    "a link to another file": (_put("metrics/train_loss", h5py.ExternalLink("/etc/other.h5", "/x")), "a link to"),
+    "a link within the file": (_put("metrics/train_loss", h5py.SoftLink("/metrics/epoch")), "is a link to elsewhere"),
+    "a link for a table": (_put("events", h5py.ExternalLink("/etc/other.h5", "/events")), "is a link to elsewhere"),
+    "a link for the configuration": (_put("config", h5py.SoftLink("/entry/title")), "is a link to elsewhere"),
+    "external storage": (
+        _replace("metrics/train_loss", shape=(5,), dtype="f8", external=[("/etc/passwd", 0, 40)]),
+        "lies in other files",
+    ),
+    "a virtual data set": (_virtual, "lies in other files"),
+    "a group inside itself": (_group_in_itself, "/metrics/again is no array"),
+    "a group for a column": (lambda file: file.create_group("metrics/more"), "/metrics/more is no array"),
+    "more rows than are stored": (_replace("metrics/round", shape=(10**12,), dtype="i8"), "claims 8000000000000 bytes"),
+    "rows that unpack to more than memory": (
+        _replace("metrics/round", shape=(10**13,), dtype="i8", chunks=(2**28,), compression="gzip"),
+        "bytes, and",
+    ),
+    "more records than rows": (_say("metrics", "records", 10**15), "rows, not 1000000000000000"),
+    "a count that is not finite": (_say("metrics", "records", np.nan), "counts nothing"),
+    "an infinite count": (_say("metrics", "records", np.inf), "counts nothing"),
+    "a count of text": (_say("metrics", "records", "many"), "counts nothing"),
+    "counts": (_say("metrics", "records", [1, 2]), "counts nothing"),
+    "events without end": (_say("events", "records", 10**15), "rows, not"),
+    "no agents": (_say("/", "agents", 0), "without agents"),
+    "infinite agents": (_say("/", "agents", np.inf), "counts nothing"),
+    "an infinite version": (_say("/", "schema_version", np.inf), "counts nothing"),
+    "texts for numbers": (_put("metrics/train_loss", ["a", "b", "c", "d", "e"]), "is no column of numbers"),
+    "texts for rounds": (_put("metrics/round", np.array([b"a"] * 5)), "is no column of numbers|no array"),
+    "rounds that are no whole numbers": (_put("metrics/round", np.full(5, np.nan)), "/metrics/round is no array"),
+    "times of events that are not finite": (_put("events/time", np.full(5, np.nan)), "no date"),
+    "times of events beyond all dates": (_put("events/time", np.full(5, 1e300)), "no date"),
+    "numbers for texts": (_put("events/text", np.arange(5)), "/events/text is no array"),
+    "a time without a zone": (_say("/", "updated", "2026-01-01T00:00:00"), "without a zone"),
+    "a time that is a number": (_say("/", "updated", 5), "is no text"),
+    "a status that is an array": (_say("/", "status", ["a", "b"]), "is no text"),
+    "hosts that are numbers": (_say("provenance", "hosts", [1, 2]), "hosts are no list"),
+    "a model without names": (_say("snapshots", "names", "[1, 2]"), "no names"),
+    "names nested without end": (_say("snapshots", "names", NESTED), "recursion"),
+    "shapes that do not fit": (_say("snapshots", "shapes", json.dumps([[-1, -6], [0]])), "names and shapes"),
+    "shapes beyond all numbers": (_say("snapshots", "shapes", json.dumps([[10**30], [1]])), "numbers, and a model 6"),
+    "aliases of aliases": (_put("config", ALIASES), "its /config"),
+    "a configuration in itself": (_put("config", "a: &a [*a]"), "refers to itself"),
+    "a nested configuration": (_put("config", "a: " + NESTED), "nests deeper"),
+    "a list for a configuration": (_put("config", "[1, 2]"), "no YAML mapping"),
+    "an array of configurations": (_put("config", ["a: 1", "b: 2"]), "/config is no text"),
+    "a configuration of bytes": (_put("config", np.bytes_(b"\xff\xfe")), "utf-8"),
+}
+
+# What concerns those alone who start from a model that is kept.
+OF_A_MODEL = {name for name in FORGED if name.split()[0] in ("shapes", "names") or "model" in name}
+
+
+def forge(path: Path, name: str) -> str:
+    """Makes this change to a sound run file; returns what is to be said of it."""
+    change, words = FORGED[name]
+    with h5py.File(path, "r+", locking=False) as file:
+        change(file)
+    return words
