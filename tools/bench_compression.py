@@ -5,7 +5,7 @@
 For each compressor and row of float32: seconds to pack, and to unpack and mix (out += w C(row)), as multiples of
 copying the row, medians with quartiles; bytes on the wire; and the speed of a link below which a round of compressed
 gossip is the shorter one. All take turns, each with a copy of its own just before, so that a slow moment of the machine
-meets both. One thread.
+meets both. One thread, and on a CPU its own time.
 
 A round on a ring, as it is counted here: exact gossip sends two rows and mixes two; compressed gossip packs one, sends
 it twice, and unpacks and mixes three, its own among them. Sending takes bytes/speed and does not overlap, so that
@@ -95,10 +95,14 @@ class Contestant:
         self.mixes.append(self._seconds(lambda: self.codec.add(self._packed, self._out, WEIGHT, draw)))
 
     def _seconds(self, work: Callable[[], object]) -> float:
+        """On a CPU the thread's own time, without that of other programs."""
+        if not self.row.is_cuda:
+            begin = time.thread_time()
+            work()
+            return time.thread_time() - begin
         begin = time.perf_counter()
         work()
-        if self.row.is_cuda:
-            torch.cuda.synchronize(self.row.device)
+        torch.cuda.synchronize(self.row.device)
         return time.perf_counter() - begin
 
 

@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 _GATHER = 0x0102040810204080
 
 
+def by_numpy(device: torch.device) -> bool:
+    """Whether numpy works on what lies there."""
+    return device.type == "cpu"
+
+
 def pack(mask: Tensor, out: Tensor) -> None:
     """Writes a boolean mask [n] as ⌈n/8⌉ bytes."""
-    if mask.device.type == "cpu":
+    if by_numpy(mask.device):
         out.numpy()[:] = np.packbits(mask.numpy(), bitorder="little")
         return
     words = torch.zeros(8 * len(out), dtype=torch.bool, device=mask.device)
@@ -31,7 +36,7 @@ def pack(mask: Tensor, out: Tensor) -> None:
 
 def indices(packed: Tensor) -> Tensor:
     """Which bits are set, in ascending order, int64."""
-    if packed.device.type == "cpu":
+    if by_numpy(packed.device):
         return torch.from_numpy(np.flatnonzero(np.unpackbits(packed.numpy(), bitorder="little").view(np.bool_)))
     places = torch.arange(8, dtype=torch.uint8, device=packed.device)
     return ((packed[:, None] >> places) & 1).flatten().nonzero().flatten()
@@ -39,7 +44,7 @@ def indices(packed: Tensor) -> Tensor:
 
 def below(values: Tensor, limits: Tensor | int, out: Tensor) -> Tensor:
     """The mask of values < limits; torch's comparisons on a CPU take many times as long as numpy's."""
-    if values.device.type == "cpu":
+    if by_numpy(values.device):
         np.less(values.numpy(), limits if isinstance(limits, int) else limits.numpy(), out=out.numpy())
         return out
     return torch.lt(values, limits, out=out)
@@ -48,7 +53,7 @@ def below(values: Tensor, limits: Tensor | int, out: Tensor) -> Tensor:
 def write_signs(packed: Tensor, scale: Tensor | float, out: Tensor) -> None:
     """Writes ± scale for every bit; `out` has room for eight numbers of every byte."""
     table = _signs(out.dtype, out.device) * scale
-    if out.device.type == "cpu":
+    if by_numpy(out.device):
         # "clip" because numpy looks up straight into `out` only where no index can be wrong; none can.
         np.take(table.numpy(), packed.numpy(), axis=0, out=out.numpy().reshape(-1, 8), mode="clip")
     else:

@@ -45,8 +45,8 @@ class CastCodec(Codec):
 
     def add(self, packed: Tensor, out: Tensor, weight: float, draw: Draw) -> None:
         for values, part in self._blocks(out, packed):
-            # Product and sum are rounded one after the other, since torch fuses them in some places of a vector only.
-            values.add_(self._scratch("numbers", self._dtype, len(part)).copy_(part).mul_(weight))
+            # Product and sum are rounded at once in some places of a vector register only; these are places in a block.
+            values.add_(self._scratch("numbers", self._dtype, len(part)).copy_(part), alpha=weight)
 
     def unpack(self, packed: Tensor, out: Tensor, draw: Draw) -> None:
         out.copy_(packed.view(self._wire))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from mpidl.compressors import bits
 from mpidl.compressors.base import NOTHING, Codec, Draw, Per, beyond_range
 from mpidl.compressors.levels import Levels
 from mpidl.compressors.pieces import Block, Pieces
@@ -109,7 +110,7 @@ class QSGDCodec(Codec):
         On a CPU a random number shares a byte with one half a block away: each is uniform, their correlation is 1/256,
         and half as many bytes are drawn, which is what packing takes longest for.
         """
-        if self._device.type != "cpu":
+        if not bits.by_numpy(self._device):
             seed = torch_seed(draw.seed, draw.purpose, draw.agent, draw.index)
             generator = torch.Generator(self._device).manual_seed(seed)
             drawn = functools.partial(torch.randint, -(2**15), 2**15, dtype=torch.int16, device=self._device)

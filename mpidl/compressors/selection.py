@@ -3,9 +3,9 @@
 Bits of a number without its sign, read as an integer, are ordered as magnitudes are, infinities and NaN above all: what
 is not finite is always selected, and denormals cost nothing.
 
-On a CPU a sample of the row says what to leave alone. What is above passes through a list that is cut back to its k
-largest whenever it is full, which raises the threshold for all that follows; so the result is exact whatever the sample
-said, and the list short. Where too few were above, a second pass takes everything for a candidate.
+On a CPU, by numpy, a sample of the row says what to leave alone. What is above passes through a list that is cut back
+to its k largest whenever it is full, which raises the threshold for all that follows; so the result is exact whatever
+the sample said, and the list short. Where too few were above, a second pass takes everything for a candidate.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from mpidl.compressors import bits
 from mpidl.compressors.pieces import ON_CPU
 
 if TYPE_CHECKING:
@@ -32,13 +33,21 @@ _DEVIATIONS = 4
 
 def largest(values: Tensor, k: int) -> Tensor:
     """Indices of the k largest of [d] in ascending order."""
-    if values.device.type != "cpu":
-        return largest_of_each(values[None], k).int()
+    if not bits.by_numpy(values.device):
+        magnitudes = _magnitudes(values)
+        least = magnitudes.topk(k, sorted=False).values.amin()
+        above, equal = (mask.nonzero().flatten() for mask in (magnitudes > least, magnitudes == least))
+        return torch.cat([above, equal[: k - len(above)]]).sort().values.int()
     words = values.numpy().view(_INTEGER[values.element_size()])
     indices = _above(words, k, _likely_threshold(words, k))
     if indices is None:
         indices = _above(words, k, -1)
     return torch.from_numpy(indices)
+
+
+def _magnitudes(values: Tensor) -> Tensor:
+    integer = torch.int32 if values.element_size() == 4 else torch.int64
+    return values.view(integer) & torch.iinfo(integer).max
 
 
 def _likely_threshold(words: NDArray[np.integer], k: int) -> int:
@@ -92,15 +101,14 @@ def _keep_largest(magnitudes: NDArray[np.integer], indices: NDArray[np.int32], k
 
 def largest_of_each(rows: Tensor, k: int) -> Tensor:
     """Indices into the flattened [n, d] of the k largest of each row, in ascending order."""
-    if rows.device.type == "cpu":
+    if bits.by_numpy(rows.device):
         words = rows.numpy().view(_INTEGER[rows.element_size()])
         words = words & np.iinfo(words.dtype).max
         place = words.shape[1] - k
         least = torch.from_numpy(np.partition(words, place, axis=1)[:, place, None])
         magnitudes = torch.from_numpy(words)
     else:
-        bits = torch.int32 if rows.element_size() == 4 else torch.int64
-        magnitudes = rows.view(bits) & torch.iinfo(bits).max
+        magnitudes = _magnitudes(rows)
         least = magnitudes.topk(k, dim=1, sorted=False).values.amin(1, keepdim=True)
     above, equal = magnitudes > least, magnitudes == least
     missing = k - above.sum(1, keepdim=True)
