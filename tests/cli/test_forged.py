@@ -1,4 +1,4 @@
-"""Run files that claim what is not so end in one sentence in every command that reads them; nothing is printed before."""
+"""Run files that claim what is not so end in one sentence in each command that reads them, and print nothing before."""
 
 from __future__ import annotations
 
