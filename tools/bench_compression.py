@@ -1,6 +1,6 @@
 """What compressing a row costs and saves, and below which speed of the link it pays; measured in one run.
 
-    python tools/bench_compression.py [--millions 0.1,1,10,25] [--seconds 20] [--only qsgd-8,sign] [--device cpu]
+    python tools/bench_compression.py [--millions 0.1,1,10,25] [--seconds 20] [--only qsgd-8,sign] [--link qsgd-4]
 
 For each compressor and row of float32: seconds to pack, and to unpack and mix (out += w C(row)), as multiples of
 copying the row, medians with quartiles; bytes on the wire; and the speed of a link below which a round of compressed
@@ -12,7 +12,8 @@ it twice, and unpacks and mixes three, its own among them. Sending takes bytes/s
 
     speed = 8 · 2 (bytes of a row − bytes packed) / (pack + 3 · unpack-and-mix − 2 · mix)   bit/s
 
-"any" is where compressed gossip computes no longer than exact gossip does.
+"any" is where compressed gossip computes no longer than exact gossip does. --link checks one compressor for real: two
+agents on two network namespaces, joined by a link whose speed is limited, where there are root and `tc`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+import bench_compression_link  # noqa: E402
 
 from mpidl.compressors import COMPRESSORS, Codec, Draw  # noqa: E402
 from mpidl.layout import Layout  # noqa: E402
@@ -58,6 +61,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=20.0, help="for each size, all compressors together")
     parser.add_argument("--only", default="", help=f"some of: {', '.join(COMPRESSORS_SHOWN)}")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--link", default="", help="also check one of them, such as qsgd-4, over a rate-limited link")
     return parser.parse_args()
 
 
@@ -173,6 +177,10 @@ def main() -> None:
     print(f"one thread, {device}, torch {torch.__version__}, float32")
     for millions in map(float, arguments.millions.split(",")):
         measured(int(millions * 1e6), shown, arguments.seconds, device)
+        if arguments.link:
+            bench_compression_link.check(
+                arguments.link, COMPRESSORS_SHOWN[arguments.link], int(millions * 1e6), arguments.seconds / 5
+            )
 
 
 if __name__ == "__main__":
