@@ -154,6 +154,8 @@ class Algorithm(ABC):
     plain_alone: ClassVar[bool] = True
     """Whether one agent alone runs plain SGD; if not, the algorithm has a closed form of its own to be held against."""
 
+    copies_are_one: ClassVar[bool] = True
+    """Whether agents that are alike, with the same data, do what one of them would do alone."""
     one_start: ClassVar[bool] = False
     """Whether all agents start from the same parameters."""
 

@@ -136,6 +136,21 @@ def qgm(problem: Problem, X: np.ndarray, W: Matrix, slow: float = MU, nesterov: 
     return X
 
 
+def warmed(t: int) -> float:
+    """The rate of a run whose warm-up begins at 0."""
+    return LR * min(1, t / 10)
+
+
+def warm_qgm(problem: Problem, X: np.ndarray, W: Matrix) -> np.ndarray:
+    m_hat = 0.0
+    for t in range(ROUNDS):
+        m = MU * m_hat + problem.gradients(X, t)
+        before, X = X, W(t) @ (X - warmed(t) * m)
+        if warmed(t):
+            m_hat = MU * m_hat + (1 - MU) * (before - X) / warmed(t)
+    return X
+
+
 def q_saddle(problem: Problem, X: np.ndarray, W: Matrix) -> np.ndarray:
     m_hat = 0.0
     for t in range(ROUNDS):
@@ -179,7 +194,7 @@ def d2_in_steps(problem: Problem, X: np.ndarray, W: Matrix, rate: Callable[[int]
     """The same for a rate that changes, by the correction that holds ηd."""
     c = 0.0
     for t in range(ROUNDS):
-        c = c * rate(t) / rate(t - 1) if t else c
+        c = c * rate(t) / rate(t - 1) if t and rate(t - 1) else c
         U = -rate(t) * problem.gradients(X, t)
         new = W(t) @ (X + U + c)
         X, c = new, new - X - U

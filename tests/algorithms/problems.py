@@ -57,7 +57,8 @@ def configuration(algorithm: dict[str, Any], problem: str = "classes", agents: i
         "evaluate": {"every": 4},
     }
     if issubclass(ALGORITHMS.find(algorithm["name"]), Decentralized):
-        keys |= {"graph": "ring", "gossip": {"transport": "messages"}}
+        tree = "tree" in ALGORITHMS.find(algorithm["name"]).needs(ALGORITHMS.parse(algorithm))
+        keys |= {"graph": "chain" if tree else "ring", "gossip": {"transport": "messages"}}
     keys["data"] = data | sections.pop("data", {})
     return reading.validate(Config, keys | sections)
 

@@ -24,6 +24,7 @@ def own(name: str) -> str:
 
 METROPOLIS, PUSH = "tests.algorithms.recurrences:metropolis", "tests.algorithms.recurrences:out_degree"
 DROPS = {"name": "step", "milestones": [40, 70], "factor": 0.3}
+WARMED = {"schedule": {"name": "constant", "warmup": 10, "warmup_from": 0.0}}
 LOCAL = {"local_steps": STEPS}
 Case = tuple[dict[str, Any], dict[str, Any], Recurrence]
 
@@ -64,6 +65,11 @@ CASES: dict[str, Case] = {
         {"graph": own("matchings")},
         on(PAIRS, dense.qgm, slow=0.7, nesterov=True),
     ),
+    "qgm, from a rate of 0": (
+        {"name": "qgm", "momentum": MU},
+        {"graph": METROPOLIS, **WARMED},
+        on(IRREGULAR, dense.warm_qgm),
+    ),
     "q-saddle": (
         {"name": "q-saddle", "momentum": MU, "rho": RHO, "clip_norm": CLIP},
         {"graph": METROPOLIS},
@@ -91,12 +97,38 @@ CASES: dict[str, Case] = {
         {"graph": METROPOLIS, "schedule": DROPS},
         on(IRREGULAR, dense.d2_in_steps, rate=lambda t: LR * 0.3 ** ((t >= 40) + (t >= 70))),
     ),
+    "d2, from a rate of 0": (
+        {"name": "d2"},
+        {"graph": METROPOLIS, **WARMED},
+        on(IRREGULAR, dense.d2_in_steps, rate=dense.warmed),
+    ),
     "exact-diffusion": ({"name": "exact-diffusion", "momentum": MU}, {"graph": METROPOLIS}, on(HALVED, dense.d2)),
     "sgp": ({"name": "sgp", "momentum": MU}, {"graph": PUSH}, on(static(out_degree()), dense.sgp)),
     "sgp, small steps, in turns": (
         {"name": "sgp", "momentum": MU},
         {"graph": own("pushes"), "gossip": {"transport": "messages", "scheme": {"name": "exact", "gamma": 0.6}}},
         on(periodic(dense.pushes()), dense.sgp, gamma=0.6),
+    ),
+    "ngc": ({"name": "ngc", "momentum": MU, "clip_norm": CLIP}, {"graph": METROPOLIS}, on(IRREGULAR, dense.ngc)),
+    "ngc, both gradients": (
+        {"name": "ngc", "momentum": MU, "cross_weight": 0.7, "clip_norm": CLIP},
+        {"graph": METROPOLIS},
+        on(IRREGULAR, dense.ngc, a=0.7),
+    ),
+    "n-saddle, SAM": (
+        {"name": "n-saddle", "momentum": MU, "rho": RHO, "clip_norm": CLIP},
+        {"graph": METROPOLIS},
+        on(IRREGULAR, dense.ngc, slope=dense.sharp),
+    ),
+    "relaysgd, chain": (
+        {"name": "relaysgd", "momentum": MU},
+        {"graph": "chain"},
+        lambda problem, X: dense.relay(problem, X, dense.chain()),
+    ),
+    "relaysgd, binary tree": (
+        {"name": "relaysgd", "momentum": MU},
+        {"graph": "binary-tree"},
+        lambda problem, X: dense.relay(problem, X, dense.binary_tree()),
     ),
 }
 every_case = pytest.mark.parametrize("case", CASES)
@@ -133,7 +165,9 @@ def test_several_agents_at_once_give_the_same_to_rounding(case, comm):
 
 
 # What the settings of the conformance test leave out: time-varying graphs, and state that they do not have.
-RESUMED = [case for case in CASES if any(word in case for word in ("pairs", "in turns", "SAM", "rates", "tree"))]
+RESUMED = [
+    case for case in CASES if any(word in case for word in ("pairs", "in turns", "SAM", "rates", "tree", "chain"))
+]
 
 
 @pytest.mark.parametrize("case", RESUMED)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mpidl.algorithms import ALGORITHMS
+from mpidl.algorithms.decentralized.base import Decentralized
 from mpidl.errors import ConfigError
 from mpidl.experiment.schema import build_topology
 from tests.algorithms.problems import configuration, run
@@ -36,6 +38,8 @@ EXACT = [
     ({"name": "exact-diffusion"}, {"graph": {"name": "grid", "rows": 1}}),
     ({"name": "gradient-tracking", "lr": 0.05}, {}),
     ({"name": "gradient-tracking", "order": "adapt-then-combine"}, {}),
+    ({"name": "relaysgd"}, {}),
+    ({"name": "relaysgd"}, {"graph": "binary-tree"}),
     # Where the rate drops by ten, a method whose corrections did not follow it would leave the optimum.
     ({"name": "d2"}, {"schedule": DROP}),
     ({"name": "exact-diffusion"}, {"schedule": DROP}),
@@ -102,6 +106,7 @@ def test_trackers_sum_to_the_gradients_in_every_round(comm):
         ({"name": "csgd"}, {"name": "csgd", "rho": 0.0}),
         ({"name": "dsgd", "local_steps": 3}, {"name": "noloco", "local_steps": 3, "direction": "sgd"}),
         ({"name": "dsgd"}, {"name": "qgm", "momentum": 0.0}),
+        ({"name": "ngc", "momentum": 0.9}, {"name": "n-saddle", "momentum": 0.9, "rho": 0.0}),
     ],
     ids=lambda keys: "-".join(map(str, keys.values())),
 )
@@ -132,6 +137,31 @@ def test_sam_costs_a_second_gradient_and_leaves_parameters_their_bits(comm):
     composed.close()
 
 
+DECENTRALIZED = [name for name in ALGORITHMS if issubclass(ALGORITHMS.find(name), Decentralized)]
+
+
+@pytest.mark.parametrize("name", DECENTRALIZED)
+@on_ranks(1)
+def test_a_round_takes_as_many_gradients_as_the_class_says(name, comm):
+    from mpidl.experiment.compose import compose
+
+    agents, method = 6, ALGORITHMS.find(name)
+    config = configuration({"name": name}, agents=agents)
+    composed = compose(config, comm)
+    algorithm, asked, oracle = composed.training.algorithm, [], composed.training.algorithm.oracle
+
+    def counting(agents, rows, steps, out):
+        asked.extend(agents)
+        oracle(agents, rows, steps, out)
+
+    algorithm.oracle = counting
+    composed.training.run_round()
+    composed.close()
+    # What follows a comma is for other settings. Everyone on a ring has two neighbours.
+    formula = method.gradients.partition(",")[0]
+    assert len(asked) == agents * eval(formula, {"deg": 2, "H": getattr(config.algorithm, "local_steps", 1)})
+
+
 SPARSE = {"name": "grid", "rows": 4}
 
 
@@ -142,7 +172,8 @@ SPARSE = {"name": "grid", "rows": 4}
         ("d2", 8, {"graph": "directed-ring"}, ["d2 diverges on this graph", "lazy"]),
         ("exact-diffusion", 8, {"graph": "one-peer-matching"}, ["exact-diffusion needs a graph that stays the same"]),
         ("dsgd", 7, {"graph": PUSH}, ["not doubly stochastic", "sgp"]),
-        ("sgp", 5, {"graph": {"name": "file", "path": "nowhere"}}, ["nowhere"]),
+        ("ngc", 7, {"graph": "exponential"}, ["ngc needs symmetric weights"]),
+        ("relaysgd", 8, {"graph": "ring"}, ["relaysgd needs a tree, 7 undirected edges among 8 agents"]),
     ],
 )
 def test_a_graph_that_cannot_serve_is_refused_in_one_sentence(algorithm, agents, sections, words):

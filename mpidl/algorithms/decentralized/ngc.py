@@ -83,4 +83,5 @@ class NSaddle(SharpnessAware, NGC):
         rho: float = Field(0.05, ge=0, description="ρ, how far SAM looks uphill for its gradient; 0: plain gradients")
 
     settings: Settings
+    plain_alone = False
     gradients: ClassVar[str] = "2 * (1 + deg)"

@@ -23,7 +23,7 @@ class RelaySGD(Decentralized):
 
     M⁻ is last round's message, zero before the first, and c_i counts the rows that have come to agent i, its own
     included: in round t those of agents at most t + 1 edges away. Exact; the optimum of unlike agents is reached. All
-    agents start at one x⁰. Weights of the graph are not used.
+    agents start at one x⁰, which stands for rows that are still on their way. Weights of the graph are not used.
     """
 
     class Settings(AlgorithmSettings, MomentumSettings):
@@ -33,6 +33,7 @@ class RelaySGD(Decentralized):
     mixed = ()
     edgewise = (RELAY,)
     one_start = True
+    copies_are_one = False
 
     def __init__(self, settings: Settings, given: Context) -> None:
         super().__init__(settings, given)
