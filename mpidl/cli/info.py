@@ -105,7 +105,9 @@ def _type(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> tuple[st
     if "const" in schema or "enum" in schema:
         return " | ".join(_plain(value) for value in schema.get("enum", [schema.get("const")])), ""
     if "anyOf" in schema:
-        options = [_type(option, definitions) for option in schema["anyOf"]]
+        # A part is shown by its name alone, which stands among the options beside the mappings that hold its keys.
+        shown = [option for option in schema["anyOf"] if "name" not in option.get("properties", {})] or schema["anyOf"]
+        options = [_type(option, definitions) for option in shown]
         kinds, ranges = (dict.fromkeys(filter(None, column)) for column in zip(*options, strict=True))
         return " | ".join(kinds), ", ".join(ranges)
     if "name" in schema.get("properties", {}):
@@ -126,7 +128,7 @@ def _default(field: FieldInfo) -> str:
         return str(default)
     if isinstance(default, BaseModel):
         set_keys = default.model_dump(mode="json", exclude_unset=True)
-        return set_keys["name"] if list(set_keys) == ["name"] else _plain(set_keys)
+        return default.name if isinstance(default, Part) and set_keys.keys() <= {"name"} else _plain(set_keys)
     return _plain(default)
 
 
