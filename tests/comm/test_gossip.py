@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from mpidl.graphs.base import Drawn, Mixing
+from mpidl.comm.gossip.sizes import Sizes
+from mpidl.graphs import GRAPHS
+from mpidl.graphs.base import Drawn, Mixing, Periodic
 from tests.comm.mixing import (
     LARGE,
     SMALL,
@@ -64,26 +66,54 @@ def test_random_graphs_of_up_to_forty_agents_equal_the_dense_product(comm):
 WIRES = [(torch.float32, None), (torch.float64, None), (torch.float64, "float32"), (torch.float32, "bfloat16")]
 
 
+PLACEMENTS = [
+    (1, None),
+    (2, (0, 1, 0, 1, 1, 1, 0, 1, 1, 0, 0)),
+    (3, None),
+    (4, None),
+    (4, (3, 0, 0, 1, 2, 0, 3, 1, 1, 2, 2)),
+]
+WAYS = [
+    {"transport": "shared"},
+    {"transport": "messages"},
+    {"transport": "messages", "sizes": LARGE},
+    {"transport": "shared", "sizes": LARGE},
+    # Small rows of several agents at once, in more than one chunk.
+    {"transport": "messages", "sizes": Sizes(chunk=640)},
+]
+
+
 @pytest.mark.parametrize("wire", [0, 1, 2, 3])
+@pytest.mark.parametrize("kind", ["ring", "irregular", "directed", "periodic", "drawn"])
 @on_ranks(4)
-def test_bits_depend_neither_on_placement_nor_on_transport_nor_on_chunks(comm, wire):
+def test_bits_depend_neither_on_placement_nor_on_transport_nor_on_chunks(comm, wire, kind):
     dtype, narrow = WIRES[wire]
-    agents = 9
-    start = rows(agents, 1000, dtype)
-    for kind in ("irregular", "drawn"):
-        topology = topologies(agents)[kind]
-        found = []
-        for ranks, owners in ((1, None), (2, (0, 1, 0, 1, 1, 1, 0, 1, 1)), (4, None), (4, (3, 0, 0, 1, 2, 0, 3, 1, 1))):
-            part = comm.Split(0 if comm.rank < ranks else 1, comm.rank)
-            if comm.rank < ranks:
-                for way in ({"transport": "shared"}, {"transport": "messages"}, {"sizes": LARGE}):
-                    way = {"transport": "messages", **way, "wire": narrow}
-                    found.append(mixed(world_of(part, agents, owners), topology, start, 5, **way))
-            part.Free()
-        if comm.rank == 0:
-            assert len(found) == 12
-            assert all(torch.equal(other, found[0]) for other in found)
-            assert not torch.equal(found[0], start)
+    agents = 11
+    topology, start = topologies(agents)[kind], rows(agents, 333, dtype)
+    found = []
+    for ranks, owners in PLACEMENTS:
+        part = comm.Split(0 if comm.rank < ranks else 1, comm.rank)
+        if comm.rank < ranks:
+            found += [mixed(world_of(part, agents, owners), topology, start, 4, wire=narrow, **way) for way in WAYS]
+        part.Free()
+    if comm.rank == 0:
+        assert len(found) == len(PLACEMENTS) * len(WAYS)
+        assert all(torch.equal(other, found[0]) for other in found)
+        assert not torch.equal(found[0], start)
+
+
+@on_ranks(1, 2, 3, 4)
+def test_many_small_rows_are_each_summed_as_if_alone(comm):
+    """The sum of one agent, number by number: own row first, then neighbours by ascending number."""
+    agents = 16
+    for graph in ("hypercube", "exponential", "torus"):
+        mixing, start = GRAPHS.parse(graph).build(agents, 0).at(0), rows(agents, 101)
+        found = mixed(world_of(comm, agents), Periodic([mixing]), start, 1)
+        for i in range(agents):
+            expected = start[i] * (1 + (mixing.self_weights[i] - 1))
+            for j, weight in zip(mixing.neighbours[i], mixing.weights[i], strict=True):
+                expected.addcmul_(start[j], torch.tensor(weight, dtype=start.dtype))
+            assert torch.equal(found[i], expected)
 
 
 @pytest.mark.parametrize("wire", ["bfloat16", "float16"])

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from mpidl.comm.gossip.blocks import Received, Roles, Stock
 from mpidl.comm.gossip.memory import allocate
 from mpidl.comm.gossip.messages import short_name
-from mpidl.comm.gossip.sizes import Cargo
-from mpidl.comm.gossip.sums import Row, Sum, split
+from mpidl.comm.gossip.sizes import Cargo, scratch_elements
+from mpidl.comm.gossip.sums import Sum
+from mpidl.comm.gossip.terms import Terms, Total
 from mpidl.comm.gossip.turns import Turn, Turns, compare
 from mpidl.rows import room
 
@@ -24,14 +25,6 @@ if TYPE_CHECKING:
 
     from mpidl.comm.gossip.neighbourhood import Neighbourhood
     from mpidl.comm.gossip.overlap import Steps
-    from mpidl.comm.gossip.plan import Item, Plan
-    from mpidl.comm.gossip.streams import Arrival
-
-
-Term = tuple[Row, float, "Arrival | None", "Arrival | None"]
-"""A neighbour's row and weight; if the row arrives, what to wait for at its first use and to release after its last."""
-Work = list[tuple[Row, Row, float, list[Term]]]
-"""For each agent of this rank: where its mixed row goes, its own row and weight, and its neighbours."""
 
 
 class RowExchange:
@@ -61,17 +54,14 @@ class RowExchange:
             self._memory, self._world.rank, around.plans.recurring, lambda plan, rank: placement.of_rank(rank)
         )
         self._turns = Turns(around, name, around.plans, cargo, self._stock)
-        self._chunk = self._turns.chunk
-        self._chunks = -(-parameters // self._chunk)
-        self._sum = Sum(gamma, dtype, self._wire, self._chunk, self._world.device)
-        self._rows: list[dict[Item, Row]] = [
-            {agent: split(row, self._chunk) for agent, row in zip(self._world.mine, block, strict=True)}
-            for block in self.blocks
-        ]
-        self._in_memory: dict[tuple[Item, int], Row] = {}
-        self._works: dict[tuple[object, ...], Work] = {}
-        # Rows inside letters are copied to a GPU anew each time.
-        self._keep_works = around.plans.recurring and self._world.device.type == "cpu"
+        together = len(self._world.mine) if self._turns.inside else 1
+        chunk = around.sizes.at_once(together, parameters)
+        self._chunks = -(-parameters // chunk)
+        scratch = scratch_elements(together, parameters, self._wire != dtype, around.sizes)
+        self._sum = Sum(gamma, dtype, self._wire, scratch, self._world.device)
+        self._terms = Terms(around, self._stock, self._sum, chunk, self._turns.inside)
+        self._recurring = around.plans.recurring
+        self._totals: dict[tuple[object, ...], list[Total]] = {}
         self._readable = readable
         self._sides = (0, 0)
         """The blocks published and filled in the turn under way."""
@@ -128,69 +118,26 @@ class RowExchange:
         """Fills the other block, chunk by chunk."""
         departures, filled = turn.route.departures, self._roles.turn(self.blocks[turn.side])[1]
         key = (turn.route.letters, turn.side, filled, *turn.published.values())
-        work = self._works.get(key)
-        if work is None:
-            work = self._work(turn, filled)
-            if self._keep_works:
-                self._works[key] = work
+        totals = self._totals.get(key)
+        if totals is None:
+            totals = self._terms.of(turn, filled)
+            if self._recurring:
+                self._totals[key] = totals
         begin, add = self._sum.begin, self._sum.add
         for c in range(self._chunks):
             departures.advance(c)
-            for out, own, self_weight, terms in work:
-                target = out[c]
-                begin(target, own[c], self_weight)
-                for row, weight, arriving, leaving in terms:
+            for total in totals:
+                begin(total.out[c], total.own[c], total.weights)
+                for out, rows, weights, places, arriving, leaving in total.terms:
                     if arriving is not None:
                         yield arriving.awaited(c)
                         arriving.arrive(c)
-                    add(target, row[c], weight)
+                    add(out[c], rows[c], weights, places)
                     if leaving is not None:
                         leaving.release(c)
-
-    def _work(self, turn: Turn, filled: int) -> Work:
-        """A neighbour's row is read wherever it is: here, in another rank's memory, in a letter, or as it arrives."""
-        plan, route, side = turn.plan, turn.route, turn.side
-        here = self._rows[side]
-        rows: dict[Item, Row] = {**here, **{agent: arrival.row for agent, arrival in route.arrivals.items()}}
-        for letter in route.letters.incoming:
-            for place, agent in enumerate(letter.items):
-                rows[agent] = split(letter.payload[place].to(self._world.device), self._chunk)
-        for link in plan.receives:
-            if link.rank in self._memory.sharing:
-                for agent in link.items:
-                    rows[agent] = self._remote(plan, link.rank, agent, turn.published[link.rank])
-        mixing, mine = plan.mixing, self._world.mine
-        uses = [(i, j) for i in mine for j in mixing.neighbours[i] if j in route.arrivals]
-        first = {j: i for i, j in reversed(uses)}
-        last = {j: i for i, j in uses}
-        return [
-            (
-                self._rows[filled][i],
-                here[i],
-                mixing.self_weights[i],
-                [
-                    (
-                        rows[j],
-                        weight,
-                        route.arrivals[j] if first.get(j) == i else None,
-                        route.arrivals[j] if last.get(j) == i else None,
-                    )
-                    for j, weight in zip(mixing.neighbours[i], mixing.weights[i], strict=True)
-                ],
-            )
-            for i in mine
-        ]
-
-    def _remote(self, plan: Plan, rank: int, agent: Item, block: int) -> Row:
-        """A row of another rank of this node, in its own memory."""
-        if (agent, block) not in self._in_memory:
-            self._in_memory[agent, block] = split(self._stock.shared(plan, rank, agent, block), self._chunk)
-        return self._in_memory[agent, block]
 
     def close(self) -> None:
         """Releases requests and memory; no turn may be under way."""
         self._turns.close()
-        self._in_memory.clear()
-        self._works.clear()
-        self._rows.clear()
+        self._totals.clear()
         self._memory.close()

@@ -126,6 +126,8 @@ class Letter:
     """The first bytes of `memory`."""
     payload: Tensor
     """`[items, length]` in the wire's dtype, inside `memory`."""
+    here: Tensor
+    """The same once it has arrived, on this rank's device."""
 
 
 class Letters:
@@ -137,23 +139,25 @@ class Letters:
         outgoing: Sequence[tuple[Link, bool]],
         incoming: Sequence[tuple[Link, bool]],
         cargo: Cargo,
+        device: torch.device,
     ) -> None:
         """Links of the plan (without items for a mere acknowledgement), and whether their rows go inside."""
         self._rank, self._cargo = lane.comm.rank, cargo
-        self.outgoing = [self._letter(link, inside) for link, inside in outgoing]
-        self.incoming = [self._letter(link, inside) for link, inside in incoming]
+        self.outgoing = [self._letter(link, inside, torch.device("cpu")) for link, inside in outgoing]
+        self.incoming = [self._letter(link, inside, device) for link, inside in incoming]
         self.sent, self.arrived = lane.batch(), lane.batch()
         for letter in self.outgoing:
             self.sent.send(letter.memory, letter.rank, TAG)
         for letter in self.incoming:
             self.arrived.receive(letter.memory, letter.rank, TAG)
 
-    def _letter(self, link: Link, inside: bool) -> Letter:
+    def _letter(self, link: Link, inside: bool, device: torch.device) -> Letter:
         items = link.items if inside else ()
         memory = torch.zeros(HEADER_BYTES + len(items) * self._cargo.row_bytes, dtype=torch.uint8)
         payload = memory[HEADER_BYTES:].view(self._cargo.dtype).view(len(items), self._cargo.length)
         head = memory[:HEADER_BYTES].numpy().data
-        return Letter(link.rank, len(link.items), items, memory, head, payload)
+        here = payload if device.type == "cpu" else torch.empty_like(payload, device=device)
+        return Letter(link.rank, len(link.items), items, memory, head, payload, here)
 
     @property
     def memory(self) -> int:
@@ -180,6 +184,12 @@ class Letters:
     def check(self, header: Header, name: str) -> dict[int, int]:
         """By sender, the block it has published, once all have arrived; an error where one is not as expected."""
         return {letter.rank: self._check(letter, header, name) for letter in self.incoming}
+
+    def land(self) -> None:
+        """Brings the rows that have arrived to this rank's device."""
+        for letter in self.incoming:
+            if letter.here is not letter.payload:
+                letter.here.copy_(letter.payload)
 
     def _check(self, letter: Letter, header: Header, name: str) -> int:
         return header.check(bytes(letter.head), letter.rank, letter.rows, self._rank, name)

@@ -52,7 +52,7 @@ class Route:
             return row
         for letter in self.letters.incoming:
             if item in letter.items:
-                return letter.payload[letter.items.index(item)]
+                return letter.here[letter.items.index(item)]
         raise ValueError(f"no row of {item} arrives")
 
     def receive(self) -> None:
@@ -80,10 +80,12 @@ class Routes:
         """`rows`: those of a block, by item. `sharing`: ranks whose memory this one reads, and they its."""
         world, sizes = around.world, around.sizes
         self._rows, self._sharing, self._ahead, self._cargo = rows, sharing, sizes.ahead, cargo
-        self._inside = cargo.row_bytes <= sizes.inside
+        self._device = world.device
+        self.inside = cargo.row_bytes <= sizes.inside
+        """Whether rows travel inside letters."""
         self._lane = Lane(comm, recurring)
         self._rings = [sizes.near if rank in world.node_ranks else sizes.far for rank in range(world.size)]
-        direct = self._inside or reaches(comm, world.device)
+        direct = self.inside or reaches(comm, world.device)
         self._landing = Places(chunk, cargo.dtype, world.device, direct, twins=True)
         self._leaving = Places(chunk, cargo.dtype, world.device, direct)
         self._before: Plan | None = None
@@ -130,16 +132,16 @@ class Routes:
         )
 
     def _streamed(self, links: Sequence[Link]) -> list[Link]:
-        return [] if self._inside else [link for link in links if link.rank not in self._sharing]
+        return [] if self.inside else [link for link in links if link.rank not in self._sharing]
 
     def _make_letters(self, plan: Plan, thanks_to: frozenset[int], thanks_by: frozenset[int]) -> Letters:
         """Between those that read each other now, and those that have nothing to tell but that they are through."""
         outgoing, incoming = (
-            [(link, self._inside and link.rank not in self._sharing) for link in links]
+            [(link, self.inside and link.rank not in self._sharing) for link in links]
             + [(Link(rank, ()), False) for rank in sorted(thanks)]
             for links, thanks in ((plan.sends, thanks_to), (plan.receives, thanks_by))
         )
-        return Letters(self._lane, outgoing, incoming, self._cargo)
+        return Letters(self._lane, outgoing, incoming, self._cargo, self._device)
 
     @property
     def memory(self) -> int:

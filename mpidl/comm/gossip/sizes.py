@@ -6,12 +6,14 @@ What an exchange of whole rows takes on a rank, by a formula; the tests hold it 
     arriving rows, in rings of chunks                    r min(ring, chunks) C w    (twice where a GPU needs staging)
         or whole, where they are read by themselves      r P w
     leaving rows, only where they must be rounded        l min(ahead, chunks) C w
-    rounding while summing, only on a narrower wire      C (s + w)
     letters, each with a header and rows up to `inside`  Σ (64 + rows P w)
+    rounding while summing, only on a narrower wire      C (s + w), small rows: k D (s + w)
+    gathering, only small rows that are not rounded      min(k D, 65536) s    (0 where k is 1)
 
 b blocks, two or three; k agents of P parameters of s bytes, ⌈ ⌉ to a multiple of 64, w bytes each on the wire, C
-elements a chunk; r and l count rows that come and go by messages, each once a rank. With shared memory r = l = 0, and
-with rows that travel as they are the third line is 0 too: nothing of a row's size is kept but the blocks.
+elements a chunk, or k D where small rows of k agents are summed at once; r and l count rows that come and go by
+messages, each once a rank. With shared memory r = l = 0, and with large rows that travel as they are nothing of a
+row's size is kept but the blocks.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 HEADER_BYTES = 64
 """Bytes in front of every letter between two ranks."""
+
+GATHERED = 2**16
+"""Elements of small rows that are gathered at a time, where they do not lie side by side: they stay in a cache."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,10 @@ class Sizes:
         """Elements of a row at a time; of packed rows about as many bytes as of others."""
         return self.chunk if cargo.dtype.is_floating_point else 4 * self.chunk
 
+    def at_once(self, rows: int, length: int) -> int:
+        """How many elements of each of so many rows are summed at a time."""
+        return max(1, min(length, max(64, self.chunk // max(1, rows) // 64 * 64)))
+
 
 ON_CPU = Sizes()
 ON_GPU = Sizes(chunk=2**20, ahead=4)
@@ -99,9 +108,16 @@ def exchange_bytes(
     from mpidl.rows import room
 
     rounded = cargo.dtype != dtype
-    scratch = min(sizes.chunk, cargo.length) * (dtype.itemsize + cargo.dtype.itemsize) if rounded else 0
+    scratch = scratch_elements(agents if cargo.row_bytes <= sizes.inside else 1, cargo.length, rounded, sizes)
+    summing = scratch * (dtype.itemsize + rounded * cargo.dtype.itemsize)
     transit = transit_bytes(plans, cargo, sizes, rounded, sharing, near)
-    return room(blocks * agents, cargo.length, dtype) + transit + scratch
+    return room(blocks * agents, cargo.length, dtype) + transit + summing
+
+
+def scratch_elements(rows: int, length: int, rounded: bool, sizes: Sizes) -> int:
+    """Elements that so many rows are rounded in, or gathered, while they are summed at once."""
+    elements = rows * sizes.at_once(rows, length)
+    return elements if rounded else min(elements, GATHERED) if rows > 1 else 0
 
 
 def parcels_bytes(

@@ -69,6 +69,11 @@ class Turns:
         self._last: Turn | None = None
 
     @property
+    def inside(self) -> bool:
+        """Whether rows are so small that they travel inside letters."""
+        return self._routes.inside
+
+    @property
     def transport(self) -> str:
         """How rows reach this rank's neighbours: shared memory, messages, or both, by where they run."""
         if self.all_shared:
@@ -144,7 +149,9 @@ class Turns:
             yield letters.arrived
         except CommunicationError as error:
             raise letters.explain(error, header, self.name) from error
-        self._last = Turn(plan, route, side, letters.check(header, self.name))
+        published = letters.check(header, self.name)
+        letters.land()
+        self._last = Turn(plan, route, side, published)
         yield from rest(self._last)
         yield route.leaving
 
