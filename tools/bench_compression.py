@@ -35,7 +35,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import bench_compression_link  # noqa: E402
+import mpi4py  # noqa: E402
 
+mpi4py.rc.initialize = False
+from mpidl.comm.start.startup import keep_freed_memory  # noqa: E402
 from mpidl.compressors import COMPRESSORS, Codec, Draw  # noqa: E402
 from mpidl.layout import Layout  # noqa: E402
 
@@ -171,6 +174,7 @@ def measured(parameters: int, shown: dict[str, dict[str, Any]], seconds: float, 
 def main() -> None:
     arguments = options()
     torch.set_num_threads(1)
+    keep_freed_memory()
     only = [name.strip() for name in arguments.only.split(",") if name.strip()]
     shown = {name: COMPRESSORS_SHOWN[name] for name in only} if only else COMPRESSORS_SHOWN
     device = torch.device(arguments.device)

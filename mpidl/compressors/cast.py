@@ -15,14 +15,6 @@ if TYPE_CHECKING:
 
     from mpidl.layout import Layout
 
-# The exponent of infinities and NaN, as the bits of the number read as an integer.
-_EXPONENT = {
-    torch.bfloat16: (torch.int16, 0x7F80),
-    torch.float16: (torch.int16, 0x7C00),
-    torch.float32: (torch.int32, 0x7F800000),
-    torch.float64: (torch.int64, 0x7FF0000000000000),
-}
-
 
 class CastCodec(Codec):
     """Rows of `dtype`, as `wire` on their way."""
@@ -34,13 +26,10 @@ class CastCodec(Codec):
         self.nbytes = layout.size * wire.itemsize
 
     def pack(self, row: Tensor, out: Tensor, draw: Draw, memory: Mapping[str, Tensor] = NOTHING) -> None:
-        integer, exponent = _EXPONENT[self._wire]
         for values, packed in self._blocks(row, out):
             packed.copy_(values)
-            exponents = torch.bitwise_and(
-                packed.view(integer), exponent, out=self._scratch("exponents", integer, len(packed))
-            )
-            if exponents.amax() == exponent:
+            # Whatever is not finite makes the sum so, which is read faster than number by number.
+            if not packed.sum().isfinite() and not packed.isfinite().all():
                 raise beyond_range()
 
     def add(self, packed: Tensor, out: Tensor, weight: float, draw: Draw) -> None:

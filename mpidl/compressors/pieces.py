@@ -43,7 +43,8 @@ class Scratch:
         """What is kept under this name, cut to so many numbers, with whatever stands in it."""
         if name not in self._kept:
             self._kept[name] = torch.empty(self._length, dtype=dtype, device=self._device)
-        return self._kept[name][:length]
+        kept = self._kept[name]
+        return kept if length == self._length else kept[:length]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Span:
 
     def of(self, values: Tensor) -> Tensor:
         """A block's numbers as a matrix [count, ...]."""
-        return values[self.begin : self.end].view(self.count, -1)
+        part = values if len(values) == self.end - self.begin else values[self.begin : self.end]
+        return part.view(self.count, -1)
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,8 @@ def qsgd(v: Row, draw: Draw, layout: Layout, bits: int, contractive: bool = Fals
         fine[:] = np.trunc(piece * v.dtype.type(2**fraction / larger))
         shrink = 1 + min(len(piece) / s**2, np.sqrt(len(piece)) / s) if contractive else 1
         step[:] = larger / shrink
-    raw = draw.stream().bit_generator.random_raw
+    seed = [int(word) for word in draw.stream().bit_generator.random_raw(4)]
+    raw = np.random.PCG64DXSM(seed).random_raw
     result = np.zeros_like(v)
     for start in range(0, len(v), 2**17):
         length = min(2**17, len(v) - start)
