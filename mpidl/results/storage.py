@@ -95,4 +95,7 @@ def sync(path: Path) -> None:
 def system_words(error: Exception) -> str:
     """Why HDF5 failed, in the words of the operating system where it has any."""
     why = re.search(r"error message = '([^']*)'", str(error))
-    return why[1] if why else getattr(error, "strerror", None) or str(error).strip("'\"").partition("\n")[0]
+    if why:
+        return why[1]
+    words = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return getattr(error, "strerror", None) or str(words).partition("\n")[0]
