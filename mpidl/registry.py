@@ -136,9 +136,20 @@ def _settings_of(part: Any) -> type[Part]:
 
 def _schema_of(name: str, settings: type[Part]) -> dict[str, Any]:
     """The JSON schema of one part, free of references so that it can stand anywhere in a larger one."""
-    schema = settings.model_json_schema()
+    schema: dict[str, Any] = settings.model_json_schema()
     schema.get("properties", {})["name"] = {"const": name}
-    return schema
+    return cast("dict[str, Any]", _without_references(schema, schema.pop("$defs", {})))
+
+
+def _without_references(schema: Any, definitions: dict[str, Any]) -> Any:
+    """The same schema, in which definitions stand where they are referred to."""
+    if isinstance(schema, list):
+        return [_without_references(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]] | {k: v for k, v in schema.items() if k != "$ref"}
+    return {key: _without_references(value, definitions) for key, value in schema.items()}
 
 
 def lazy_attributes(module: str, **targets: str) -> Callable[[str], Any]:

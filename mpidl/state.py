@@ -79,6 +79,10 @@ class LazyItems:
     def __contains__(self, item: object) -> bool:
         return item in self._items
 
+    def peek(self, item: int, otherwise: Tensor) -> Tensor:
+        """The item if it exists here; it does not come into being."""
+        return self._items.get(item, otherwise)
+
     def touched(self) -> list[int]:
         """The ids of the items that exist here, ascending."""
         return sorted(self._items)
@@ -167,6 +171,10 @@ class State:
         """A vector [size] that every rank holds and keeps equal, such as a number for each agent of the run."""
         return self._allocate(self._declare(name, Kind.SERVER, (size,), dtype, initial, (0,), 1), None)[0]
 
+    def counts(self, name: str, size: int) -> Tensor:
+        """A whole number for each of so many, that every rank holds and keeps equal; 0 at first."""
+        return self.shared(name, size, torch.int64)
+
     def factors(self, name: str, shape: tuple[int, ...], initial: float = 0.0) -> Tensor:
         """A small tensor for each agent here, as [k, *shape]."""
         return self._allocate(
@@ -185,6 +193,10 @@ class State:
     def reserve(self, rows: int) -> None:
         """Count memory for so many rows that its owner has allocated, and that need not survive a round."""
         self._scratch_bytes += room(rows, self.parameters, self.dtype)
+
+    def row(self) -> Tensor:
+        """Memory for one row more than was expected when memory was counted."""
+        return new_rows((self.parameters,), self.dtype, self.device)
 
     def rebind(self, name: str, value: Tensor) -> None:
         """Say that a state now lives in other memory (the blocks of an exchange swap roles)."""

@@ -96,6 +96,8 @@ class Context:
     layout: Layout
     state: State
     initial: Tensor
+    models: tuple[str, ...]
+    """Those of the algorithm's models that the run evaluates."""
     oracle: Oracle
     exchanges: Exchanges
     topology: Topology | None
@@ -150,7 +152,7 @@ class Algorithm(ABC):
     messages: ClassVar[str]
     """Rows sent per agent and round, as a formula for people."""
     metrics: ClassVar[tuple[Metric, ...]] = ()
-    """What `diagnostics` measures."""
+    """What the diagnostics measure."""
     plain_alone: ClassVar[bool] = True
     """Whether one agent alone runs plain SGD; if not, the algorithm has a closed form of its own to be held against."""
 
@@ -167,6 +169,8 @@ class Algorithm(ABC):
         self.oracle, self.reduction, self.measuring = given.oracle, given.reduction, given.measuring
         self.steps_per_pass = given.steps_per_pass
         self.t = 0
+        self.observed = False
+        """Whether the present round ends with a record, so that what `crew_diagnostics` needs is worth measuring."""
         self._factor, self._count_bytes = given.factor, given.count_bytes
 
     @classmethod
@@ -189,6 +193,14 @@ class Algorithm(ABC):
 
     def diagnostics(self) -> dict[str, list[float]]:
         """Measurements of the present state by metric, one for each local agent; a run records their means."""
+        return {}
+
+    def crew_diagnostics(self) -> dict[str, dict[int, float]]:
+        """Measurements by metric, one for each agent that this rank ran in the last round; their means are recorded."""
+        return {}
+
+    def server_diagnostics(self) -> dict[str, float]:
+        """Measurements by metric that are the same on every rank."""
         return {}
 
     def warnings(self) -> tuple[str, ...]:
@@ -243,6 +255,12 @@ class Algorithm(ABC):
         """∇F_i(row; B), clipped, plus λ·row, in `out`."""
         self.clipped_gradients(agents, rows, out, steps)
         self.decay(out, rows)
+
+    def whole_gradient(self, agent: int, row: Tensor, out: Tensor) -> None:
+        """∇F_i(row) over all data of the agent, clipped, plus λ·row, in `out`."""
+        self.oracle.whole(agent, row, out)
+        self.clip([out])
+        self.decay([out], [row])
 
     def weights(self, weighting: str, over: Sequence[int]) -> list[float]:
         """p_i over the given agents: equal (`uniform`) or by the size of their data (`data`)."""

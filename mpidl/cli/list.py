@@ -15,6 +15,7 @@ from mpidl.registry import Part, Registry
 KINDS = {
     "algorithms": "mpidl.algorithms:ALGORITHMS",
     "directions": "mpidl.algorithms.directions:DIRECTIONS",
+    "servers": "mpidl.algorithms.federated.servers:SERVERS",
     "graphs": "mpidl.graphs:GRAPHS",
     "compressors": "mpidl.compressors:COMPRESSORS",
     "models": "mpidl.models:MODELS",

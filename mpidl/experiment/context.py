@@ -67,6 +67,7 @@ def make_algorithm(
         layout=layout,
         state=state,
         initial=initial,
+        models=config.evaluate.models or config.method.models,
         oracle=links.oracle,
         exchanges=links.exchanges,
         topology=links.topology,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -55,7 +55,8 @@ class Recorder(Hook):
             self._record(training)
 
     def before_round(self, training: Training, t: int) -> None:
-        self._observations.begin(t, norms=training.due(self._every, t + 1))
+        training.algorithm.observed = due = training.due(self._every, t + 1)
+        self._observations.begin(t, norms=due)
 
     def after_round(self, training: Training, done: int) -> None:
         if training.due(self._every, done):
@@ -82,17 +83,24 @@ class Recorder(Hook):
             # Of the agents that took part, since the record before and in the last round.
             losses = mean_losses(world.concatenate(self._observations.collect()))
             record["train_loss"] = _mean([losses[agent] for agent in sorted(losses)])
-            record["gradient_norm"] = _mean(self._norms(world))
+            record["gradient_norm"] = _over_agents(world, self._observations.norms or {})
+            for name, seen in algorithm.crew_diagnostics().items():
+                record[name] = _over_agents(world, seen)
+            record |= algorithm.server_diagnostics()
         record["lr"] = algorithm.lr
         record["bytes_sent"] = int(world.sum(np.array([self._meters.bytes_sent], dtype=np.int64))[0])
         record["seconds"] = training.seconds
         training.record(record)
 
-    def _norms(self, world: World) -> list[float]:
-        """Of the agents that took part in the last round, ascending, the norm of their first gradient in it."""
-        mine = [(agent, float(norm)) for agent, norm in (self._observations.norms or {}).items()]
-        everywhere = world.concatenate(np.array(mine, dtype=np.float64).reshape(-1, 2))
-        return [norm for _, norm in sorted(everywhere.tolist())]
+
+def _over_agents(world: World, mine: Mapping[int, float | Tensor]) -> float:
+    """The mean of one number for each agent that took part in the last round, of which this rank ran those in `mine`.
+
+    A collective call.
+    """
+    here = [(agent, float(value)) for agent, value in mine.items()]
+    everywhere = world.concatenate(np.array(here, dtype=np.float64).reshape(-1, 2))
+    return _mean([value for _, value in sorted(everywhere.tolist())])
 
 
 def _mean(values: Sequence[float] | np.ndarray) -> float:

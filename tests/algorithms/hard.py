@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
-from pydantic import Field
 
 from mpidl.algorithms.base import Context
 from mpidl.algorithms.federated.local import Local, LocalSettings
@@ -65,32 +64,6 @@ class SqueezedExchange:
         raise ValueError("nothing here reads them")
 
 
-class Dynamic(Local):
-    """FedDyn [Acar et al. 2021, Algorithm 1] on uniform data: state of agents that exists once they took part."""
-
-    class Settings(LocalSettings):
-        alpha: float = Field(0.5, gt=0)
-
-    plain_alone = False
-
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
-        self.g = self.state.lazy_rows("gradient corrections")
-        self.h = self.state.server("h")
-
-    def local_gradient(self, agent: int, y: Tensor, x: Tensor, g: Tensor) -> None:
-        g.sub_(self.g[agent]).add_(y - x, alpha=self.settings.alpha)
-
-    def upload(self, agent: int, y: Tensor, x: Tensor, out: Tensor) -> None:
-        super().upload(agent, y, x, out)
-        self.g[agent].sub_(out[0], alpha=self.settings.alpha)
-
-    def server(self, x: Tensor, total: Tensor) -> None:
-        alpha, participants = self.settings.alpha, len(self.crew.agents)
-        self.h.sub_(total[0], alpha=alpha * participants / len(self.everyone))
-        x.add_(total[0]).sub_(self.h, alpha=1 / alpha)
-
-
 class Controlled(Local):
     """SCAFFOLD [Karimireddy et al. 2020], option 2: two rows in one sum, of which one carries no weights."""
 
@@ -103,7 +76,7 @@ class Controlled(Local):
         self.c = self.state.server("control")
         self.own = self.state.lazy_rows("controls")
 
-    def local_gradient(self, agent: int, y: Tensor, x: Tensor, g: Tensor) -> None:
+    def local_gradient(self, agent: int, y: Tensor, x: Tensor, g: Tensor, step: int) -> None:
         g.sub_(self.own[agent]).add_(self.c)
 
     def upload(self, agent: int, y: Tensor, x: Tensor, out: Tensor) -> None:
@@ -114,25 +87,3 @@ class Controlled(Local):
     def server(self, x: Tensor, total: Tensor) -> None:
         x.add_(total[0])
         self.c.add_(total[1], alpha=1 / len(self.everyone))
-
-
-class Aligned(Local):
-    """FedGA [Dandi et al. 2022]: agents start from x + β(g_i − ḡ), after a sum before local work."""
-
-    class Settings(LocalSettings):
-        beta: float = Field(0.1, ge=0)
-
-    uploads = downloads = 2
-    messages = "2 up, 2 down"
-    surveys = 1
-
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
-        self.g = self.state.scratch(*self.x.shape)
-
-    def survey(self, agent: int, x: Tensor, out: Tensor) -> None:
-        self.oracle.whole(agent, x, out[0])
-
-    def begin(self, agent: int, x: Tensor, y: Tensor) -> None:
-        self.oracle.whole(agent, x, self.g)
-        y.copy_(x).add_(self.g.sub_(self.surveyed[0]), alpha=self.settings.beta)

@@ -13,6 +13,7 @@ from mpidl import config as reading
 from mpidl.algorithms import ALGORITHMS
 from mpidl.algorithms.decentralized.base import Decentralized
 from mpidl.data import Dataset
+from mpidl.errors import ConfigError
 from mpidl.experiment import Config
 from mpidl.seeding import stream
 
@@ -64,16 +65,47 @@ def configuration(algorithm: dict[str, Any], problem: str = "classes", agents: i
 
 
 def variants(name: str) -> Iterator[dict[str, Any]]:
-    """Settings of an algorithm worth testing: the default, momentum and decay, and each choice that it offers."""
+    """Settings of an algorithm worth testing: momentum and decay, clipping, and each choice that it offers.
+
+    Half of the agents take part, with two steps, where an algorithm can be told so. Choices of several keys are made at
+    once, the first together with clipping and Nesterov's step: what goes wrong does so alone as well.
+    """
     fields = ALGORITHMS.find(name).Settings.model_fields
-    base = {"name": name, "lr": 0.05, "weight_decay": 0.01}
-    if "momentum" in fields:
-        base |= {"momentum": 0.9}
-    yield base
-    yield base | {"clip_norm": 0.5} | ({"nesterov": True} if "nesterov" in fields else {})
-    for key, info in fields.items():
-        if typing.get_origin(info.annotation) is Literal:
-            yield from (base | {key: choice} for choice in typing.get_args(info.annotation) if choice != info.default)
+    wanted = {"momentum": 0.9, "participation": 0.5, "local_steps": 2}
+    base = {"name": name, "lr": 0.05, "weight_decay": 0.01} | {key: wanted[key] for key in wanted if key in fields}
+    yield accepted(base)
+    clipped = {"clip_norm": 0.5} | ({"nesterov": True} if "nesterov" in fields else {})
+    choices = {
+        key: [choice for choice in typing.get_args(info.annotation) if choice != info.default]
+        for key, info in fields.items()
+        if typing.get_origin(info.annotation) is Literal
+    }
+    for number in range(max(map(len, choices.values()), default=1)):
+        chosen = {key: others[number] for key, others in choices.items() if number < len(others)}
+        yield accepted(base | chosen | (clipped if number == 0 else {}))
+
+
+def accepted(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings, or those nearest to them that go together: with clipping, or without what is refused."""
+    for nearest in (dict(settings), settings | {"clip_norm": 0.5}):
+        refused: str | None = ""
+        while refused is not None:
+            nearest.pop(refused, None)
+            refused = refusal(nearest)
+            if refused not in (None, "momentum", "nesterov", "local_steps"):
+                break
+        else:
+            return nearest
+    raise ValueError(f"no variant of {settings} is accepted")
+
+
+def refusal(settings: dict[str, Any]) -> str | None:
+    """The key for which settings of an algorithm are refused, if they are."""
+    try:
+        ALGORITHMS.parse(settings)
+    except ConfigError as error:
+        return error.key
+    return None
 
 
 VARIANTS = [settings for name in ALGORITHMS for settings in variants(name)]
@@ -81,7 +113,8 @@ VARIANTS = [settings for name in ALGORITHMS for settings in variants(name)]
 
 def label(settings: dict[str, Any]) -> str:
     """A short name of settings for a test's id."""
-    shown = [f"{value}" for key, value in settings.items() if key not in ("name", "lr", "weight_decay", "momentum")]
+    common = ("name", "lr", "weight_decay", "momentum", "participation", "local_steps")
+    shown = [f"{value}" for key, value in settings.items() if key not in common]
     return "-".join([settings["name"], *shown])
 
 
@@ -95,8 +128,13 @@ class Outcome:
     bytes_mpi: int = 0
 
 
-def run(config: Config, comm: Any, before: Callable[[Any], None] | None = None) -> Outcome:
-    """Trains on these ranks; `before` may change the composed run. The same outcome everywhere."""
+def run(
+    config: Config,
+    comm: Any,
+    before: Callable[[Any], None] | None = None,
+    after: dict[str, np.ndarray] | None = None,
+) -> Outcome:
+    """Trains on these ranks; `before` may change the composed run, `after` takes its models. The same everywhere."""
     from mpidl.experiment.compose import compose
     from mpidl.training.loop import Hook
 
@@ -113,6 +151,9 @@ def run(config: Config, comm: Any, before: Callable[[Any], None] | None = None) 
     if before is not None:
         before(composed)
     composed.training.run()
+    if after is not None:
+        algorithm = composed.training.algorithm
+        after |= {name: algorithm.model(name).numpy().copy() for name in algorithm.models}
     outcome = Outcome(
         gather_rows(composed, comm),
         collect.records,

@@ -38,11 +38,15 @@ def out_degree(agents: int = AGENTS) -> np.ndarray:
     return A / A.sum(0)
 
 
-def permutation(purpose: str, agent: int, index: int, length: int) -> np.ndarray:
-    """From Philox, keyed by seed and purpose and counted by (index, agent)."""
+def generator(purpose: str, agent: int, index: int) -> np.random.Generator:
+    """Philox, keyed by seed and purpose and counted by (index, agent)."""
     word = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
     key, counter = np.array([SEED, word], dtype=np.uint64), np.array([0, 0, index, agent], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=counter)).permutation(length)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+def permutation(purpose: str, agent: int, index: int, length: int) -> np.ndarray:
+    return generator(purpose, agent, index).permutation(length)
 
 
 def batch_indices(owned: np.ndarray, agent: int, step: int) -> np.ndarray:
@@ -62,6 +66,16 @@ def softmax_gradient(row: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarra
     return np.concatenate([(p.T @ x).ravel(), p.sum(0)])
 
 
+def softmax_product(row: np.ndarray, x: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """The Hessian of the mean cross entropy, which knows nothing of the targets, times a vector."""
+    (A, b), (V, c) = ((v[: CLASSES * FEATURES].reshape(CLASSES, -1), v[CLASSES * FEATURES :]) for v in (row, vector))
+    logits, change = x @ A.T + b, x @ V.T + c
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    dp = p * (change - (p * change).sum(1, keepdims=True)) / len(x)
+    return np.concatenate([(dp.T @ x).ravel(), dp.sum(0)])
+
+
 class Problem:
     """Gradients of agents at rows."""
 
@@ -74,6 +88,9 @@ class Problem:
     def gradient(self, agent: int, row: np.ndarray, step: int) -> np.ndarray:
         batch = batch_indices(self.owned[agent], agent, step)
         return softmax_gradient(row, self.x[batch], self.y[batch])
+
+    def hessian_product(self, agent: int, row: np.ndarray, step: int, vector: np.ndarray) -> np.ndarray:
+        return softmax_product(row, self.x[batch_indices(self.owned[agent], agent, step)], vector)
 
     def gradients(self, X: np.ndarray, t: int) -> np.ndarray:
         """Of all agents, with weight decay."""
@@ -88,11 +105,11 @@ class Problem:
         return np.array([len(owned) for owned in self.owned])
 
 
-def quadratic_terms() -> tuple[np.ndarray, np.ndarray]:
+def quadratic_terms(agents: int = AGENTS) -> tuple[np.ndarray, np.ndarray]:
     """H_i and h_i of ∇F_i(x) = H_i x − h_i, for the mean squared error of an affine model."""
-    data = squares(AGENTS)
+    data = squares(agents)
     H, h = [], []
-    for agent in range(AGENTS):
+    for agent in range(agents):
         own = data.owner == agent
         A = np.hstack([data.x[own], np.ones((own.sum(), 1))])
         H.append(2 * A.T @ A / own.sum())

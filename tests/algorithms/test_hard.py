@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.algorithms.averaging import SHARE, STEPS, equally, k_steps
+from tests.algorithms.corrected import scaffold
 from tests.algorithms.problems import configuration, run
-from tests.algorithms.recurrences import AGENTS, DECAY, LR, ROUNDS, Problem, metropolis, permutation
+from tests.algorithms.recurrences import AGENTS, DECAY, LR, ROUNDS, Problem, metropolis
 from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same, sub_communicators
 from tests.ranks import on_ranks
 
-MU, SHARE, STEPS = 0.8, 0.5, 3
+MU = 0.8
 
 
 def squeezed(problem: Problem, X: np.ndarray) -> np.ndarray:
@@ -30,61 +32,14 @@ def squeezed(problem: Problem, X: np.ndarray) -> np.ndarray:
     return X
 
 
-def sampled(t: int) -> list[int]:
-    return sorted(permutation("sampling", 0, t, AGENTS)[: int(np.ceil(SHARE * AGENTS))])
-
-
-def local_work(problem: Problem, agent: int, y: np.ndarray, t: int, change: Callable[..., np.ndarray]) -> np.ndarray:
-    for k in range(STEPS):
-        g = problem.gradient(agent, y, t * STEPS + k) + DECAY * y
-        y = y - LR * change(g, y)
-    return y
-
-
-def dynamic(problem: Problem, X: np.ndarray) -> np.ndarray:
-    alpha, x, g, h = 0.5, X[0], np.zeros_like(X), 0.0
-    for t in range(ROUNDS):
-        S, Y = sampled(t), {}
-        for i in S:
-            Y[i] = local_work(problem, i, x, t, lambda grad, y, i=i, x=x: grad - g[i] + alpha * (y - x))
-        for i in S:
-            g[i] -= alpha * (Y[i] - x)
-        h = h - alpha * sum(Y[i] - x for i in S) / AGENTS
-        x = sum(Y.values()) / len(S) - h / alpha
-    return x[None]
-
-
 def controlled(problem: Problem, X: np.ndarray) -> np.ndarray:
-    x, c, own = X[0], 0.0, np.zeros_like(X)
-    for t in range(ROUNDS):
-        S, Y, new = sampled(t), {}, {}
-        for i in S:
-            Y[i] = local_work(problem, i, x, t, lambda grad, y, i=i, c=c: grad - own[i] + c)
-            new[i] = own[i] - c + (x - Y[i]) / (STEPS * LR)
-        c = c + sum(new[i] - own[i] for i in S) / AGENTS
-        x = x + sum(Y[i] - x for i in S) / len(S)
-        for i in S:
-            own[i] = new[i]
-    return x[None]
-
-
-def aligned(problem: Problem, X: np.ndarray) -> np.ndarray:
-    x = X[0]
-    for t in range(ROUNDS):
-        S = sampled(t)
-        whole = {i: problem.whole(i, x) for i in S}
-        mean = sum(whole.values()) / len(S)
-        Y = {i: local_work(problem, i, x + 0.1 * (whole[i] - mean), t, lambda grad, y: grad) for i in S}
-        x = x + sum(Y[i] - x for i in S) / len(S)
-    return x[None]
+    return scaffold(2, equally, k_steps, 1.0, ROUNDS)(problem, X[0])[None]
 
 
 PARTIAL = {"participation": SHARE, "local_steps": STEPS}
 CASES: dict[str, tuple[dict[str, Any], Callable[[Problem, np.ndarray], np.ndarray]]] = {
     "qgm squeezed": ({"momentum": MU}, squeezed),
-    "Dynamic": (PARTIAL, dynamic),
     "Controlled": (PARTIAL, controlled),
-    "Aligned": (PARTIAL, aligned),
 }
 every_case = pytest.mark.parametrize("name", CASES)
 

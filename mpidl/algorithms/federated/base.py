@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from mpidl.algorithms.base import Algorithm, AlgorithmSettings, Context, Crew
 from mpidl.algorithms.federated.dealing import deal
+from mpidl.algorithms.federated.shelf import Shelf
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +39,7 @@ class Federated(Algorithm):
     one_start = True
     uploads: ClassVar[int] = 1
     downloads: ClassVar[int] = 1
-    """Rows that an agent sends to the server, and receives from it, in a round in which it takes part."""
+    """What `rows_up` and `rows_down` say, where that does not depend on the settings."""
 
     def __init__(self, settings: FederatedSettings, given: Context) -> None:
         super().__init__(settings, given)
@@ -50,8 +52,18 @@ class Federated(Algorithm):
         self.crew = self._crew(given.everyone, self._owner)
 
     @classmethod
+    def rows_up(cls, settings: AlgorithmSettings) -> int:
+        """Rows that an agent sends to the server in a round in which it takes part."""
+        return cls.uploads
+
+    @classmethod
+    def rows_down(cls, settings: AlgorithmSettings) -> int:
+        """Rows that it receives."""
+        return cls.downloads
+
+    @classmethod
     def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> Mapping[str, float]:
-        return {"up": cls.uploads * agents, "down": cls.downloads * agents}
+        return {"up": cls.rows_up(settings) * agents, "down": cls.rows_down(settings) * agents}
 
     @abstractmethod
     def round(self, x: Tensor) -> None:
@@ -72,7 +84,8 @@ class Federated(Algorithm):
 
     def advance(self) -> None:
         self.assemble()
-        self._count_bytes((self.uploads + self.downloads) * len(self.mine) * self.x.numel() * self.x.element_size())
+        rows = self.rows_up(self.settings) + self.rows_down(self.settings)
+        self._count_bytes(rows * len(self.mine) * self.x.numel() * self.x.element_size())
         self.round(self.x)
 
     def assemble(self) -> None:
@@ -93,6 +106,18 @@ class Federated(Algorithm):
         """
         return self.reduction.sum(leaves, len(self.crew.agents), self.crew.runners, rows=rows)
 
+    def expected(self) -> float:
+        """How many agents take part in a round, on average."""
+        return len(self.everyone)
+
+    def shelf(self, used: bool = True) -> Shelf:
+        """Rows of the agents that this rank runs, which last until the end of the round: to be asked for once."""
+        return Shelf(self.state, math.ceil(self.expected() / self._ranks.size) if used else 0)
+
+    def average(self, agents: Sequence[int]) -> list[float]:
+        """The weights p_i of those who take part."""
+        return self.weights(self.settings.weighting, agents)
+
     def took_part(self) -> Crew:
         return self.crew
 
@@ -100,5 +125,4 @@ class Federated(Algorithm):
         return self.x
 
     def _crew(self, agents: Sequence[int], runners: dict[int, int]) -> Crew:
-        weights = self.weights(self.settings.weighting, agents)
-        return Crew(tuple(agents), tuple(weights), tuple(runners[agent] for agent in agents))
+        return Crew(tuple(agents), tuple(self.average(agents)), tuple(runners[agent] for agent in agents))

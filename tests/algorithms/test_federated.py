@@ -1,0 +1,41 @@
+"""Federated methods against dense recurrences in numpy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.algorithms.federated import CASES, ROUNDS
+from tests.algorithms.problems import configuration, run
+from tests.algorithms.recurrences import AGENTS, Problem
+from tests.ranks import on_ranks
+
+every_case = pytest.mark.parametrize("name", CASES)
+
+
+def configured(name: str, **sections: Any) -> Any:
+    train = {"rounds": ROUNDS, "precision": "float64", "device": "cpu"} | sections.pop("train", {})
+    if name == "slowmo":
+        sections = {"schedule": {"name": "step", "milestones": [ROUNDS // 2]}} | sections
+    sections = {"evaluate": {"every": 30}} | sections
+    return configuration(CASES[name][0], agents=AGENTS, model="logistic", train=train, **sections)
+
+
+@every_case
+@on_ranks(3)
+def test_it_equals_its_dense_recurrence_agent_by_agent_and_several_at_once(name, comm):
+    start: list[np.ndarray] = []
+
+    def keep(composed: Any) -> None:
+        start.append(composed.rows.flatten().detach().numpy().copy())
+
+    for batched in (False, True):
+        models: dict[str, np.ndarray] = {}
+        run(configured(name, train={"batched": batched}), comm, before=keep, after=models)
+        expected = CASES[name][1](Problem(), start[0])
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        for model, value in zip(("server", "sampled", "all"), expected, strict=False):
+            assert np.abs(value - start[0]).max() > 0.05
+            assert np.abs(models[model] - value).max() <= 1e-10, f"{model}, batched: {batched}"

@@ -1,0 +1,92 @@
+"""What federated methods refuse, each in one sentence that names the key; and what they say of their settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mpidl.algorithms import ALGORITHMS
+from mpidl.errors import ConfigError
+from tests.algorithms.problems import configuration, run
+from tests.ranks import on_ranks
+
+REFUSED = [
+    ({"name": "fedavg", "participation": 0}, "participation: 0 is not allowed: input should be greater than 0"),
+    ({"name": "fedavg", "participation": 1.5}, "participation: 1.5 is not allowed: input should be less than or equal"),
+    ({"name": "fedavg", "local_steps": 0}, "local_steps: 0 is not allowed: input should be greater than 0"),
+    ({"name": "fedavg", "local_epochs": 0}, "local_epochs: 0 is not allowed: input should be greater than 0"),
+    ({"name": "fedavg", "local_epochs": 1, "local_steps": 1}, "give one of 'local_steps' and 'local_epochs', not both"),
+    ({"name": "fedavg", "post_local": -1}, "post_local: -1 is not allowed"),
+    ({"name": "fedavg", "straggler": {"share": 1}}, "straggler.share: 1 is not allowed: input should be less than 1"),
+    ({"name": "fedavg", "straggler": {"share": 0.5}}, "straggler: stragglers do fewer passes than others"),
+    (
+        {"name": "fedavg", "local_epochs": 2, "straggler": {"share": 0.5, "epochs": 3}},
+        "straggler.epochs: 3 are more than local_epochs (2)",
+    ),
+    ({"name": "fedavg", "server": "adm"}, "server.name: server 'adm' is not known; did you mean 'adam'?"),
+    ({"name": "fedavg", "server": {"name": "adam", "tau": 0}}, "server.tau: 0 is not allowed"),
+    ({"name": "fedprox", "mu": -1}, "mu: -1 is not allowed: input should be greater than or equal to 0"),
+    ({"name": "feddyn", "alpha": 0}, "alpha: 0 is not allowed: input should be greater than 0"),
+    ({"name": "feddyn", "alpha": -0.1}, "alpha: -0.1 is not allowed: input should be greater than 0"),
+    ({"name": "feddyn", "clip": "official"}, "clip: 'official' says what is clipped, not to which norm"),
+    ({"name": "fedga", "beta": -0.1}, "beta: -0.1 is not allowed"),
+    ({"name": "gradalign", "local_steps": 3}, "local_steps: 'local_steps' is not known"),
+    ({"name": "scaffold", "momentum": 0.9}, "momentum: option 2 divides by plain steps"),
+    ({"name": "fednova", "local_momentum": "keep"}, "local_momentum: 'keep' is not allowed"),
+    ({"name": "fednova", "direction": "adam"}, "direction: 'direction' is not known"),
+    ({"name": "mime", "momentum": 0.9}, "momentum: agents step by the server's statistics"),
+    ({"name": "mime", "server": {"name": "momentum", "lr": 0.5}}, "server.lr: the server takes no step of its own"),
+    ({"name": "slowmo", "server": "adam"}, "server: 'server' is not known"),
+    ({"name": "scaled-local-sgd", "beta": 1}, "beta: 1 is not allowed: input should be less than 1"),
+    ({"name": "scaled-local-sgd", "floor": 0}, "floor: 0 is not allowed: input should be greater than 0"),
+]
+
+
+@pytest.mark.parametrize(("settings", "sentence"), REFUSED, ids=[sentence[:40] for _, sentence in REFUSED])
+def test_settings_that_make_no_sense_are_refused_in_a_sentence(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        ALGORITHMS.parse(settings)
+    assert sentence in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rounds"),
+    [
+        ({"local_steps": 4}, 10.0),
+        ({"local_steps": 4, "participation": 0.5}, 20.0),
+        ({"local_epochs": 2, "participation": 0.5}, 1.0),
+        ({"local_epochs": 4, "straggler": {"share": 0.5, "epochs": 2}}, 1 / 3),
+        ({"local_epochs": 4, "straggler": {"share": 0.5, "epochs": "random"}}, 1 / 3.25),
+        ({"local_epochs": 4, "straggler": {"share": 0.5, "epochs": 0}}, 1 / 2),
+        ({}, 40.0),
+    ],
+)
+def test_an_epoch_has_as_many_rounds_as_draw_every_example_once(settings: dict[str, Any], rounds: float) -> None:
+    assert ALGORITHMS.parse({"name": "fedavg"} | settings).rounds_per_epoch(40) == pytest.approx(rounds)
+
+
+@on_ranks(1)
+def test_fedga_says_where_its_local_steps_take_away_more_than_beta_adds(comm):
+    from mpidl.experiment.compose import compose
+
+    told: dict[float, tuple[str, ...]] = {}
+    records = {}
+    for beta in (0.01, 0.2):
+        config = configuration({"name": "fedga", "lr": 0.1, "beta": beta, "local_steps": 5})
+        composed = compose(config, comm)
+        told[beta] = composed.warnings
+        composed.close()
+        records[beta] = run(config, comm).records[-1]["net_regularizer"]
+    assert any("beta/2 - lr(K - 1)/4 is -0.095; aligning needs a beta above 0.2" in line for line in told[0.01])
+    assert not any("beta/2" in line for line in told[0.2])
+    assert records == {beta: pytest.approx(beta / 2 - 0.1) for beta in told}
+
+
+@on_ranks(2)
+def test_drift_is_the_mean_distance_from_x_of_those_who_took_part(comm):
+    """One step of length lr·‖g‖ each: drift is lr times the mean norm of the gradients."""
+    config = configuration({"name": "fedavg", "lr": 0.03, "participation": 0.5})
+    for record in run(config, comm).records[1:]:
+        assert record["drift"] == pytest.approx(0.03 * record["gradient_norm"], rel=1e-12)
