@@ -119,7 +119,7 @@ class QSGDCodec(Codec):
                 torch.lt(drawn(chances.shape, generator=generator), chances ^ -(2**15), out=out)
 
             return mark
-        # Half as slow as Philox, which gives where it begins.
+        # Twice as fast as Philox, which seeds it.
         raw = np.random.PCG64DXSM(draw.stream().bit_generator.random_raw(4).tolist()).random_raw
 
         def mark_by_halves(chances: Tensor, out: Tensor) -> None:
