@@ -53,22 +53,21 @@ class QSGDCodec(Codec):
 
     def pack(self, row: Tensor, out: Tensor, draw: Draw, memory: Mapping[str, Tensor] = NOTHING) -> None:
         header, levels = self._parts(out)
-        squares = torch.zeros(self._pieces.count, dtype=self._dtype, device=self._device)
-        factors = torch.empty_like(squares)
+        norms = torch.zeros(self._pieces.count, dtype=self._dtype, device=self._device)
+        factors = torch.empty_like(norms)
         # Rounding leads no multiple beyond s.
         margin = 1 + 8 * torch.finfo(self._dtype).eps
         mark_above = self._marking(draw)
         for group in self._pieces.groups:
             for block in group.blocks:
-                self._pieces.collect(squares, block, block.of(row), _add_squares)
-            norms = squares[group.pieces].sqrt_().clamp_(min=_LEAST[self._dtype])
-            torch.div(2**self._fraction * self._highest / margin, norms, out=factors[group.pieces])
+                self._pieces.collect(norms, block, block.of(row), _add_norms)
+            complete = norms[group.pieces].clamp_(min=_LEAST[self._dtype])
+            torch.div(2**self._fraction * self._highest / margin, complete, out=factors[group.pieces])
             for block in group.blocks:
                 self._write(block, self._fine(block, row, factors), levels, mark_above)
-        # Of each piece its norm by now.
-        if not squares.isfinite().all():
+        if not norms.isfinite().all():
             raise beyond_range()
-        header.copy_(squares.double() * (margin / self._highest) * (self._shrunk if self._shrinks else 1.0))
+        header.copy_(norms.double() * (margin / self._highest) * (self._shrunk if self._shrinks else 1.0))
 
     def _fine(self, block: Block, row: Tensor, factors: Tensor) -> Tensor:
         """The block's numbers as whole numbers of fractions of a step."""
@@ -139,5 +138,5 @@ class QSGDCodec(Codec):
         return torch.tensor(self._shrinks, dtype=torch.float64, device=self._device)
 
 
-def _add_squares(totals: Tensor, rows: Tensor) -> None:
-    totals.add_(torch.linalg.vector_norm(rows, dim=1).square_())
+def _add_norms(totals: Tensor, rows: Tensor) -> None:
+    totals.hypot_(torch.linalg.vector_norm(rows, dim=1))
