@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from mpidl.errors import ConfigError, nearest
+from mpidl.files import open_regular
 from mpidl.models.base import Model
 from mpidl.seeding import torch_seed
 
@@ -83,7 +86,12 @@ def read(path: str) -> Weights:
     """A state_dict that torch.save wrote."""
     file = expanded(path)
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with FileIO(open_regular(file, os.O_RDONLY)) as opened:
+            _refuse_packed(opened, path)
+            opened.seek(0)
+            content = torch.load(opened, map_location="cpu", weights_only=True)
+    except ConfigError:
+        raise
     except OSError as error:
         raise ConfigError(f"cannot read the initial weights {path!r}: {error.strerror or error}", _KEY) from error
     except Exception as error:
@@ -96,6 +104,19 @@ def read(path: str) -> Weights:
             f"{path!r} holds something else than a state_dict; write it with torch.save(module.state_dict(), …)", _KEY
         )
     return Weights(path, content)
+
+
+def _refuse_packed(file: FileIO, path: str) -> None:
+    """Refuses a file that would take more memory than it has bytes: torch reserves what a file claims to hold."""
+    if not zipfile.is_zipfile(file):
+        return
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+    size = os.fstat(file.fileno()).st_size
+    if sum(entry.file_size for entry in entries) > size or any(entry.compress_type for entry in entries):
+        raise ConfigError(
+            f"{path!r} claims to hold more than its {size} bytes, or is packed, as torch.save never does", _KEY
+        )
 
 
 def _check_names(given: dict[str, Tensor], wanted: dict[str, Tensor], path: str) -> None:

@@ -40,6 +40,7 @@ FORGED = {
     "NUL": ('a: "x\\0y"', r"U\+0000 cannot stand here"),
     "an escape": ('a: "\\e[2J"', r"U\+001B cannot stand here"),
     "half a character": ('a: "\\ud800"', r"U\+D800 cannot stand here"),
+    "an escape as it is": ("a: 1\nb: \x1b[2J", r"line 2: the character U\+001B cannot stand here"),
     "NUL in a key": ('"a\\0": 1', r"U\+0000 cannot stand here"),
     "a list for a key": ("? [a]\n: 1", "unhashable"),
     "bytes": ("a: !!binary aGk=", "not valid YAML"),

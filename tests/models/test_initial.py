@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +129,30 @@ def test_damaged_foreign_missing_and_malicious_files_end_in_one_sentence(
             load(net(), name)
         assert repr(name) in str(caught.value) and "\n" not in str(caught.value)
     assert not Path("executed").exists()
+
+
+@pytest.mark.parametrize("kind", ["packed", "larger than the file", "pipe", "device"])
+def test_a_file_that_would_take_more_than_it_holds_ends_in_one_sentence(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "weights.pt"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        torch.save({"weight": torch.zeros(2**20)}, tmp_path / "sound.pt")
+        with zipfile.ZipFile(tmp_path / "sound.pt") as sound, zipfile.ZipFile(path, "w") as forged:
+            for entry in sound.infolist():
+                forged.writestr(entry.filename, sound.read(entry), zipfile.ZIP_DEFLATED if kind == "packed" else None)
+        if kind != "packed":
+            # In the list at the end of the archive, the largest size is claimed to be larger.
+            content = path.read_bytes()
+            at = content.rindex(struct.pack("<I", 2**22))
+            path.write_bytes(content[:at] + struct.pack("<I", 2**31) + content[at + 4 :])
+    with pytest.raises(ConfigError) as caught:
+        read(str(path))
+    assert "\n" not in str(caught.value)
+    words = "no regular file" if kind in ("pipe", "device") else "claims to hold more than its"
+    assert words in str(caught.value)
 
 
 def test_untied_weights_do_not_silently_become_tied(tmp_path: Path) -> None:
