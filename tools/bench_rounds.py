@@ -5,7 +5,7 @@
 One rank hosts one agent, so nothing travels: what is left is arithmetic on rows. For each algorithm, its rounds
 alternate with as many bare gradients of the same network and batch size, in short turns, so that a slow moment of the
 machine meets both. Printed are the gradients that a round took, the medians, the median of the turns' ratios, and their
-quartiles. One thread; a GPU where there is one.
+quartiles. One thread, whose own time is taken, so that others on the machine count little; on a GPU, what passes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from bench_steps import seconds
 
 from mpidl import config as reading
 from mpidl.algorithms import ALGORITHMS
@@ -77,6 +76,17 @@ def gradients(run: Any, count: int) -> Callable[[], None]:
     return turn
 
 
+def seconds(turn: Callable[[], None], repeats: int, device: torch.device) -> float:
+    """Of one call, on average."""
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    begin = clock()
+    for _ in range(repeats):
+        turn()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (clock() - begin) / repeats
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="algorithms; all decentralized ones and csgd by default")
@@ -92,8 +102,7 @@ def main() -> None:
         whole, alone = ours.training.run_round, gradients(bare, count)
         repeats = max(1, int(0.2 / max(seconds(whole, 2, device), seconds(alone, 2, device))))
         turns: list[tuple[float, float]] = []
-        end = time.perf_counter() + wanted.seconds
-        while time.perf_counter() < end or len(turns) < 8:
+        while repeats * sum(map(sum, turns)) < wanted.seconds or len(turns) < 8:
             first, second = (alone, whole) if len(turns) % 2 else (whole, alone)
             pair = seconds(first, repeats, device), seconds(second, repeats, device)
             turns.append(pair if first is alone else pair[::-1])
