@@ -137,8 +137,8 @@ def load(text: str, source: str) -> Any:
         # A subclass of SafeLoader: builds plain numbers, strings, lists and mappings only.
         return yaml.load(text, Loader=_Loader)
     except yaml.reader.ReaderError as error:
-        where = text.count("\n", 0, error.position) + 1
-        raise ConfigError(f"{source}, line {where}: the character U+{error.character:04X} cannot stand here") from error
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{source}, line {line}: the character U+{error.character:04X} cannot stand here") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
