@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpidl import results
-from mpidl.errors import ConfigError, ResultsError
+from mpidl.errors import ConfigError, ResultsError, SaveError
 from mpidl.results.output import check_output
 from mpidl.results.run_file import RunFile
 from tests.results.conftest import AGENTS, CONFIG, GRAPH
@@ -214,6 +214,14 @@ def test_a_finished_run_leaves_one_file(create: Create) -> None:
     run.append({"round": 0})
     run.finish()
     assert [path.name for path in run.path.parent.iterdir()] == ["run.h5"]
+
+
+def test_an_end_that_cannot_be_written_is_told_and_gives_up_the_lock(create: Create) -> None:
+    run = create()
+    run.path.unlink()
+    with pytest.raises(SaveError, match="run.h5' could not be written"):
+        run.finish()
+    assert not list(run.path.parent.iterdir())
 
 
 def test_one_writer_at_a_time(create: Create) -> None:
