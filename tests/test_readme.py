@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCKS = [(language, text) for language, text in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)]
 CONFIGURATION = next(text for language, text in BLOCKS if language == "yaml")
-PLUGIN = next(text for language, text in BLOCKS if language == "python")
+PLUGINS = [text for language, text in BLOCKS if language == "python"]
 SHOWN = [
     shlex.split(line, comments=True)[1:]
     for language, text in BLOCKS
@@ -55,25 +55,18 @@ def test_the_first_configuration_and_the_commands_after_it_work(
 
 
 @pytest.mark.mpi
-def test_the_algorithm_is_complete_and_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("plugin", PLUGINS, ids=["algorithm", "scheme", "compressor"])
+def test_a_part_of_ones_own_is_complete_and_trains(
+    plugin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("mine.py").write_text(PLUGIN)
+    Path("mine.py").write_text(plugin)
     Path("first.yaml").write_text(CONFIGURATION)
-    algorithm = re.search(r"algorithm: (\{.*?\})", PLUGIN)
-    assert algorithm is not None
-    done = mpidl(
-        "run",
-        "first.yaml",
-        "-n",
-        "2",
-        "-s",
-        f"algorithm={algorithm[1]}",
-        *SHORT,
-        "-o",
-        "mine.h5",
-        "-s",
-        "train.rounds=20",
-    )
+    usage = re.search(r"used as  (\w+): (\{.*\})\.", plugin.splitlines()[0])
+    assert usage is not None
+    assert len(plugin.splitlines()) < 32
+    settings = f"{usage[1]}={usage[2]}"
+    done = mpidl("run", "first.yaml", "-n", "2", "-s", settings, *SHORT, "-o", "mine.h5", "-s", "train.rounds=20")
     assert done.returncode == 0, done.stderr
     losses = results.open("mine.h5").metrics["test_loss_consensus"]
     assert losses[-1] < losses[0]

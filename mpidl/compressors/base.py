@@ -59,13 +59,13 @@ class Compressor(Part, ABC):
     def codec(self, layout: Layout, dtype: torch.dtype, device: torch.device) -> Codec:
         """For rows of this layout; it takes no memory before it is used, so that bytes can be told beforehand."""
 
-    @abstractmethod
     def contraction(self, layout: Layout) -> float | None:
-        """δ, not more than it is; None: not a contraction."""
+        """δ, not more than it is; None: not a contraction, or nobody knows."""
+        return None
 
-    @abstractmethod
     def variance(self, layout: Layout) -> float | None:
-        """ω, not less than it is; None: not unbiased."""
+        """ω, not less than it is; None: not unbiased, or nobody knows."""
+        return None
 
 
 class Codec(ABC):

@@ -8,12 +8,17 @@ from mpidl.registry import Registry, lazy_attributes
 
 if TYPE_CHECKING:
     from mpidl.comm.gossip.schemes.base import Exchange, Scheme
+    from mpidl.comm.gossip.schemes.packed import Packing, RowsOfAgents
 else:
     __getattr__ = lazy_attributes(
-        __name__, Exchange="mpidl.comm.gossip.schemes.base", Scheme="mpidl.comm.gossip.schemes.base"
+        __name__,
+        Exchange="mpidl.comm.gossip.schemes.base",
+        Packing="mpidl.comm.gossip.schemes.packed",
+        RowsOfAgents="mpidl.comm.gossip.schemes.packed",
+        Scheme="mpidl.comm.gossip.schemes.base",
     )
 
-__all__ = ["SCHEMES", "Exchange", "Scheme"]
+__all__ = ["SCHEMES", "Exchange", "Packing", "RowsOfAgents", "Scheme"]
 
 SCHEMES: Registry[Scheme] = Registry("gossip scheme", "mpidl.comm.gossip.schemes.base:Scheme")
 
