@@ -119,6 +119,10 @@ class Duration(BaseModel):
         return f"{self.amount:.15g}" if self.unit == "run" else f"{self.amount:.15g} {self.unit}"
 
 
+# Rounds or epochs.
+_LONGEST = 1e18
+
+
 def _duration(value: Any) -> Duration:
     if isinstance(value, Duration):
         return value
@@ -133,6 +137,8 @@ def _duration(value: Any) -> Duration:
         if match is None:
             raise ValueError(f"{quoted(value)} is not a duration; write 100 (rounds), '5 epochs', or 0.5 (of the run)")
         duration = Duration(amount=float(match[1]), unit=match[2] + "s")
+    if duration.amount > _LONGEST:
+        raise ValueError(f"{quoted(value)} is longer than any run")
     if duration.amount < 0:
         raise ValueError(f"{quoted(value)} is negative")
     return duration

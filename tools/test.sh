@@ -6,7 +6,9 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup_venv.sh"
 cd "$ROOT"
 
-setup_venv plot,test,lint
+extras=plot,test,lint
+case " $* " in *" --full "*) extras+=,fuzz ;; esac
+setup_venv "$extras"
 
 say "style and types of the source"
 "$VENV/bin/ruff" format --check || fail "files are formatted otherwise than ruff does it; run: .venv/bin/ruff format"

@@ -46,7 +46,7 @@ class TrainSettings(Section):
     """How long, in what precision and on what."""
 
     rounds: PositiveInt | None = Field(None, description="length of the run in rounds; or give epochs")
-    epochs: float | None = Field(None, gt=0, description="length of the run in epochs; or give rounds")
+    epochs: float | None = Field(None, gt=0, le=1e9, description="length of the run in epochs; or give rounds")
     precision: Literal["float32", "float64", "bfloat16", "float16"] = Field(
         "float32", description="of rows and networks; the 16-bit ones keep rows in float32 and autocast the network"
     )

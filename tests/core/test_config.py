@@ -50,6 +50,8 @@ def write(tmp_path, text):
         ({"name": "a/b"}, "name: 'a/b' is not allowed: a file is called after it"),
         ({"name": "a\nb"}, r"name: 'a\nb' is not allowed: a file is called after it"),
         ({"name": "a\0b"}, r"name: 'a\x00b' is not allowed: a file is called after it"),
+        ({"evaluate": {"every": "9" * 400 + " epochs"}}, "is longer than any run"),
+        ({"train": {"epochs": 1e308}}, "train.epochs: 1e+308 is not allowed: input should be less than or equal to"),
         ({"agents": 10**9}, "agents: 1000000000 is not allowed: input should be less than or equal to 100000"),
         ({"algorithm": "x" * 10**6}, "algorithm.name: algorithm 'xxx"),
         ({"evaluate": {"models": ["x" * 10**6]}}, "evaluate.models: 'xxx"),
