@@ -190,6 +190,11 @@ class State:
         self._scratch_bytes += room(math.prod(shape[:-1]), shape[-1], self.dtype)
         return new_rows(shape, self.dtype, self.device)
 
+    def scratch_bytes(self, size: int) -> Tensor:
+        """Memory for so many bytes that need not survive a round; counted, never saved."""
+        self._scratch_bytes += size
+        return torch.zeros(size, dtype=torch.uint8, device=self.device)
+
     def reserve(self, rows: int) -> None:
         """Count memory for so many rows that its owner has allocated, and that need not survive a round."""
         self._scratch_bytes += room(rows, self.parameters, self.dtype)

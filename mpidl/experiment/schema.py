@@ -14,7 +14,7 @@ from mpidl import config as reading
 from mpidl.algorithms import ALGORITHMS
 from mpidl.algorithms.base import Algorithm, AlgorithmSettings
 from mpidl.algorithms.decentralized.base import Decentralized
-from mpidl.comm.gossip.settings import GossipSettings
+from mpidl.comm.gossip.settings import CROSS_GRADIENTS, GossipSettings
 from mpidl.comm.placement import Placement
 from mpidl.config import Duration, Rounds
 from mpidl.data import DATA
@@ -151,6 +151,12 @@ class Config(Section):
                         f"{self.algorithm.name} reduces over all agents and has no {key}; remove it, or set {key}=null",
                         key,
                     )
+        packed = self.gossip.cross_gradients if self.gossip else None
+        if packed is not None and not (issubclass(method, Decentralized) and CROSS_GRADIENTS in method.edgewise):
+            raise ConfigError(
+                f"{self.algorithm.name} sends no cross-gradients that {packed.name!r} could pack; remove it",
+                "gossip.cross_gradients",
+            )
         if method.one_start and self.model.init == "per-agent":
             raise ConfigError(f"{self.algorithm.name} starts from one model, no agent starts apart", "model.init")
         for name in self.evaluate.models or ():

@@ -127,6 +127,10 @@ class Decentralized(Algorithm):
         """Sends what `outgoing` holds; the row of each edge (j, i) of this round, i here, until the next `outgoing`."""
         return self._edges[name].swap(self.t)
 
+    def keep(self, agent: int, row: Tensor, name: str) -> None:
+        """Make of what an agent has for itself what its neighbours get of theirs, in place, where rows are packed."""
+        self._edges[name].keep(agent, row, self.t)
+
     def local(self) -> Tensor:
         """The block of the agents' models; a method whose rows are not its models says what they are."""
         return self.X

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from mpidl.comm.gossip.edges import EdgeRows
+from mpidl.comm.gossip.edges import EdgeRows, PackedEdges
+from mpidl.comm.gossip.settings import CROSS_GRADIENTS
 from mpidl.comm.gossip.sizes import Cargo
 from mpidl.errors import ConfigError
 
@@ -83,8 +84,15 @@ class Exchanges(ABC):
 
     def edges(self, name: str) -> EdgeExchange:
         """Rows that differ by neighbour, made when they are first asked for (by all ranks together)."""
+        packed = self.settings.cross_gradients
+        if name not in self._edges and name == CROSS_GRADIENTS and packed is not None:
+            self._edges[name] = PackedEdges(self, name, packed)
         if name not in self._edges:
             wire = self.settings.wire_dtype(self.state.dtype)
             carrier = self.edge_carrier(name, Cargo(self.state.parameters, wire, whole=True))
+            if wire != self.state.dtype:
+                # Rounded as they leave, so that they are written elsewhere.
+                rounds = (self.topology.at(t) for t in self.topology.rounds(100))
+                self.state.reserve(max(sum(len(W.receivers[i]) for i in self.state.agents) for W in rounds))
             self._edges[name] = EdgeRows(carrier, self.state.parameters, wire, self.state.dtype)
         return self._edges[name]

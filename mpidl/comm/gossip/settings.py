@@ -17,6 +17,9 @@ from mpidl.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
+CROSS_GRADIENTS = "cross-gradients"
+"""The quantity, different for every neighbour, that `cross_gradients` packs."""
+
 Wire = Literal["float32", "bfloat16", "float16"]
 Transport = Literal["auto", "messages", "shared"]
 
@@ -29,6 +32,9 @@ class GossipSettings(Strict):
     scheme: Annotated[Scheme, SCHEMES] = Field(Exact(), description="what mixing does with the rows")
     compressor: Annotated[Compressor, COMPRESSORS] | None = Field(
         None, description="what packs rows on their way, for schemes that compress"
+    )
+    cross_gradients: Annotated[Compressor, COMPRESSORS] | None = Field(
+        None, description="what packs the cross-gradients of ngc and n-saddle, with error feedback"
     )
     wire: Wire | None = Field(None, description="dtype of rows on the wire; null: as they are trained")
     transport: Transport = Field(

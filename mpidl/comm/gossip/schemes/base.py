@@ -62,6 +62,9 @@ class EdgeExchange(Protocol):
     def swap(self, t: int) -> Mapping[Edge, Tensor]:
         """Sends what was written; the row of each edge (j, i), i here, until the next `outgoing`."""
 
+    def keep(self, agent: int, row: Tensor, t: int) -> None:
+        """Make of a row that an agent has for itself what would have come of it on the way, where rows are packed."""
+
 
 Key = TypeVar("Key", int, "Edge")
 

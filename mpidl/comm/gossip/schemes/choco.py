@@ -106,7 +106,7 @@ class EdgeHats(PackedExchange):
 
     def __init__(self, ground: Ground, name: str, gamma: float, blocks: int) -> None:
         super().__init__(ground, name, gamma, blocks)
-        self._packed = Packed(ground, name)
+        self._packed = Packed(ground, name, ground.compressor)
         if self._packed.codec.memory:
             raise ConfigError(
                 f"{ground.compressor.name!r} remembers what it packed of an agent, but choco on a graph that changes "

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mpidl.comm.gossip.schemes.base import Ground
+    from mpidl.compressors.base import Compressor
 
 
 Add: TypeAlias = "Callable[[Tensor, float], None]"
@@ -38,12 +39,11 @@ class Packing(Scheme):
 class Packed:
     """Packs and unpacks the rows of one quantity, in their own dtype and on their own device."""
 
-    def __init__(self, ground: Ground, name: str) -> None:
+    def __init__(self, ground: Ground, name: str, compressor: Compressor) -> None:
         # Here and below, because settings of schemes must not bring torch.
         import torch
 
-        self.name, self._seed = name, ground.seed
-        state, compressor = ground.state, ground.compressor
+        self.name, self._seed, state = name, ground.seed, ground.state
         self.codec = compressor.codec(ground.layout, state.dtype, state.device)
         self.cargo = Cargo(self.codec.nbytes, torch.uint8, str(compressor), whole=True)
 
@@ -58,13 +58,11 @@ class Packed:
 
         self.codec.add(on_boundary(packed), out, weight, draw)
 
-    def unpacked(self, packed: Tensor, like: Tensor, draw: Draw) -> Tensor:
-        """C(row), in new memory."""
-        from mpidl.rows import new_rows, on_boundary
+    def unpack(self, packed: Tensor, out: Tensor, draw: Draw) -> None:
+        """out = C(row)."""
+        from mpidl.rows import on_boundary
 
-        row = new_rows(like.shape, like.dtype, like.device)
-        self.codec.unpack(on_boundary(packed), row, draw)
-        return row
+        self.codec.unpack(on_boundary(packed), out, draw)
 
 
 class PackedExchange(ABC):
@@ -136,7 +134,7 @@ class RowsOfAgents(PackedExchange):
 
     def __init__(self, ground: Ground, name: str, gamma: float, blocks: int) -> None:
         super().__init__(ground, name, gamma, blocks)
-        self.packed = Packed(ground, name)
+        self.packed = Packed(ground, name, ground.compressor)
         codec = self.packed.codec
         self._memory = {what: self._state.factors(f"{name}: {what}", shape) for what, shape in codec.memory.items()}
         self._carrier = ground.carrier(name, self.packed.cargo)
@@ -192,7 +190,11 @@ class Unpacked(Mapping[int, "Tensor"]):
         self._packed, self._rows, self._t, self._like = packed, rows, t, like
 
     def __getitem__(self, agent: int) -> Tensor:
-        return self._packed.unpacked(self._rows[agent], self._like, self._packed.draw(agent, self._t))
+        from mpidl.rows import new_rows
+
+        row = new_rows(self._like.shape, self._like.dtype, self._like.device)
+        self._packed.unpack(self._rows[agent], row, self._packed.draw(agent, self._t))
+        return row
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._rows)
