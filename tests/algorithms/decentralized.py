@@ -231,6 +231,26 @@ def ngc(problem: Problem, X: np.ndarray, W: Matrix, a: float = 1.0, slope: Slope
     return X
 
 
+def largest(v: np.ndarray) -> np.ndarray:
+    """The 30 % that are largest."""
+    kept = np.argsort(-np.abs(v), kind="stable")[: max(1, round(0.3 * len(v)))]
+    return np.where(np.isin(np.arange(len(v)), kept), v, 0)
+
+
+def packed_ngc(problem: Problem, X: np.ndarray, W: Matrix) -> np.ndarray:
+    direction, errors = HeavyBall(), dict.fromkeys(map(tuple, np.argwhere(W(0) + np.eye(AGENTS)).tolist()), 0.0)
+    for t in range(ROUNDS):
+        mixed, G, sent = W(t) @ X, np.zeros_like(X), {}
+        for i, j in errors:
+            v = clipped(problem.gradient(i, mixed[i] if i == j else X[j], t)) + errors[i, j]
+            sent[i, j] = largest(v)
+            errors[i, j] = v - sent[i, j]
+        for i, j in errors:
+            G[i] += W(t)[i, j] * sent[j, i]
+        X = mixed - LR * direction(G + DECAY * mixed)
+    return X
+
+
 def relay(problem: Problem, X: np.ndarray, neighbours: list[list[int]]) -> np.ndarray:
     direction, start = HeavyBall(), X[0]
     edges = [(i, j) for i in range(AGENTS) for j in neighbours[i]]

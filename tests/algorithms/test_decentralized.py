@@ -115,6 +115,11 @@ CASES: dict[str, Case] = {
         {"graph": METROPOLIS},
         on(IRREGULAR, dense.ngc, a=0.7),
     ),
+    "ngc, packed cross-gradients": (
+        {"name": "ngc", "momentum": MU, "clip_norm": CLIP},
+        {"graph": METROPOLIS, "gossip": {"cross_gradients": {"name": "topk", "fraction": 0.3}}},
+        on(IRREGULAR, dense.packed_ngc),
+    ),
     "n-saddle, SAM": (
         {"name": "n-saddle", "momentum": MU, "rho": RHO, "clip_norm": CLIP},
         {"graph": METROPOLIS},

@@ -26,7 +26,8 @@ class NGC(Decentralized):
 
     Exact, for symmetric static W of any degrees; the official code weighs by 1/(deg + 1), right on regular graphs only.
     All gradients of an agent are on its one mini-batch, each is clipped by itself. x_j is what the scheme lets the
-    neighbours of j know: its row, or under choco the replica x̂_j.
+    neighbours of j know: its row, or under choco the replica x̂_j. With `gossip.cross_gradients`, CompNGC, each g_ij and
+    g_ii counts as C(g + e), with a memory e ← g + e − C(g + e) for each neighbour and one for the agent itself.
     """
 
     class Settings(AlgorithmSettings, MomentumSettings):
@@ -56,6 +57,7 @@ class NGC(Decentralized):
         rows = [row for neighbours in theirs for row in neighbours.values()]
         self.clipped_gradients([i for i, _ in edges], rows, [crossing[edge] for edge in edges])
         for i, g in zip(self.agents, self.G, strict=True):
+            self.keep(i, g, CROSS)
             g.mul_(W.self_weights[i])
             if a < 1:
                 for j, weight in zip(W.neighbours[i], W.weights[i], strict=True):
