@@ -71,7 +71,7 @@ class LazyItems:
     def __getitem__(self, item: int) -> Tensor:
         if item not in self._items:
             declared = self._declaration
-            value = new_rows(declared.shape, declared.dtype, self._device)
+            value = items(1, declared.shape, declared.dtype, self._device)[0]
             initial = declared.initial
             self._items[item] = value.copy_(initial) if isinstance(initial, Tensor) else value.fill_(initial)
         return self._items[item]
@@ -129,6 +129,14 @@ class State:
         """Rows of agents that come into being when first touched, wherever the agent is run."""
         declared = self._declare(name, Kind.ROWS, (self.parameters,), self.dtype, initial, (), self.total, lazy=True)
         lazy = LazyItems(declared, self.device)
+        self._values[name] = lazy
+        return lazy
+
+    def lazy_factors(self, name: str, shape: tuple[int, ...]) -> LazyItems:
+        """Small tensors of agents that come into being, as zeros, when first touched, wherever the agent is run."""
+        lazy = LazyItems(
+            self._declare(name, Kind.FACTORS, shape, self.dtype, 0.0, (), self.total, lazy=True), self.device
+        )
         self._values[name] = lazy
         return lazy
 
@@ -213,7 +221,7 @@ class State:
     def lazy(self) -> dict[str, LazyItems]:
         """The lazy states by name, whose items move with the agents that another rank runs."""
         lazy = ((name, value) for name, value in self._values.items() if isinstance(value, LazyItems))
-        return {name: value for name, value in lazy if self.declarations[name].kind is Kind.ROWS}
+        return {name: value for name, value in lazy if self.declarations[name].kind is not Kind.EDGE_ROWS}
 
     def bytes(self) -> int:
         """Memory of all states and scratch on this rank; lazy rows count once for each agent here."""

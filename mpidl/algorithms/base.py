@@ -63,7 +63,12 @@ class Reduction(Protocol):
     """Sums over agents, equal on every rank; see mpidl/comm/reduce.py."""
 
     def sum(
-        self, leaves: Iterable[tuple[int, Tensor]], positions: int, owners: Sequence[int], *, rows: int | None = None
+        self,
+        leaves: Iterable[tuple[int, Tensor]],
+        positions: int,
+        owners: Sequence[int],
+        out: Tensor | None = None,
+        rows: int | None = None,
     ) -> Tensor: ...
 
 
@@ -110,6 +115,7 @@ class Context:
     together: int
     steps_per_pass: Callable[[int], int]
     """Batches in one pass of an agent over its examples."""
+    seed: int
     stream: Callable[[str, int, int], np.random.Generator]
     """Random numbers for a purpose, an agent and a round, the same wherever they are drawn."""
     factor: Callable[[int], float]
@@ -210,6 +216,10 @@ class Algorithm(ABC):
     def took_part(self) -> Crew | None:
         """Who took part in the last round, where a server's model moves by those who do."""
         return None
+
+    def everybody(self) -> Crew:
+        """All agents, with equal weights, each run by the rank that owns it."""
+        return Crew(self.everyone, tuple(self.weights("uniform", self.everyone)), tuple(self.owners))
 
     def run_round(self, t: int) -> None:
         """Round number t, counted from 0, at that round's learning rate."""

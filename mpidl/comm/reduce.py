@@ -52,6 +52,8 @@ class Reducer:
         self._spare: list[torch.Tensor] = []
         self._lent: list[torch.Tensor] = []
         self._host: dict[str, torch.Tensor] = {}
+        self._wide: dict[int, Reducer] = {}
+        """By a number of rows, what sums that many at once."""
 
     def sum(
         self,
@@ -70,8 +72,12 @@ class Reducer:
         if positions != len(owners):
             raise ValueError(f"{len(owners)} owners for {positions} positions")
         if rows is not None:
-            wide = Reducer(self.world, rows * self.parameters, self.dtype, self.deterministic, self.meters)
-            return wide.sum(((p, r.reshape(-1)) for p, r in leaves), positions, owners).view(rows, -1)
+            if rows not in self._wide:
+                size = rows * self.parameters
+                self._wide[rows] = Reducer(self.world, size, self.dtype, self.deterministic, self.meters)
+            flat = ((position, row.reshape(-1)) for position, row in leaves)
+            whole = None if out is None else out.view(-1)
+            return self._wide[rows].sum(flat, positions, owners, whole).view(rows, -1)
         pairs = iter(leaves)
         mine = [position for position, owner in enumerate(owners) if owner == self.world.rank]
         plan = _cut(tuple(owners), self.world.size) if positions else None

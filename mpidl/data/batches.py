@@ -70,7 +70,7 @@ class Batches:
         self.sizes: tuple[int, ...] = tuple(len(share) for share in shares)
         self._shares = [np.asarray(share, dtype=np.int64) for share in shares]
         self._validation = shares.validation if isinstance(shares, Shares) else np.empty(0, np.int64)
-        self._batch, self._seed, self._chunk = batch, seed, storage.chunk
+        self._batch, self._seed, self.chunk_size = batch, seed, storage.chunk
         self._transform = Transform(dataset, seed, self.device, storage.dtype or torch.get_default_dtype(), moves)
         self._orders: dict[int, tuple[int, torch.Tensor]] = {}
         self._blocks: dict[int, Batch] = {}
@@ -112,12 +112,11 @@ class Batches:
 
     def test_chunks(self, part: EvaluationPart = "test") -> int:
         """Chunks in which a part is evaluated; 0 where there is no validation part."""
-        size = len(self._validation) if part == "validation" else int(self.dataset.x_test.shape[0])
-        return -(-size // self._chunk)
+        return -(-self.size_of(part) // self.chunk_size)
 
     def test(self, part: EvaluationPart, chunk: int) -> Batch:
         """One chunk of the test or validation part, in order, on the device."""
-        start, stop = chunk * self._chunk, (chunk + 1) * self._chunk
+        start, stop = chunk * self.chunk_size, (chunk + 1) * self.chunk_size
         if part == "validation":
             return self._still(self._validation[start:stop])
         if self._test is not None:
@@ -126,9 +125,27 @@ class Batches:
         stop = min(stop, int(self.dataset.x_test.shape[0]))
         return self._transform(*self._stored("_test", np.arange(start, stop)))
 
+    def picked(self, part: EvaluationPart, indices: np.ndarray) -> Batch:
+        """These examples of the test or validation part, on the device."""
+        if part == "validation":
+            return self._still(self._validation[indices])
+        if self._test is not None:
+            return self._transform(*_select(self._test, torch.from_numpy(indices).to(self.device)))
+        return self._transform(*self._stored("_test", indices))
+
+    def labels(self, part: EvaluationPart) -> np.ndarray | None:
+        """The class of each example of a part, where the task has classes."""
+        if self.dataset.task != "classification":
+            return None
+        return self.dataset.labels[self._validation] if part == "validation" else np.asarray(self.dataset.y_test)
+
+    def size_of(self, part: EvaluationPart) -> int:
+        """Examples of the test or validation part."""
+        return len(self._validation) if part == "validation" else int(self.dataset.x_test.shape[0])
+
     def chunks(self, agent: int) -> int:
         """Chunks that hold all of an agent's examples once: what a gradient over its whole data is summed over."""
-        return -(-self.sizes[agent] // self._chunk)
+        return -(-self.sizes[agent] // self.chunk_size)
 
     def chunk(self, agent: int, chunk: int) -> Batch:
         """One chunk of an agent's examples as they are: in ascending order, never shifted or mirrored at random.

@@ -31,11 +31,13 @@ from mpidl.parameters import RowModule
 from mpidl.state import State
 from mpidl.training.batched import BatchedGradients
 from mpidl.training.evaluate import Evaluator
+from mpidl.training.forecast import Forecast
 from mpidl.training.gradients import Gradients
+from mpidl.training.heterogeneity import Heterogeneity
 from mpidl.training.learner import Learner
 from mpidl.training.loop import Hook, Training
 from mpidl.training.observations import Observations
-from mpidl.training.record import Recorder
+from mpidl.training.record import Cadence, Recorder
 from mpidl.training.statistics import OwnStatistics, ServerStatistics, Statistics
 from mpidl.training.watch import DivergenceWatch, NetworkCheck
 
@@ -58,6 +60,7 @@ class ComposedRun:
     """What a person should know of the data, their split, the devices, and how rows travel."""
     transports: dict[str, str]
     """By quantity that neighbours exchange, how."""
+    forecast: Forecast
 
     def close(self) -> None:
         """Gives back threads, communicators and shared memory; a collective call."""
@@ -110,15 +113,25 @@ def compose(config: Config, comm: Communicator) -> ComposedRun:
     )
     algorithm = make_algorithm(inputs, world.placement, rows.layout, state, _initial(inputs, rows, world), links)
 
-    every = length.every(config.evaluate.every)
+    wishes = config.evaluate
+    every, gradients = length.every(wishes.every), wishes.gradients
+    cadence = Cadence(
+        every, length.every(wishes.local_every or wishes.every), None if gradients is None else length.every(gradients)
+    )
     parts: list[EvaluationPart] = ["test", "validation"] if len(shares.validation) else ["test"]
-    models = config.evaluate.models or algorithm.models
-    evaluator = Evaluator(learner, world, statistics, models, parts, dataset.task != "regression")
+    models = wishes.models or algorithm.models
+    evaluator = Evaluator(
+        learner, world, statistics, models, parts, dataset.task != "regression", wishes.local_examples
+    )
     drawn = state.number("examples drawn")
+    epochs = length.rounds / length.rounds_per_epoch
+    forecast = Forecast(oracle, evaluator, batches, epochs * sum(inputs.sizes.values()), cadence)
+    heterogeneity = Heterogeneity(oracle, world, Reducer(world, rows.size, torch.float64, config.train.deterministic))
     hooks: list[Hook] = [
         NetworkCheck(oracle, evaluator, length.steps),
         *([statistics] if statistics else []),
-        Recorder(every, evaluator, observations, measuring, meters, drawn),
+        forecast,
+        Recorder(cadence, evaluator, heterogeneity, observations, measuring, meters, drawn),
         # All ranks meet for it, so not in every round, even where an epoch is one.
         DivergenceWatch(observations, min(every, max(round(length.rounds_per_epoch), 50))),
     ]
@@ -127,7 +140,7 @@ def compose(config: Config, comm: Communicator) -> ComposedRun:
     of_parts = (*dataset.warnings, *shares.warnings, *algorithm.warnings())
     warnings = (*of_parts, *filter(None, [world.warning]), *notices)
     return ComposedRun(
-        config, length, world, training, rows, state, topology, meters, gossip, batches, warnings, transports
+        config, length, world, training, rows, state, topology, meters, gossip, batches, warnings, transports, forecast
     )
 
 

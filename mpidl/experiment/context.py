@@ -77,6 +77,7 @@ def make_algorithm(
         movable=movable(config),
         together=min(TOGETHER, max(1, len(agents))) if config.train.batched else 1,
         steps_per_pass=inputs.steps_per_pass,
+        seed=config.seed,
         stream=partial(stream, config.seed),
         factor=lambda t: config.schedule.at(t, length.rounds_per_epoch, length.rounds),
         count_bytes=links.count_bytes,

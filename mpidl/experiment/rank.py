@@ -49,9 +49,13 @@ def train(config: Config, comm: Communicator, output: Path, overwrite: bool = Fa
         for name, transport in run.transports.items():
             log.info("%s travel by: %s", name, transport)
         run_file = create_run_file(run, output, overwrite)
-        for warning in run.warnings:
+        forecast = run.forecast
+        print(forecast.sentence, file=sys.stderr, flush=True)
+        if forecast.warning:
+            log.warning("%s", forecast.warning)
+        for warning in filter(None, (*run.warnings, forecast.warning)):
             run_file.event("warning", warning)
-        hooks.append(make_progress())
+        hooks.append(make_progress(forecast.longest))
     # And all wait for it, so that none has trained when it cannot be made.
     world.barrier()
     writer = FileWriter(run_file, run.meters)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mpidl.algorithms.base import Rows
+from mpidl.algorithms.federated.base import Federated
 from mpidl.comm.gossip.exchanges import Exchanges
 from mpidl.comm.gossip.plan import Plan, PlanMaker, Plans, make_edge_plan, make_plan
 from mpidl.comm.gossip.settings import GossipSettings
@@ -58,7 +59,12 @@ class NoSums:
     """Sums of rows without numbers."""
 
     def sum(
-        self, leaves: Iterable[tuple[int, Tensor]], positions: int, owners: Sequence[int], *, rows: int | None = None
+        self,
+        leaves: Iterable[tuple[int, Tensor]],
+        positions: int,
+        owners: Sequence[int],
+        out: Tensor | None = None,
+        rows: int | None = None,
     ) -> Tensor:
         return torch.empty_like(next(iter(leaves))[1])
 
@@ -188,7 +194,7 @@ def rehearse(config: Config, ranks: int) -> Needs:
         ranks=FirstRank(ranks),
         count_bytes=lambda sent: None,
     )
-    make_algorithm(inputs, placement, rows.layout, state, initial, links)
+    algorithm = make_algorithm(inputs, placement, rows.layout, state, initial, links)
     row_bytes = rows.size * dtype.itemsize
     if exchanges is None:
         edges, by_quantity = 0.0, {}
@@ -198,4 +204,6 @@ def rehearse(config: Config, ranks: int) -> Needs:
         transit = exchanges.transit_bytes
     rows_sent = config.method.rows_sent(config.algorithm, agents, edges)
     sent = sum(count * by_quantity.get(name, row_bytes) for name, count in rows_sent.items())
+    if isinstance(algorithm, Federated):
+        sent = algorithm.expected() * algorithm.participant_bytes()
     return Needs(ranks, agents, rows.size, state.bytes(), transit, sent, exchanges is not None)

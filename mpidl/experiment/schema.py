@@ -82,14 +82,25 @@ class EvaluateSettings(Section):
         Duration(amount=1, unit="epochs"), description="how often; also before the first round and after the last"
     )
     models: tuple[str, ...] | None = Field(None, description="which of the algorithm's models; all of them by default")
+    local_every: Rounds | None = Field(
+        None, description="how often agents' own models are measured, with the next record; null: with every record"
+    )
+    local_examples: PositiveInt | Literal["share", "all"] = Field(
+        "share",
+        description="examples that each agent's own model is measured on, drawn by the seed, each class with its "
+        "share; share: 500, or more where all agents together then see what a shared model does",
+    )
+    gradients: Rounds | None = Field(
+        None, description="how often agents' gradients over all their data are compared, a pass each time; null: never"
+    )
     buffers: Literal["average", "reestimate"] = Field(
         "average", description="BatchNorm statistics of averaged models: the agents' average, or from training data"
     )
 
-    @field_validator("every")
+    @field_validator("every", "local_every", "gradients")
     @classmethod
-    def _some_time(cls, value: Duration) -> Duration:
-        if not value.amount:
+    def _some_time(cls, value: Duration | None) -> Duration | None:
+        if value is not None and not value.amount:
             raise ConfigError("0 is no distance between two evaluations; give 1 for every round")
         return value
 

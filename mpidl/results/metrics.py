@@ -29,6 +29,10 @@ METRICS = (
         "train_loss", "1", "mean over agents of the mini-batch loss, averaged over the rounds since the record before"
     ),
     Metric("gradient_norm", "1", "mean over agents of the norm of their first gradient of the round, before clipping"),
+    Metric(
+        "gradient_variance", "1", "T, weighted mean of the squared distance of agents' full gradients to their mean"
+    ),
+    Metric("gradient_alignment", "1", "mean cosine of agents' full gradients with their mean"),
     Metric("bytes_sent", "bytes", "packed bytes of the messages sent so far, by the algorithm's formula"),
     Metric("lr", "1", "learning rate of the schedule"),
     *(

@@ -9,20 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mpidl.errors import ConfigError
+from mpidl.seeding import stream
 
 if TYPE_CHECKING:
     from mpidl.algorithms.base import Algorithm
     from mpidl.comm.world import World
-    from mpidl.data.batches import EvaluationPart
+    from mpidl.data.batches import Batch, EvaluationPart
     from mpidl.training.learner import Learner
     from mpidl.training.statistics import Statistics
+
+OWN = "local"
+"""The model that is not one that all ranks hold, but each agent's own."""
+
+LEAST_OWN = 500
+"""Examples that an agent's own model is measured on at least, where there are as many."""
 
 MaybePair = tuple[Tensor | None, Tensor | None]
 
@@ -38,21 +45,37 @@ class Evaluator:
         models: Sequence[str],
         parts: Sequence[EvaluationPart],
         counts_hits: bool,
+        own: int | Literal["share", "all"] = "all",
     ) -> None:
-        self._learner, self._world, self._statistics = learner, world, statistics
-        self._models, self._parts, self._counts_hits = models, parts, counts_hits
-        self._quantities = ("loss", "accuracy") if counts_hits else ("loss",)
+        """`own`: on how many examples of each part agents' own models are measured.
 
-    def measure(self, algorithm: Algorithm) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        """By metric, a number for each shared model, and numbers [k] for each local agent's own. A collective call."""
+        A share is what makes all of them together see as many as a shared model, or LEAST_OWN if that is more.
+        """
+        self._learner, self._world, self._statistics = learner, world, statistics
+        self._models, self.parts, self._counts_hits = models, parts, counts_hits
+        self._quantities = ("loss", "accuracy") if counts_hits else ("loss",)
+        self._own_examples = {part: self._chosen(part, own) for part in parts}
+        """By part, the examples that agents' own models are measured on, chunk by chunk."""
+        sizes = learner.batches.size_of
+        self.shared_examples = sum(name != OWN for name in models) * sum(map(sizes, parts))
+        self.own_examples = sum(map(len, sum(self._own_examples.values(), []))) if OWN in models else 0
+        """How many an evaluation takes of all shared models together, and of one agent's own."""
+
+    def measure(self, algorithm: Algorithm, own: bool = True) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """By metric, a number for each shared model, and numbers [k] for each local agent's own. A collective call.
+
+        Without `own`, agents' own models are left out.
+        """
         of_shared: dict[str, float] = {}
         of_agents: dict[str, np.ndarray] = {}
         for name in self._models:
+            if name == OWN and not own:
+                continue
             model = algorithm.model(name)
-            for part in self._parts:
+            for part in self.parts:
                 if model.ndim == 2:
-                    own = self._own(model, part)
-                    of_agents |= {f"{part}_{quantity}_{name}": values for quantity, values in own.items()}
+                    each = self._own(model, part)
+                    of_agents |= {f"{part}_{quantity}_{name}": values for quantity, values in each.items()}
                 else:
                     shared = self._shared(model, part)
                     of_shared |= {f"{part}_{quantity}_{name}": value for quantity, value in shared.items()}
@@ -62,7 +85,7 @@ class Evaluator:
         """Measures one chunk, so that a network or a loss that fails does so before a run begins."""
         agent = self._world.mine[0]
         statistics: MaybePair = self._statistics.of_agent(agent) if self._statistics else (None, None)
-        list(self._measure(self._learner.rows.flatten(), *statistics, self._parts[0], range(1)))
+        list(self._measure(self._learner.rows.flatten(), *statistics, self._whole(self.parts[0], range(1))))
 
     def _shared(self, row: Tensor, part: EvaluationPart) -> dict[str, float]:
         """Quantities of a model that every rank holds. A collective call."""
@@ -72,7 +95,8 @@ class Evaluator:
                 statistics = self._statistics.of_shared_model(self._learner, row)
         chunks = self._learner.batches.test_chunks(part)
         measured = np.zeros((chunks, 3))
-        for chunk, sums in self._measure(row, *statistics, part, range(self._world.rank, chunks, self._world.size)):
+        mine = range(self._world.rank, chunks, self._world.size)
+        for chunk, sums in self._measure(row, *statistics, self._whole(part, mine)):
             measured[chunk] = sums
         # Every entry is zero on all ranks but one, so this sum is exact in any order.
         return self._means(self._world.sum(measured))
@@ -82,9 +106,29 @@ class Evaluator:
         by_agent = []
         for agent, row in zip(self._world.mine, block, strict=True):
             statistics: MaybePair = self._statistics.of_agent(agent) if self._statistics else (None, None)
-            chunks = self._measure(row, *statistics, part, range(self._learner.batches.test_chunks(part)))
+            chunks = self._measure(row, *statistics, self._picked(part))
             by_agent.append(self._means(np.array([sums for _, sums in chunks])))
         return {quantity: np.array([means[quantity] for means in by_agent]) for quantity in self._quantities}
+
+    def _chosen(self, part: EvaluationPart, own: int | Literal["share", "all"]) -> list[np.ndarray]:
+        """Indices of so many examples of a part, each class with its share, in chunks; or of all of them."""
+        batches = self._learner.batches
+        size, chunk = batches.size_of(part), batches.chunk_size
+        count = max(LEAST_OWN, -(-size // self._world.agents)) if own == "share" else own
+        if count == "all" or count >= size:
+            return [np.arange(begin, min(begin + chunk, size)) for begin in range(0, size, chunk)]
+        order = stream(self._learner.seed, f"evaluated {part}").permutation(size)
+        labels = batches.labels(part)
+        if labels is not None:
+            order = order[np.argsort(labels[order], kind="stable")]
+        chosen = np.sort(order[(2 * np.arange(count) + 1) * size // (2 * count)])
+        return np.split(chosen, range(chunk, count, chunk))
+
+    def _whole(self, part: EvaluationPart, chunks: Iterable[int]) -> Iterator[tuple[int, Batch]]:
+        return ((chunk, self._learner.batches.test(part, chunk)) for chunk in chunks)
+
+    def _picked(self, part: EvaluationPart) -> Iterator[tuple[int, Batch]]:
+        return ((n, self._learner.batches.picked(part, indices)) for n, indices in enumerate(self._own_examples[part]))
 
     def _means(self, measured: np.ndarray) -> dict[str, float]:
         """From chunks' (examples, sum of losses, sum of hits) the means over examples, added in the chunks' order."""
@@ -93,15 +137,14 @@ class Evaluator:
         return {quantity: means[quantity] for quantity in self._quantities}
 
     def _measure(
-        self, row: Tensor, floats: Tensor | None, integers: Tensor | None, part: EvaluationPart, chunks: Iterable[int]
+        self, row: Tensor, floats: Tensor | None, integers: Tensor | None, chunks: Iterable[tuple[int, Batch]]
     ) -> Iterator[tuple[int, tuple[float, float, float]]]:
         """For each chunk the number of examples, the sum of their losses, and of their hits where those are counted."""
         learner = self._learner
         module = learner.rows.module
         learner.point(row, floats, integers)
         with self._evaluating(module) as outputs:
-            for chunk in chunks:
-                x, y = learner.batches.test(part, chunk)
+            for chunk, (x, y) in chunks:
                 # Some networks draw random numbers even here; which ones must not depend on the placement.
                 learner.seed_torch("evaluation", index=chunk)
                 try:

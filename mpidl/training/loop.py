@@ -40,6 +40,9 @@ class Hook:
     def settle(self, training: Training) -> None:
         """Before the state is read between two rounds: bring into it what ranks have kept apart. May communicate."""
 
+    def measuring(self, training: Training) -> None:
+        """Before a record is measured, which may take long."""
+
     def recorded(self, training: Training, record: Record) -> None:
         """After a record of measurements was made; it is complete on rank 0 and partial elsewhere."""
 
@@ -98,6 +101,11 @@ class Training:
         """Make the state complete, so that it may be read and saved. A collective call."""
         for hook in self.hooks:
             hook.settle(self)
+
+    def measuring(self) -> None:
+        """Tell all hooks that a record is being measured."""
+        for hook in self.hooks:
+            hook.measuring(self)
 
     def record(self, record: Record) -> None:
         """Tell all hooks what was measured."""

@@ -14,10 +14,16 @@ _SHOWN = ("train_loss", "test_accuracy_", "test_loss_", "consensus_distance")
 
 
 class ProgressLines(Hook):
-    """One line for each record, at most one a second."""
+    """One line for each record, at most one a second; and one before an evaluation that takes long."""
 
-    def __init__(self) -> None:
-        self._last = float("-inf")
+    def __init__(self, evaluation: float = 0.0) -> None:
+        """`evaluation`: seconds that one is expected to take."""
+        self._last, self._evaluation = float("-inf"), evaluation
+
+    def measuring(self, training: Training) -> None:
+        if self._evaluation > 5:
+            where = f"round {training.done}/{training.rounds}"
+            print(f"{where}  evaluating, about {self._evaluation:.0f} s", file=sys.stderr, flush=True)
 
     def recorded(self, training: Training, record: Record) -> None:
         if training.seconds - self._last >= 1 or training.done in (0, training.rounds):
@@ -47,17 +53,21 @@ class ProgressBar(Hook):
     def after_round(self, training: Training, done: int) -> None:
         self._progress.update(self._task, completed=done)
 
+    def measuring(self, training: Training) -> None:
+        self._progress.update(self._task, description="evaluating")
+
     def recorded(self, training: Training, record: Record) -> None:
+        self._progress.update(self._task, description="round")
         self._progress.console.print(f"round {training.done}  {summary(record)}", highlight=False)
 
     def finish(self, training: Training, status: str) -> None:
         self._progress.stop()
 
 
-def make_progress() -> Hook:
-    """A bar where the launcher found a terminal, else lines."""
+def make_progress(evaluation: float) -> Hook:
+    """A bar where the launcher found a terminal, else lines; one evaluation is expected to take so many seconds."""
     columns = os.environ.get("MPIDL_TERMINAL", "")
-    return ProgressBar(int(columns)) if columns.isdigit() else ProgressLines()
+    return ProgressBar(int(columns)) if columns.isdigit() else ProgressLines(evaluation)
 
 
 def summary(record: Record) -> str:

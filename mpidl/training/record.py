@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mpidl.comm.world import World
     from mpidl.results.run_file import RunFile
     from mpidl.training.evaluate import Evaluator
+    from mpidl.training.heterogeneity import Heterogeneity
     from mpidl.training.observations import Observations
 
 log = logging.getLogger("mpidl")
@@ -32,22 +34,50 @@ log = logging.getLogger("mpidl")
 FLUSH_SECONDS = 1.0
 
 
+@dataclass(frozen=True)
+class Cadence:
+    """How many rounds lie between two records, and between those that have more: None where none has.
+
+    What is rarer than records is measured with the first record after it is due; all is with the first and the last.
+    """
+
+    every: int
+    own: int | None
+    """With agents' own models."""
+    gradients: int | None
+    """With gradients over all data."""
+
+    def records(self, training: Training, rarely: int | None = 1) -> int:
+        """How many records there will be, or how many of them with what is rarer."""
+        rounds = [0, *range(self.every, training.rounds, self.every), training.rounds]
+        return sum(self.has(training, rarely, done) for done in rounds)
+
+    def has(self, training: Training, rarely: int | None, done: int) -> bool:
+        """Whether the record of this round has what is rarer."""
+        if rarely is None:
+            return False
+        before = (done - 1) // self.every * self.every
+        return done in (0, training.rounds) or done // rarely > before // rarely
+
+
 class Recorder(Hook):
-    """Measures before the first round, every `every` rounds, and after the last.
+    """Measures before the first round, every so many rounds, and after the last.
 
     `drawn` is a number of the state: how many examples all agents have drawn.
     """
 
     def __init__(
         self,
-        every: int,
+        cadence: Cadence,
         evaluator: Evaluator,
+        heterogeneity: Heterogeneity,
         observations: Observations,
         reduction: Reducer,
         meters: Meters,
         drawn: Tensor,
     ) -> None:
-        self._every, self._evaluator, self._observations = every, evaluator, observations
+        self._cadence, self._evaluator, self._observations = cadence, evaluator, observations
+        self._heterogeneity = heterogeneity
         self._reduction, self._meters, self._drawn = reduction, meters, drawn
 
     def start(self, training: Training) -> None:
@@ -55,11 +85,11 @@ class Recorder(Hook):
             self._record(training)
 
     def before_round(self, training: Training, t: int) -> None:
-        training.algorithm.observed = due = training.due(self._every, t + 1)
+        training.algorithm.observed = due = training.due(self._cadence.every, t + 1)
         self._observations.begin(t, norms=due)
 
     def after_round(self, training: Training, done: int) -> None:
-        if training.due(self._every, done):
+        if training.due(self._cadence.every, done):
             self._record(training)
 
     def settle(self, training: Training) -> None:
@@ -67,12 +97,14 @@ class Recorder(Hook):
         self._drawn += int(training.world.sum(examples)[0])
 
     def _record(self, training: Training) -> None:
+        training.measuring()
         world, algorithm = training.world, training.algorithm
         with self._meters.time("evaluation"):
             self.settle(training)
             epoch = float(self._drawn) / sum(algorithm.sizes.values())
             record: Record = {"round": training.done, "epoch": epoch}
-            of_shared, of_agents = self._evaluator.measure(algorithm)
+            cadence, done = self._cadence, training.done
+            of_shared, of_agents = self._evaluator.measure(algorithm, own=cadence.has(training, cadence.own, done))
             record |= of_shared
             means = algorithm.diagnostics()
             if means or of_agents:
@@ -87,6 +119,8 @@ class Recorder(Hook):
             for name, seen in algorithm.crew_diagnostics().items():
                 record[name] = _over_agents(world, seen)
             record |= algorithm.server_diagnostics()
+            if cadence.has(training, cadence.gradients, done):
+                record |= self._heterogeneity.measure(algorithm)
         record["lr"] = algorithm.lr
         record["bytes_sent"] = int(world.sum(np.array([self._meters.bytes_sent], dtype=np.int64))[0])
         record["seconds"] = training.seconds

@@ -140,6 +140,22 @@ def dropped(problem: Problem, x: Vector) -> Vector:
     return x
 
 
+def compressed(problem: Problem, x: Vector) -> Vector:
+    """Federated averaging of the largest fifth of what each agent sends, which keeps the rest for its next upload."""
+    error, k = np.zeros((AGENTS, len(x))), max(1, round(0.2 * len(x)))
+    for t in range(ROUNDS):
+        S = sampled(t)
+        p, sent = by_data(problem, S), {}
+        for i in S:
+            v = descend(problem, i, x, k_steps(problem, i, t))[0] - x + error[i]
+            largest = np.argsort(-np.abs(v), kind="stable")[:k]
+            sent[i] = np.zeros_like(v)
+            sent[i][largest] = v[largest]
+            error[i] = v - sent[i]
+        x = x + sum(p[i] * sent[i] for i in S)
+    return x
+
+
 def post_local(problem: Problem, x: Vector) -> Vector:
     """20 rounds of one step, then of three."""
     for t in range(ROUNDS):

@@ -37,6 +37,10 @@ CASES: dict[str, tuple[dict[str, Any], Callable[..., Any]]] = {
         averaging.stragglers,
     ),
     "fedavg drops stragglers": (E | {"name": "fedavg", "straggler": {"share": 0.5, "epochs": 0}}, averaging.dropped),
+    "fedavg compressed": (
+        K | {"name": "fedavg", "upload": {"compressor": {"name": "topk", "fraction": 0.2}}},
+        averaging.compressed,
+    ),
     "fedavg post-local": (K | {"name": "fedavg", "post_local": 20}, averaging.post_local),
     **{
         f"scaffold {option} {weighting}": (

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mpidl.algorithms import ALGORITHMS
+from mpidl.compressors import COMPRESSORS
 from mpidl.errors import ConfigError
 from tests.algorithms.problems import configuration, run
+from tests.algorithms.resuming import assert_resuming_twice_is_exact
 from tests.ranks import on_ranks
 
 REFUSED = [
@@ -30,6 +33,15 @@ REFUSED = [
     ({"name": "feddyn", "alpha": 0}, "alpha: 0 is not allowed: input should be greater than 0"),
     ({"name": "feddyn", "alpha": -0.1}, "alpha: -0.1 is not allowed: input should be greater than 0"),
     ({"name": "feddyn", "clip": "official"}, "clip: 'official' says what is clipped, not to which norm"),
+    (
+        {"name": "feddyn", "upload": {"compressor": {"name": "topk", "fraction": 0.1}}},
+        "upload.compressor: h follows from whole rows",
+    ),
+    (
+        {"name": "fedavg", "upload": {"compressor": {"name": "topk", "fraction": 0}}},
+        "upload.compressor.fraction: 0 is not allowed",
+    ),
+    ({"name": "scaffold", "upload": {}}, "upload: 'upload' is not known"),
     ({"name": "fedga", "beta": -0.1}, "beta: -0.1 is not allowed"),
     ({"name": "gradalign", "local_steps": 3}, "local_steps: 'local_steps' is not known"),
     ({"name": "scaffold", "momentum": 0.9}, "momentum: option 2 divides by plain steps"),
@@ -90,3 +102,31 @@ def test_drift_is_the_mean_distance_from_x_of_those_who_took_part(comm):
     config = configuration({"name": "fedavg", "lr": 0.03, "participation": 0.5})
     for record in run(config, comm).records[1:]:
         assert record["drift"] == pytest.approx(0.03 * record["gradient_norm"], rel=1e-12)
+
+
+@pytest.mark.parametrize("name", list(COMPRESSORS))
+@on_ranks(3)
+def test_compressed_uploads_are_counted_as_packed_and_resumed_exactly(name, comm):
+    from mpidl.experiment.compose import compose
+    from mpidl.experiment.rehearsal import rehearse
+
+    keys = {"topk": {"fraction": 0.2}, "randomk": {"fraction": 0.2}, "qsgd": {"bits": 4}, "lowrank": {"rank": 1}}
+    compressor = {"name": name} | keys.get(name, {"dtype": "bfloat16"} if name == "cast" else {})
+    settings = {"name": "fedavg", "participation": 0.5, "local_steps": 2, "upload": {"compressor": compressor}}
+    config = configuration(settings)
+    composed = compose(config, comm)
+    algorithm = composed.training.algorithm
+    row, packed = algorithm.x.numel() * 8, algorithm.uplink.row_bytes
+    composed.close()
+    assert packed < row / 2
+    outcome = run(config, comm)
+    assert outcome.bytes_sent == 12 * 4 * (row + packed) == rehearse(config, comm.size).round_bytes * 12
+    assert_resuming_twice_is_exact(config, comm, [(3, 2, 3), (1, 3, 2)])
+
+
+@on_ranks(1)
+def test_a_compressor_that_leaves_nothing_out_changes_nothing(comm):
+    base = {"name": "fedavg", "participation": 0.5, "local_steps": 2}
+    whole = {"compressor": {"name": "topk", "fraction": 1.0}}
+    rows = [run(configuration(base | more), comm).rows for more in ({}, {"upload": whole})]
+    assert np.abs(rows[0] - rows[1]).max() <= 1e-12

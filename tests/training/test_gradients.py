@@ -104,7 +104,7 @@ def test_statistics_are_reestimated_in_chunks_of_equal_size_and_pooled_over_agen
     made, row = oracle(policy="reestimate")
     learner, statistics = made._learner, made._statistics
     # The shares are 6, 8 and 10 examples.
-    learner.batches._chunk = 5
+    learner.batches.chunk_size = 5
     pooled, _ = statistics.of_shared_model(learner, row)
     weight, bias = (learner.rows.views(row)[name] for name in ("0.weight", "0.bias"))
     means, variances = [], []
@@ -143,7 +143,7 @@ def test_agents_of_one_call_may_stand_anywhere_and_more_than_once():
 
 def test_the_gradient_of_all_data_is_the_mean_over_examples_and_leaves_no_trace():
     made, row = oracle("tanh_network")
-    made._learner.batches._chunk = 4
+    made._learner.batches.chunk_size = 4
     full, _ = oracle("tanh_network", batch="full")
     expected, whole = gradients(full, row, 0), torch.empty(AGENTS, len(row), dtype=row.dtype)
     for agent in range(AGENTS):

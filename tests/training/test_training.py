@@ -181,7 +181,7 @@ def logits(row: np.ndarray, x: np.ndarray) -> np.ndarray:
 @on_ranks(3)
 def test_evaluation_is_that_of_the_mean_of_rows_and_of_each_row(comm):
     # 1,100 test examples are three chunks, one for each rank.
-    config = configuration(data={"tests": 1100, "validation": 0.3})
+    config = configuration(data={"tests": 1100, "validation": 0.3}, evaluate={"local_examples": "all"})
     alone, spread = trained(config, comm, (1, 3))
     assert same(alone, spread)
     data, last = config.data.load(), spread.records[-1]

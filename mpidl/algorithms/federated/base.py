@@ -65,6 +65,11 @@ class Federated(Algorithm):
     def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> Mapping[str, float]:
         return {"up": cls.rows_up(settings) * agents, "down": cls.rows_down(settings) * agents}
 
+    def participant_bytes(self) -> int:
+        """Bytes that an agent sends and receives in a round in which it takes part."""
+        rows = self.rows_up(self.settings) + self.rows_down(self.settings)
+        return rows * self.x.numel() * self.x.element_size()
+
     @abstractmethod
     def round(self, x: Tensor) -> None:
         """Move x by one round."""
@@ -84,8 +89,7 @@ class Federated(Algorithm):
 
     def advance(self) -> None:
         self.assemble()
-        rows = self.rows_up(self.settings) + self.rows_down(self.settings)
-        self._count_bytes(rows * len(self.mine) * self.x.numel() * self.x.element_size())
+        self._count_bytes(self.participant_bytes() * len(self.mine))
         self.round(self.x)
 
     def assemble(self) -> None:
@@ -99,12 +103,18 @@ class Federated(Algorithm):
         self._ranks.move([move for move in moves if move[1] != move[2]])
         self._runner.update((agent, runner) for agent, _, runner in moves)
 
-    def sum_rows(self, leaves: Iterator[tuple[int, Tensor]], rows: int | None = None) -> Tensor:
-        """Σ over S, on every rank, of what `leaves` yields for each of `mine` in order: (position, row).
+    def sum_rows(self, leaves: Iterator[tuple[int, Tensor]], out: Tensor) -> Tensor:
+        """Σ over S, on every rank, of what `leaves` yields for each of `mine` in order: (position, row), in `out`.
 
-        With `rows`, each yields so many rows [rows, P]. What is yielded may be overwritten once the next is asked for.
+        Where `out` [n, P] is for several, each yields so many rows. `dense` makes memory for both. What is yielded may
+        be overwritten once the next is asked for.
         """
-        return self.reduction.sum(leaves, len(self.crew.agents), self.crew.runners, rows=rows)
+        rows = len(out) if out.ndim == 2 else None
+        return self.reduction.sum(leaves, len(self.crew.agents), self.crew.runners, out, rows)
+
+    def dense(self, rows: int) -> Tensor:
+        """Memory [rows, P] without gaps, of which the first sum is not slowed by fresh pages in every round."""
+        return self.state.scratch(1, rows * self.x.numel())[0].view(rows, -1)
 
     def expected(self) -> float:
         """How many agents take part in a round, on average."""

@@ -33,10 +33,11 @@ class CSGD(SharpnessAware, Federated):
         super().__init__(settings, given)
         self.direction = KeptDirection(settings.rule, self.layout, self.state.server)
         self._together = given.together
+        self._total = self.dense(1)[0]
         self.G = self.state.scratch(given.together, *self.x.shape)
 
     def round(self, x: Tensor) -> None:
-        g = self.sum_rows(self._weighted_gradients(x))
+        g = self.sum_rows(self._weighted_gradients(x), self._total)
         x.sub_(self.direction(g, x, self.t, self.lr), alpha=self.lr)
 
     def _weighted_gradients(self, x: Tensor) -> Iterator[tuple[int, Tensor]]:

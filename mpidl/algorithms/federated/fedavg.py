@@ -6,8 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from mpidl.algorithms.base import Context
 from mpidl.algorithms.direction import DirectionSettings
 from mpidl.algorithms.federated.averaging import Averaging
+from mpidl.algorithms.federated.uploads import Uplink, Upload
 
 
 class FedAvg(Averaging):
@@ -17,12 +19,21 @@ class FedAvg(Averaging):
 
     A part of the agents takes part, and their momentum starts at zero in each round. The server `{name: sgd, lr: 1}`
     is plain averaging; momentum, adagrad, adam and yogi make FedAvgM, FedAdagrad, FedAdam and FedYogi of it.
+
+    With `upload: {compressor}`, y_i − x travels packed: agents send C(v), v = y_i − x + e_i, and keep e_i ← v − C(v).
+    `bytes_sent` counts packed rows; sums between ranks carry whole ones.
     """
 
     class Settings(Averaging.Settings, DirectionSettings):
-        pass
+        upload: Upload = Field(Upload(), description="how agents' rows travel to the server: {compressor}")
 
     settings: Settings
+
+    def __init__(self, settings: Settings, given: Context) -> None:
+        super().__init__(settings, given)
+        upload = settings.upload
+        if upload.compressor is not None:
+            self.uplink = Uplink(upload.compressor, upload.error_feedback, given, len(self.weighted))
 
 
 class LocalSGD(FedAvg):

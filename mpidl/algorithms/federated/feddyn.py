@@ -44,9 +44,11 @@ class FedDyn(FedAvg):
         )
 
         @model_validator(mode="after")
-        def _clips_something(self) -> Self:
+        def _clips_something_and_sends_whole_rows(self) -> Self:
             if self.clip == "official" and self.clip_norm is None:
                 raise ConfigError("'official' says what is clipped, not to which norm: give clip_norm", "clip")
+            if self.upload.compressor is not None:
+                raise ConfigError("h follows from whole rows, so feddyn's are not compressed", "upload.compressor")
             return self
 
     settings: Settings

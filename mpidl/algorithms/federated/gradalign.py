@@ -37,13 +37,14 @@ class GradAlign(Sampled):
         super().__init__(settings, given)
         self.direction = KeptDirection(settings.rule, self.layout, self.state.server)
         self.g = self.shelf()
+        self._mean, self._total = self.dense(2)
         self._together = given.together
         self.G, self.Y = (self.state.scratch(given.together, *self.x.shape) for _ in range(2))
 
     def round(self, x: Tensor) -> None:
         beta = self.lr / 2 if self.settings.beta is None else self.settings.beta
-        mean = self.sum_rows(self._gradients(x))
-        g = self.sum_rows(self._displaced(x, mean, beta))
+        mean = self.sum_rows(self._gradients(x), self._mean)
+        g = self.sum_rows(self._displaced(x, mean, beta), self._total)
         x.sub_(self.direction(g, x, self.t, self.lr), alpha=self.lr)
         self.g.clear()
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mpidl.algorithms.base import Rows
+    from mpidl.algorithms.federated.uploads import Uplink
 
 
 class LocalSettings(WorkSettings, MomentumSettings):
@@ -61,8 +62,9 @@ class Local(Working):
         self.direction = settings.rule
         shape = (given.together, *self.x.shape)
         self.Y, self.G = self.state.scratch(*shape), self.state.scratch(*shape)
-        self._uploads = self.state.scratch(len(self.weighted), *self.x.shape)
-        self._surveys = self.state.scratch(self.surveys, *self.x.shape) if self.surveys else None
+        self._uploads, self._total = self.dense(len(self.weighted)), self.dense(len(self.weighted))
+        self._surveys = self.dense(self.surveys) if self.surveys else None
+        self.surveyed = self.dense(self.surveys) if self.surveys else self.x[:0]
         self._together, keep = given.together, settings.local_momentum == "keep"
         names = self.direction.remembers
         self._kept = {name: self.state.lazy_rows(f"local {name}") for name in names} if keep else {}
@@ -71,8 +73,9 @@ class Local(Working):
         """By agent, the steps that its kept memory has seen; known to all ranks."""
         if self._kept:
             self._taken = self.state.counts("local steps taken", len(given.everyone))
+        self.uplink: Uplink | None = None
+        """What packs uploads, where something does."""
         self._drifts: dict[int, Tensor] = {}
-        self.surveyed: Tensor = self.x[:0]
 
     # The hooks.
 
@@ -106,12 +109,18 @@ class Local(Working):
     def round(self, x: Tensor) -> None:
         self._drifts.clear()
         if self._surveys is not None:
-            self.surveyed = self.sum_rows(self._surveyed(x, self._surveys), self.surveys)
+            self.sum_rows(self._surveyed(x, self._surveys), self.surveyed)
         self.prepare(x)
-        self.server(x, self.sum_rows(self._worked(x), len(self.weighted)))
+        self.server(x, self.sum_rows(self._worked(x), self._total))
         if self._taken is not None:
             for agent in self.crew.agents:
                 self._taken[agent] += len(self.steps(agent))
+
+    def participant_bytes(self) -> int:
+        whole = super().participant_bytes()
+        if self.uplink is None:
+            return whole
+        return whole - len(self.weighted) * (self.x.numel() * self.x.element_size() - self.uplink.row_bytes)
 
     def crew_diagnostics(self) -> dict[str, dict[int, float]]:
         return {"drift": {agent: float(distance) for agent, distance in self._drifts.items()}}
@@ -132,6 +141,8 @@ class Local(Working):
                 if self.observed:
                     self._drifts[agent] = self.Y[place].dist(x)
                 self.upload(agent, self.Y[place], x, self._uploads)
+                if self.uplink is not None:
+                    self.uplink(agent, self.t, self._uploads)
                 for row, weighted in zip(self._uploads, self.weighted, strict=True):
                     if weighted:
                         row.mul_(crew.weights[position])
