@@ -105,6 +105,10 @@ def beginning(text: str, longest: int = 100) -> str:
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
+class Told(SystemExit):
+    """The end of a process whose failure has been told already; its `code` is the exit code."""
+
+
 def nearest(value: object, choices: Iterable[object]) -> str | None:
     """The choice that a misspelt value most likely means, if it is like any."""
     return next(iter(difflib.get_close_matches(str(value)[:100], map(str, choices), n=1, cutoff=0.5)), None)

@@ -16,7 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from mpidl import __version__
-from mpidl.errors import ExitCode, choices_sentence
+from mpidl.errors import ExitCode, Told, choices_sentence
 from mpidl.sentences import describe, printable
 
 # Name: where it is, and what `mpidl --help` says about it.
@@ -84,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.Abort as error:
         # What click makes of an interrupt.
         return _answer(*describe(error.__cause__ or KeyboardInterrupt()))
+    except Told as error:
+        return int(error.code or ExitCode.DONE)
     except BaseException as error:
         if isinstance(error.__context__, BrokenPipeError) and isinstance(error, SystemExit):
             # The reader, such as `head`, has what it wanted; the interpreter must not try to flush the rest at exit.

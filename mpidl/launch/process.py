@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
+import math
 import os
 import select
 import shutil
@@ -34,7 +35,9 @@ log = logging.getLogger("mpidl")
 _FORWARDED = (*INTERRUPTING, signal.SIGUSR1, signal.SIGUSR2)
 # Long enough for the launcher to finish a block that it has begun, too short to be seen in a progress bar.
 _HOLD_SECONDS = 0.2
-_LOCK_SECONDS = 5.0
+LOCK_SECONDS = 5.0
+# For the launcher to end all ranks, once one has said that it failed: Open MPI has been seen to wait for ever.
+END_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
 # A progress bar hides the cursor, and a rank that was killed did not bring it back.
 _SHOW_CURSOR = b"\x1b[?25h"
@@ -102,7 +105,8 @@ class Launch:
             explained = failure_file.exists
             out, err = Filter(_writer(sys.stdout), explained), Filter(_writer(sys.stderr), explained)
             streams = (cast("IO[bytes]", process.stdout), cast("IO[bytes]", process.stderr))
-            _pump(process, {stream.fileno(): output for stream, output in zip(streams, (out, err), strict=True)})
+            outputs = {stream.fileno(): output for stream, output in zip(streams, (out, err), strict=True)}
+            forced = _pump(process, outputs, lambda: forwarded.is_to_end or explained())
             status = process.wait()
             presence.outlive(presence.read(failure_file.parent), PATIENCE)
             present, now = presence.read(failure_file.parent), killed_for_memory()
@@ -110,6 +114,7 @@ class Launch:
                 launcher=Path(self.launcher.path).name,
                 ranks=self.ranks,
                 status=status,
+                forced=forced,
                 received=forwarded.received,
                 failure=failures.read(failure_file),
                 spoke=err.spoke,
@@ -145,7 +150,7 @@ def _close_run_file(path: Path, code: int) -> None:
     from mpidl.results.run_file import RunFile
 
     # The launcher may return while the rank that writes is still being ended.
-    deadline = time.monotonic() + _LOCK_SECONDS
+    deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
             # The rank that writes may have closed it as interrupted, when it was told to end since another had failed.
@@ -180,6 +185,11 @@ class _Forwarded:
         self.received.append(number)
         self._send(number)
 
+    @property
+    def is_to_end(self) -> bool:
+        """Whether a signal has come that ends a run."""
+        return any(number in INTERRUPTING for number in self.received)
+
     def to(self, process: subprocess.Popen[bytes]) -> None:
         """This one has them from now on, and those that came before."""
         self._process = process
@@ -207,9 +217,12 @@ def _forwarding() -> Iterator[_Forwarded]:
             signal.signal(number, handler)
 
 
-def _pump(process: subprocess.Popen[bytes], outputs: Mapping[int, Filter]) -> None:
-    """Passes on what comes from each of these until their end, or until the launcher is gone and they are silent."""
-    left = set(outputs)
+def _pump(process: subprocess.Popen[bytes], outputs: Mapping[int, Filter], is_to_end: Callable[[], bool]) -> bool:
+    """Passes on what comes from each of these until their end, or until the launcher is gone and they are silent.
+
+    A launcher that does not end, though its ranks are to, is ended; returns whether that was so.
+    """
+    left, since, forced = set(outputs), math.inf, False
     while left:
         ready = select.select(left, [], [], _HOLD_SECONDS)[0]
         for handle in ready:
@@ -221,8 +234,15 @@ def _pump(process: subprocess.Popen[bytes], outputs: Mapping[int, Filter]) -> No
             outputs[handle].flush()
         if not ready and process.poll() is not None:
             break
+        if is_to_end():
+            since = min(since, time.monotonic())
+            late = time.monotonic() - since - END_SECONDS
+            if late > 0:
+                forced = True
+                process.send_signal(signal.SIGTERM if late < LOCK_SECONDS else signal.SIGKILL)
     for output in outputs.values():
         output.end()
+    return forced
 
 
 def _writer(stream: TextIO) -> Callable[[bytes], None]:

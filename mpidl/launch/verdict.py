@@ -73,14 +73,16 @@ class Death:
 class Ending:
     """What is known when the launcher of the ranks has ended.
 
-    `status` is the launcher's, as subprocess has it; `received` are the signals that `mpidl run` got; `failure` is what
-    a failing rank has left, `spoke` whether one has said it itself; `present` are the ranks of this host that have left
-    word. `starved`: whether the system has ended a process in the meantime, since memory ran out.
+    `status` is the launcher's, as subprocess has it, `forced` whether it had to be ended from here; `received` are the
+    signals that `mpidl run` got; `failure` is what a failing rank has left, `spoke` whether one has said it itself;
+    `present` are the ranks of this host that have left word. `starved`: whether the system has ended a process in the
+    meantime, since memory ran out.
     """
 
     launcher: str
     ranks: int
     status: int
+    forced: bool = False
     received: Sequence[int] = ()
     failure: tuple[str, int] | None = None
     spoke: bool = False
@@ -104,7 +106,7 @@ class Ending:
             if self.spoke and self.death.signal is None:
                 return "", self.death.code or ExitCode.INTERNAL
             return f"mpidl: {self._how_a_rank_ended(self.death)}", ExitCode.COMMUNICATION
-        if self.status < 0 and -self.status not in INTERRUPTING:
+        if self.status < 0 and -self.status not in INTERRUPTING and not self.forced:
             # Its ranks are told to end by its death, and say so.
             return f"mpidl: {self._how_the_launcher_ended()}", ExitCode.COMMUNICATION
         if interrupted is not None:

@@ -152,3 +152,16 @@ def wait_for(what: Callable[[], Found]) -> Found:
         assert time.monotonic() < deadline, "it does not come"
         time.sleep(0.05)
     return found
+
+
+def test_a_rank_that_is_told_to_end_before_mpi_starts_says_so_alone(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time\nprint('up', flush=True)\ntime.sleep(60)\n")
+    (tmp_path / "run.yaml").write_text("model: slow:network\n")
+    found = environment({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2"})
+    command = [sys.executable, "-P", "-m", "mpidl", "run", "run.yaml"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, env=found, text=True, **pipes) as process:
+        assert process.stdout is not None and process.stdout.readline() == "up\n"
+        process.terminate()
+        assert process.communicate(timeout=30)[1] == "mpidl: interrupted\n"
+    assert process.returncode == 143

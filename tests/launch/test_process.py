@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 
 PARENT = """
-import sys
+import os, sys
 from mpidl.launch import process
 from mpidl.launch.launcher import Launcher
 from mpidl.launch.library import parse_library
+if "PATIENCE" in os.environ:
+    process.END_SECONDS = process.LOCK_SECONDS = float(os.environ["PATIENCE"])
 process.find_library = lambda: parse_library("MPICH Version: 4.2", [])
 process.find_launcher = lambda library: Launcher(sys.argv[1], "mpich")
 sys.exit(process.Launch(3, ["program"]).run())
@@ -165,6 +167,13 @@ def test_too_few_open_files_are_named_as_the_cause(launch) -> None:
         "import resource; print(resource.getrlimit(7))", preexec_fn=lambda: resource.setrlimit(7, (16, 999))
     )
     assert raised.communicate()[0] == "(112, 999)\n"
+
+
+def test_a_launcher_that_does_not_end_though_a_rank_has_failed_is_ended(launch) -> None:
+    stays = "[signal.signal(n, lambda *_: None) for n in (signal.SIGTERM, signal.SIGINT)]\nwhile True: time.sleep(60)"
+    process = launch(says("mpidl: rank 1 on here: boo", 3) + "\n" + stays, env=os.environ | {"PATIENCE": "0.2"})
+    assert process.communicate(timeout=60)[1] == "mpidl: rank 1 on here: boo\n"
+    assert process.returncode == 3
 
 
 def test_no_launcher_outlives_its_parent(launch) -> None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from mpidl.comm.start import launchers, presence, sentinel
 from mpidl.comm.start.presence import FAILURE_FILE
-from mpidl.errors import ExitCode, Interruption
+from mpidl.errors import ExitCode, Interruption, Told
 from mpidl.sentences import describe
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _end(error: BaseException, comm: MPI.Intracomm | None) -> NoReturn:
         # Processes that a launcher started, but that MPI did not join, all fail alike: one speaks.
         if place.rank == 0:
             _speak(error, sentence, exit_code)
-        raise SystemExit(exit_code)
+        raise Told(exit_code)
 
     from mpi4py import MPI
 
@@ -113,7 +113,7 @@ def _end(error: BaseException, comm: MPI.Intracomm | None) -> NoReturn:
     _speak(error, f"{where}: {sentence}", exit_code)
     time.sleep(FLUSH_SECONDS)
     MPI.COMM_WORLD.Abort(exit_code)
-    raise SystemExit(exit_code)
+    raise Told(exit_code)
 
 
 def _leave(place: launchers.Place) -> NoReturn:
@@ -134,7 +134,7 @@ def _leave(place: launchers.Place) -> NoReturn:
     if world is not None:
         # This may be the only rank that was told.
         world.Abort(ExitCode.ENDED)
-    raise SystemExit(ExitCode.ENDED)
+    raise Told(ExitCode.ENDED)
 
 
 def _interrupted() -> None:
