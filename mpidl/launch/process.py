@@ -76,7 +76,8 @@ class Launch:
         """Runs the ranks to their end and returns the exit code; a failing rank's own line is the last one printed."""
         if scheduler() is None:
             allow_open_files(self.ranks)
-        with folders() as ours:
+        # Signals are kept from all of it: the folders go, whatever comes.
+        with _forwarding() as forwarded, folders() as ours:
             failure_file = ours.words / "failure.json"
             terminal = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
             environment = rank_environment(
@@ -84,50 +85,51 @@ class Launch:
             )
             if self.launcher.kind == "openmpi" and scheduler() is None:
                 keep_session(environment, ours)
-            return self._wait(self.command(environment), environment, failure_file)
+            return self._wait(self.command(environment), environment, failure_file, forwarded)
 
-    def _wait(self, command: Sequence[str], environment: dict[str, str], failure_file: Path) -> int:
+    def _wait(
+        self, command: Sequence[str], environment: dict[str, str], failure_file: Path, forwarded: _Forwarded
+    ) -> int:
         before, killed = _identity(self.run_file), killed_for_memory()
         sys.stdout.flush()
         sys.stderr.flush()
-        with _forwarding() as forwarded:
-            process = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                preexec_fn=_end_with_parent(),
-            )
-            forwarded.to(process)
-            # Hydra explains on stdout, the others on stderr.
-            explained = failure_file.exists
-            out, err = Filter(_writer(sys.stdout), explained), Filter(_writer(sys.stderr), explained)
-            streams = (cast("IO[bytes]", process.stdout), cast("IO[bytes]", process.stderr))
-            outputs = {stream.fileno(): output for stream, output in zip(streams, (out, err), strict=True)}
-            forced = _pump(process, outputs, lambda: forwarded.is_to_end or explained())
-            status = process.wait()
-            presence.outlive(presence.read(failure_file.parent), PATIENCE)
-            present, now = presence.read(failure_file.parent), killed_for_memory()
-            ending = Ending(
-                launcher=Path(self.launcher.path).name,
-                ranks=self.ranks,
-                status=status,
-                forced=forced,
-                received=forwarded.received,
-                failure=failures.read(failure_file),
-                spoke=err.spoke,
-                death=Death.told((out.post_mortem + err.post_mortem).decode(errors="replace"), present),
-                present=present,
-                starved=None if killed is None or now is None else now > killed,
-            )
-            line, code = ending.verdict()
-            if not ending.says_it_all:
-                out.tell()
-                err.tell()
-            if code != 0 and self.run_file is not None and _identity(self.run_file) not in (None, before):
-                _close_run_file(self.run_file, code)
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=_end_with_parent(),
+        )
+        forwarded.to(process)
+        # Hydra explains on stdout, the others on stderr.
+        explained = failure_file.exists
+        out, err = Filter(_writer(sys.stdout), explained), Filter(_writer(sys.stderr), explained)
+        streams = (cast("IO[bytes]", process.stdout), cast("IO[bytes]", process.stderr))
+        outputs = {stream.fileno(): output for stream, output in zip(streams, (out, err), strict=True)}
+        forced = _pump(process, outputs, lambda: forwarded.is_to_end or explained())
+        status = process.wait()
+        presence.outlive(presence.read(failure_file.parent), PATIENCE, process.pid)
+        present, now = presence.read(failure_file.parent), killed_for_memory()
+        ending = Ending(
+            launcher=Path(self.launcher.path).name,
+            ranks=self.ranks,
+            status=status,
+            forced=forced,
+            received=forwarded.received,
+            failure=failures.read(failure_file),
+            spoke=err.spoke,
+            death=Death.told((out.post_mortem + err.post_mortem).decode(errors="replace"), present),
+            present=present,
+            starved=None if killed is None or now is None else now > killed,
+        )
+        line, code = ending.verdict()
+        if not ending.says_it_all:
+            out.tell()
+            err.tell()
+        if code != 0 and self.run_file is not None and _identity(self.run_file) not in (None, before):
+            _close_run_file(self.run_file, code)
         if code != 0 and "MPIDL_TERMINAL" in environment:
             _writer(sys.stderr)(_SHOW_CURSOR)
         if line:

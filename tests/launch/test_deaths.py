@@ -165,3 +165,10 @@ def test_a_rank_that_is_told_to_end_before_mpi_starts_says_so_alone(tmp_path: Pa
         process.terminate()
         assert process.communicate(timeout=30)[1] == "mpidl: interrupted\n"
     assert process.returncode == 143
+
+
+def test_what_a_rank_has_started_goes_with_the_launch(launch: Start) -> None:
+    process = launch("leave a child")
+    child = int(process.communicate(timeout=60)[0].split()[-1])
+    assert process.returncode == 5
+    assert not runs(child)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 from mpidl.comm.start import presence
 from mpidl.comm.start.failures import guard
@@ -20,6 +23,14 @@ def main(what: str) -> None:
     presence.leave(comm.rank)
     if comm.rank == 1 and what == "exit":
         os._exit(0)
+    if comm.rank == 1 and what == "leave a child":
+        with Path(os.devnull).open("w") as nowhere:
+            child = subprocess.Popen(
+                [sys.executable, "-c", "import time; time.sleep(600)"], stdout=nowhere, stderr=nowhere
+            )
+        print(child.pid, flush=True)
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
     if comm.rank == 1 and what == "abort":
         comm.Abort(7)
     if comm.rank == 1 and what == "stop":

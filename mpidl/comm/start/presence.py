@@ -13,7 +13,7 @@ import platform
 import select
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -84,19 +84,21 @@ def read(folder: Path) -> list[Presence]:
     return sorted(found, key=lambda presence: presence.rank)
 
 
-def outlive(presences: Iterable[Presence], seconds: float) -> None:
-    """Waits so long for these ranks to be gone, and ends those that then are not; removes what they have shared."""
-    handles = {}
-    for presence in presences:
-        if presence.is_here:
-            # It may go while we look.
-            with suppress(OSError):
-                handles[os.pidfd_open(presence.process)] = presence
-    _await(handles, seconds)
-    for handle, presence in handles.items():
-        if presence.is_here:
-            with suppress(OSError):
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
+def outlive(presences: Iterable[Presence], seconds: float, session: int | None = None) -> None:
+    """Waits so long for these ranks to be gone, and ends those that then are not; removes what they have shared.
+
+    So too all that runs in the session: ranks that have left no word yet, and what ranks have started.
+    """
+    processes = {presence.process for presence in presences if presence.is_here}
+    processes |= set(_members(session)) if session is not None else set()
+    handles = []
+    for process in processes:
+        # It may go while we look.
+        with suppress(OSError):
+            handles.append(os.pidfd_open(process))
+    for handle in _await(handles, seconds):
+        with suppress(OSError):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
     _await(handles, seconds)
     for handle in handles:
         os.close(handle)
@@ -107,8 +109,17 @@ def outlive(presences: Iterable[Presence], seconds: float) -> None:
                     Path(file).unlink()
 
 
-def _await(handles: Iterable[int], seconds: float) -> None:
-    """Waits until the processes of these handles have ended, so long at most."""
+def _members(session: int) -> Iterator[int]:
+    """The processes of a session; its number belongs to no other as long as there are any."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # After the name: state, parent, group, session.
+            if int(status.read_text().rpartition(")")[2].split()[3]) == session:
+                yield int(status.parent.name)
+
+
+def _await(handles: Iterable[int], seconds: float) -> set[int]:
+    """Waits until the processes of these handles have ended, so long at most; returns those of the others."""
     poll, left, deadline = select.poll(), set(handles), time.monotonic() + seconds
     for handle in left:
         poll.register(handle, select.POLLIN)
@@ -116,6 +127,7 @@ def _await(handles: Iterable[int], seconds: float) -> None:
         for handle, _ in poll.poll(1000 * remaining):
             poll.unregister(handle)
             left.remove(handle)
+    return left
 
 
 def _path(state: str, rank: int) -> Path | None:
