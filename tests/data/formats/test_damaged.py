@@ -50,10 +50,11 @@ def test_a_gzip_file_with_any_bit_flipped_is_refused(tmp_path: Path) -> None:
         assert str(path) in refused(lambda: read_idx(path, 3))
 
 
-def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [written.IDX_NAMES[0], written.IDX_NAMES[2]])
+def test_images_of_another_size_are_refused(tmp_path: Path, name: str) -> None:
     written.write_idx_set(tmp_path)
-    (tmp_path / written.IDX_NAMES[0]).write_bytes(gzip.compress(written.idx_bytes(written.images(40, 32, 32))))
-    assert "32×32 pixels, not 28×28" in refused(lambda: load("mnist", tmp_path))
+    (tmp_path / name).write_bytes(gzip.compress(written.idx_bytes(written.images(40, 32, 32))))
+    assert f"{tmp_path / name} holds images of 32×32 pixels, not 28×28" in refused(lambda: load("mnist", tmp_path))
 
 
 def test_labels_out_of_range_or_number_are_refused(tmp_path: Path) -> None:

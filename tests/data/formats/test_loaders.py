@@ -220,9 +220,17 @@ def test_text_without_speakers_is_one_stream(tmp_path: Path) -> None:
 
 
 def test_a_speaker_with_too_little_to_say_is_counted_in_a_warning(tmp_path: Path) -> None:
-    (tmp_path / "play").write_text(written.PLAY + "\nBob:\nAy.\n")
-    dataset = load("text", tmp_path, file="play", context=10)
-    assert dataset.warnings == ("1 of 4 speakers say too little for one window",)
+    whole = load_play(tmp_path, written.PLAY)
+    # Wherever it stands: the others are there all the same.
+    for play in (written.PLAY + "\nBob:\nAy.\n", "Bob:\nAy.\n\n" + written.PLAY):
+        dataset = load_play(tmp_path, play)
+        assert dataset.warnings == ("1 of 4 speakers say too little for one window",)
+        assert np.array_equal(np.bincount(dataset.owner), np.bincount(whole.owner))
+
+
+def load_play(folder: Path, play: str) -> Dataset:
+    (folder / "play").write_text(play)
+    return load("text", folder, file="play", context=10)
 
 
 def test_the_digits_are_those_of_the_original() -> None:

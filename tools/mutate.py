@@ -1,0 +1,190 @@
+"""Puts small bugs into mpidl one at a time, and counts how many the tests notice.
+
+    python tools/mutate.py map               # once: which tests reach which lines, in the ranks that they start too
+    python tools/mutate.py run --until 200   # bugs drawn by --seed, each against tests that reach it; can be continued
+    python tools/mutate.py table             # how many were caught, and those that were not, with --judged's verdicts
+
+All of it happens in a copy of the committed tree in --work; `coverage` must be installed. Of the tests that reach a
+bug, those run first that are called after its module, and of those the ones that reach least; a bug is caught when one
+fails or takes too long, and has survived when --patience seconds of tests, by their time without any bug, have passed.
+
+A file of verdicts has lines `MODULE:LINE KIND: equivalent, because …`, or `caught by …` where a test came later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from mutations import Mutation, mutations
+from reach import ROOT, Plan, environment, make_map
+
+MARK = "MPIDL_MUTANT"
+# Groups of modules and how many of a hundred bugs are drawn from each.
+SHARES = {"comm": 22, "results": 18, "state.py": 6, "": 54}
+
+
+def run_tests(tree: Path, tests: list[str], seconds: float, log: Path) -> str:
+    """passed, failed, or late; whatever these tests have started is gone afterwards."""
+    mark = f"{os.getpid()}-{time.monotonic_ns()}"
+    pid = os.fork()
+    if pid == 0:
+        # What takes long to import is here already.
+        with log.open("w") as output:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+        os.setsid()
+        os.chdir(tree)
+        os.environ.update(environment(tree), **{MARK: mark})
+        sys.path[:0] = [str(tree)]
+        sys.dont_write_bytecode = True
+        import pytest
+
+        os._exit(int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--tb=line", *tests])))
+    deadline = time.monotonic() + seconds
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    try:
+        while not ended and time.monotonic() < deadline:
+            time.sleep(0.05)
+            ended, status = os.waitpid(pid, os.WNOHANG)
+    finally:
+        if not ended:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        end_marked(mark)
+    return "late" if not ended else "failed" if status else "passed"
+
+
+def end_marked(mark: str) -> None:
+    """Ends every process that has this mark in its environment."""
+    wanted = f"{MARK}={mark}".encode()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(entry.name), signal.SIGKILL)
+            except OSError:
+                continue
+
+
+def drawn(tree: Path, seed: int, without: list[str]) -> Iterator[tuple[str, Mutation]]:
+    """Bugs in an order by seed, group after group in turn by their shares; as many as there are."""
+    pools: dict[str, list[tuple[str, Mutation]]] = {group: [] for group in SHARES}
+    for path in sorted((tree / "mpidl").rglob("*.py")):
+        file = str(path.relative_to(tree))
+        if any(file.startswith(f"mpidl/{part}") for part in without):
+            continue
+        top = Path(file).parts[1]
+        pools[top if top in SHARES else ""] += [(file, mutation) for mutation in mutations(path.read_bytes())]
+    rng = random.Random(seed)
+    for pool in pools.values():
+        rng.shuffle(pool)
+    for _ in range(sum(map(len, pools.values()))):
+        yield pools[rng.choices(list(pools), [SHARES[group] * bool(pool) for group, pool in pools.items()])[0]].pop()
+
+
+def name_of(file: str, mutation: Mutation) -> str:
+    return f"{file}:{mutation.first} {mutation.kind}"
+
+
+def undo_last(work: Path) -> None:
+    """Takes out the bug that a run which was killed has left in the tree."""
+    if (work / "undo").exists():
+        file, _, source = (work / "undo").read_bytes().partition(b"\n")
+        (work / "tree" / file.decode()).write_bytes(source)
+
+
+def run(work: Path, seed: int, until: int, without: list[str], patience: float) -> None:
+    """Bug after bug, until so many are known."""
+    # Forked processes have it then.
+    import h5py  # noqa: F401
+    import hypothesis  # noqa: F401
+    import networkx  # noqa: F401
+    import pydantic  # noqa: F401
+    import pytest  # noqa: F401
+    import torch  # noqa: F401
+
+    # So that nothing is left running, and no bug in the tree.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    undo_last(work)
+    plan, path = Plan(work, patience), work / f"found-{seed}.jsonl"
+    known = {line["number"] for line in map(json.loads, path.read_text().splitlines())} if path.exists() else set()
+    for number, (file, mutation) in enumerate(drawn(plan.tree, seed, without)):
+        if number >= until:
+            return
+        if number in known:
+            continue
+        module, undo = plan.tree / file, work / "undo"
+        source = module.read_bytes()
+        undo.write_bytes(file.encode() + b"\n" + source)
+        begin, outcome, ran = time.monotonic(), "not reached", 0
+        try:
+            module.write_bytes(mutation.apply(source))
+            for tests in plan.calls(file, mutation):
+                outcome, ran = run_tests(plan.tree, tests, plan.limit(tests), work / "log"), ran + len(tests)
+                if outcome != "passed":
+                    break
+        finally:
+            module.write_bytes(source)
+            undo.unlink()
+        line = {"number": number, "name": name_of(file, mutation), "outcome": outcome, "tests": ran}
+        line |= {"was": source[mutation.start : mutation.stop].decode(), "text": mutation.text}
+        line["seconds"] = round(time.monotonic() - begin, 1)
+        with path.open("a") as found:
+            found.write(json.dumps(line) + "\n")
+        print(f"{number:4} {outcome:11} {line['name']}: {line['was']!r} -> {line['text']!r}", flush=True)
+
+
+def table(work: Path, seed: int, judged: Path | None) -> None:
+    """How many bugs of each group were caught, and what became of the others."""
+    verdicts = dict(line.split(": ", 1) for line in judged.read_text().splitlines() if ": " in line) if judged else {}
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    left = []
+    for line in map(json.loads, (work / f"found-{seed}.jsonl").read_text().splitlines()):
+        verdict = verdicts.get(line["name"], "")
+        caught = line["outcome"] in ("failed", "late")
+        top = Path(line["name"].partition(":")[0]).parts[1]
+        fate = "caught" if caught else "equivalent" if verdict.startswith("equivalent") else "survived"
+        if verdict.startswith("caught"):
+            fate = "caught since"
+        counts[top][fate] += 1
+        if not caught:
+            left.append(f"| `{line['name'].removeprefix('mpidl/')}` | `{line['was']}` → `{line['text']}` | {verdict} |")
+    fates = ("caught", "caught since", "survived", "equivalent")
+    print(f"| part | bugs | {' | '.join(fates)} | caught of those that change anything |\n|{'---|' * 7}")
+    for part, count in [*sorted(counts.items()), ("all", sum(counts.values(), Counter()))]:
+        share = (count["caught"] + count["caught since"]) / max(1, count.total() - count["equivalent"])
+        print("|".join(["", part, *(str(n) for n in (count.total(), *(count[f] for f in fates))), f"{share:.0%}", ""]))
+    print("\n| where | what | verdict |\n|---|---|---|", *sorted(left), sep="\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=("map", "run", "table"))
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "mutants")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--until", type=int, default=200, help="bugs in all")
+    parser.add_argument("--without", nargs="*", default=[], help="parts of mpidl left out, as comm/gossip")
+    parser.add_argument("--patience", type=float, default=60, help="seconds of tests for a bug")
+    parser.add_argument("--judged", type=Path)
+    asked = parser.parse_args()
+    asked.work.mkdir(parents=True, exist_ok=True)
+    work = asked.work.resolve()
+    if asked.action == "map":
+        make_map(work)
+    elif asked.action == "run":
+        run(work, asked.seed, asked.until, asked.without, asked.patience)
+    else:
+        table(work, asked.seed, asked.judged)
+
+
+if __name__ == "__main__":
+    main()
