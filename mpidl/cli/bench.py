@@ -86,7 +86,7 @@ def bench(
         # In an allocation the ranks may be on other nodes, of which nothing is known here.
         _check_memory(max(lengths), len(topologies) * len(transports), ranks)
     _check_output(output, overwrite)
-    words = [sys.executable, "-m", "mpidl", "bench", "-g", graphs, "-p", parameters, "--seconds", str(seconds)]
+    words = [sys.executable, "-P", "-m", "mpidl", "bench", "-g", graphs, "-p", parameters, "--seconds", str(seconds)]
     words += [word for transport in transports for word in ("-t", transport)]
     words += [] if output is None else ["-o", str(output)]
     words += ["--overwrite"] if overwrite else []

@@ -67,42 +67,28 @@ def run(
     from mpidl.comm.start.sentinel import interruptible
 
     with interruptible():
-        return _launch(config, ranks, overrides, output, overwrite, dry_run, verbose, debug)
+        from mpidl import experiment
+        from mpidl.launch.process import Launch
+        from mpidl.launch.surroundings import cores
 
+        loaded = experiment.load(config, overrides)
+        path = experiment.output_path(loaded, output)
+        if ranks is None:
+            places = (loaded.train.device != "cpu" and _gpus()) or cores()
+            ranks = places if loaded.agents == "auto" else min(loaded.agents, places)
+        experiment.check(loaded, ranks, path, overwrite)
 
-def _launch(
-    config: Path,
-    ranks: int | None,
-    overrides: Sequence[str],
-    output: Path | None,
-    overwrite: bool,
-    dry_run: bool,
-    verbose: bool,
-    debug: bool,
-) -> int:
-    """Checks all that can be checked without ranks, and starts them."""
-    from mpidl import experiment
-    from mpidl.launch.process import Launch
-    from mpidl.launch.surroundings import cores
+        from mpidl.experiment.inputs import Inputs
+        from mpidl.experiment.rehearsal import prepare, rehearse
 
-    loaded = experiment.load(config, overrides)
-    path = experiment.output_path(loaded, output)
-    if ranks is None:
-        places = (loaded.train.device != "cpu" and _gpus()) or cores()
-        ranks = places if loaded.agents == "auto" else min(loaded.agents, places)
-    experiment.check(loaded, ranks, path, overwrite)
-
-    from mpidl.experiment.inputs import Inputs
-    from mpidl.experiment.rehearsal import prepare, rehearse
-
-    program = _program(config, overrides, path, overwrite, verbose, debug)
-    if dry_run:
-        needs = _described(rehearse(loaded, ranks))
-        click.echo(shlex.join(Launch(ranks, program).command()))
-        click.echo(needs)
-        return 0
-    prepare(Inputs.read(loaded, ranks))
-    return Launch(ranks, program, path, loaded.model_dump_json()).run()
+        program = _program(config, overrides, path, overwrite, verbose, debug)
+        if dry_run:
+            needs = _described(rehearse(loaded, ranks))
+            click.echo(shlex.join(Launch(ranks, program).command()))
+            click.echo(needs)
+            return 0
+        prepare(Inputs.read(loaded, ranks))
+        return Launch(ranks, program, path, loaded.model_dump_json()).run()
 
 
 def _described(needs: Needs) -> str:
