@@ -6,7 +6,8 @@
 
 Each case is a sound file, changed at random by a seed and the number of the case, and read by a child of this process
 with limits of processor time, memory and patience. It must end with an exit code that the README names, in silence or
-in one sentence; nothing that is read may start a program, reach a network, or write outside its folder.
+in one sentence; nothing that is read may start a program, reach a network, or write outside its folder. The last
+result is kept beside this file, as fuzz_campaign.txt.
 """
 
 from __future__ import annotations
@@ -145,6 +146,8 @@ def main() -> int:
     parser.add_argument("--case", nargs=2, metavar=("KIND", "CASE"), help="one case again, with its output")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
+    # Also then, what lies in the temporary folder is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary).resolve()
         if options.case:

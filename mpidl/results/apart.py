@@ -23,7 +23,7 @@ from mpidl.errors import ResultsError
 Result = TypeVar("Result")
 
 # What a whole run file may take beyond what its size explains; an honest one of a hundred runs takes a tenth of it.
-_SECONDS, _BYTES_PER_SECOND = 10, 20 * 2**20
+_SECONDS, _BYTES_PER_SECOND = 5, 20 * 2**20
 _MEMORY, _MEMORY_PER_BYTE = 2**30, 4
 # For a copy that waits on what another thread held when it was made.
 _PATIENCE = 12
