@@ -242,7 +242,7 @@ def checked(
     # Before Python has set up its handlers, and after its work, a signal ends the launcher as it ends any program.
     done = look(output) == ("finished", 201 if fault.trains else ROUNDS)
     at_once = fault.kind == "signal" and code == -signal.Signals[f"SIG{fault.what}"] and (done or not output.exists())
-    if "Traceback" in told:
+    if "Traceback" in told and not at_once:
         return f"a traceback: {told.splitlines()[-1]}"
     if code not in set(ExitCode) - {ExitCode.INTERNAL} and not (killed and code == -signal.SIGKILL) and not at_once:
         return f"exit code {code}: {told.splitlines()[-1:]}"
