@@ -159,10 +159,11 @@ def table(work: Path, seed: int, judged: Path | None) -> None:
         if not caught:
             left.append(f"| `{line['name'].removeprefix('mpidl/')}` | `{line['was']}` → `{line['text']}` | {verdict} |")
     fates = ("caught", "caught since", "survived", "equivalent")
-    print(f"| part | bugs | {' | '.join(fates)} | caught of those that change anything |\n|{'---|' * 7}")
+    print(f"| part | bugs | {' | '.join(fates)} | at first | now |\n|{'---|' * 8}")
     for part, count in [*sorted(counts.items()), ("all", sum(counts.values(), Counter()))]:
-        share = (count["caught"] + count["caught since"]) / max(1, count.total() - count["equivalent"])
-        print("|".join(["", part, *(str(n) for n in (count.total(), *(count[f] for f in fates))), f"{share:.0%}", ""]))
+        noticeable = max(1, count.total() - count["equivalent"])
+        shares = [f"{n / noticeable:.0%}" for n in (count["caught"], count["caught"] + count["caught since"])]
+        print("|".join(["", part, *(str(n) for n in (count.total(), *(count[f] for f in fates))), *shares, ""]))
     print("\n| where | what | verdict |\n|---|---|---|", *sorted(left), sep="\n")
 
 
