@@ -32,7 +32,8 @@ class Filter:
     """Passes bytes to `write`, save the launcher's explanations, which are dropped where `explained()` is true.
 
     A line or a block that may be one is held until it is complete, or until `flush` is called. What tells of a death is
-    kept in `post_mortem` until the end. `spoke`: whether a rank has said itself how it failed.
+    kept in `post_mortem` until the end. `spoke`: whether a rank has said itself how it failed; `ruled`: whether the
+    launcher has said something between rules.
     """
 
     def __init__(self, write: Callable[[bytes], object], explained: Callable[[], bool]) -> None:
@@ -42,7 +43,7 @@ class Filter:
         self._block = b""
         self.at_line_start = True
         self.post_mortem = b""
-        self.spoke = False
+        self.spoke = self.ruled = False
 
     def feed(self, data: bytes) -> None:
         for piece in data.splitlines(keepends=True):
@@ -95,6 +96,7 @@ class Filter:
 
     def _noise(self, text: bytes, of_a_death: bool) -> None:
         """Drops the launcher's words where a rank has said what they say, else keeps or passes them."""
+        self.ruled = True
         if of_a_death and len(self.post_mortem) < _LONGEST_BLOCK:
             self.post_mortem += text
         elif not self._explained():

@@ -120,6 +120,7 @@ class Launch:
             received=forwarded.received,
             failure=failures.read(failure_file),
             spoke=err.spoke,
+            silent=self.launcher.kind == "openmpi" and not (out.ruled or err.ruled),
             death=Death.told((out.post_mortem + err.post_mortem).decode(errors="replace"), present),
             present=present,
             starved=None if killed is None or now is None else now > killed,

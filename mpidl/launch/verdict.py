@@ -76,7 +76,7 @@ class Ending:
     `status` is the launcher's, as subprocess has it, `forced` whether it had to be ended from here; `received` are the
     signals that `mpidl run` got; `failure` is what a failing rank has left, `spoke` whether one has said it itself;
     `present` are the ranks of this host that have left word. `starved`: whether the system has ended a process in the
-    meantime, since memory ran out.
+    meantime, since memory ran out. `silent`: whether a launcher that tells of every failure has told of none.
     """
 
     launcher: str
@@ -89,6 +89,7 @@ class Ending:
     death: Death | None = None
     present: Sequence[Presence] = ()
     starved: bool | None = None
+    silent: bool = False
 
     def verdict(self) -> tuple[str, int]:
         """The last line, empty where nothing is to be said, and the exit code."""
@@ -131,6 +132,9 @@ class Ending:
         numbers = [self.death and self.death.signal, -self.status]
         told = [code for code in ExitCode if code in _INTERRUPTED and code in codes]
         told += [INTERRUPTING[signal.Signals(number)] for number in numbers if number in INTERRUPTING]
+        if not told and self.silent and self.status == 1:
+            # As mpirun of Open MPI ends when it is told to, be it before its ranks can say so.
+            return ExitCode.ENDED
         return told[0] if told else None
 
     def _suspect(self) -> Death:

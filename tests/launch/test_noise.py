@@ -61,8 +61,10 @@ def test_without_an_explanation_every_byte_passes_and_what_tells_of_a_death_come
 )
 def test_a_rank_that_says_itself_how_it_failed_is_noticed(line: bytes, spoke: bool) -> None:
     stream = Filter(lambda data: None, lambda: False)
-    stream.feed(PROGRESS + line)
-    assert stream.spoke is spoke
+    stream.feed(PROGRESS + TABLE + line)
+    assert stream.spoke is spoke and not stream.ruled
+    stream.feed(RULED)
+    assert stream.ruled
 
 
 def test_an_unfinished_progress_line_passes_at_once() -> None:

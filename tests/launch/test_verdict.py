@@ -91,6 +91,8 @@ def test_a_killed_mpirun_is_no_rank_and_what_its_ranks_say_then_is_its_consequen
         ({"death": told(OPENMPI_CODE.replace("3\n", "143\n"))}, 143),
         ({"status": -signal.SIGHUP}, 143),
         ({"received": [signal.SIGINT], "status": 0}, 130),
+        ({"silent": True}, 143),
+        ({"silent": True, "present": []}, 143),
     ],
 )
 def test_an_interruption_is_one_whoever_was_told(known: dict[str, Any], code: int) -> None:
@@ -112,5 +114,5 @@ def test_what_a_rank_of_another_host_has_said_is_not_said_again() -> None:
 
 
 def test_where_no_rank_began_the_launcher_is_named() -> None:
-    line, code = verdict(status=213, present=[])
+    line, code = verdict(status=213, present=[], silent=True)
     assert line == "mpidl: mpirun ended with exit code 213; what it says stands above" and code == 5
