@@ -65,6 +65,8 @@ def watched(say: Callable[[], None]) -> Iterator[None]:
         try:
             yield
         finally:
+            # Nothing raises from here on: the work is done, or its failure is told.
+            heard.set()
             over.set()
             signal.set_wakeup_fd(before)
             os.close(sending)
