@@ -61,8 +61,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         value = super().construct_scalar(node)
-        if isinstance(value, str) and (found := _FORBIDDEN.search(value)):
-            raise _refusal(f"the character U+{ord(found[0]):04X} cannot stand here", node)
+        if isinstance(value, str) and (forbidden := _FORBIDDEN.search(value)):
+            raise _refusal(f"the character U+{ord(forbidden[0]):04X} cannot stand here", node)
         return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -45,7 +45,7 @@ class Oracle(Protocol):
         """Write H·vector into `out`, H the Hessian of the agent's mean loss over its batch of that step, at `row`."""
 
 
-class Exchanges(Protocol):
+class ExchangeMaker(Protocol):
     """What makes exchanges between neighbours; every rank asks for the same ones in the same order."""
 
     @property
@@ -104,7 +104,7 @@ class Context:
     models: tuple[str, ...]
     """Those of the algorithm's models that the run evaluates."""
     oracle: Oracle
-    exchanges: Exchanges
+    exchanges: ExchangeMaker
     topology: Topology | None
     """The graph by round, where there is one: `topology.at(t)`."""
     reduction: Reduction

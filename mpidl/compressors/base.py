@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     from mpidl.layout import Layout
 
-ALIGNMENT = 8
-"""Bytes: packed rows begin on a multiple of it, so that the numbers in them can be read where they lie."""
-
 Per = Literal["row", "tensor"] | PositiveInt
 """What is compressed by itself: the whole row, each tensor in it, or each so many consecutive numbers of the row."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mpidl.compressors.base import NOTHING, Codec, Draw, beyond_range
-from mpidl.compressors.pieces import Scratch, block_length
+from mpidl.compressors.pieces import BlockScratch, block_length
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +22,7 @@ class CastCodec(Codec):
     def __init__(self, layout: Layout, wire: torch.dtype, dtype: torch.dtype, device: torch.device) -> None:
         self._wire, self._dtype = wire, dtype
         self._block = min(block_length(device), layout.size)
-        self._scratch = Scratch(self._block, device)
+        self._scratch = BlockScratch(self._block, device)
         self.nbytes = layout.size * wire.itemsize
 
     def pack(self, row: Tensor, out: Tensor, draw: Draw, memory: Mapping[str, Tensor] = NOTHING) -> None:

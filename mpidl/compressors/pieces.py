@@ -32,7 +32,7 @@ def block_length(device: torch.device) -> int:
     return ON_CPU if device.type == "cpu" else ON_GPU
 
 
-class Scratch:
+class BlockScratch:
     """Memory for the numbers of a block, kept: to get it anew would take longer than what is done in it."""
 
     def __init__(self, length: int, device: torch.device) -> None:
@@ -84,7 +84,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Group:
+class BlockGroup:
     """Blocks in which all their pieces lie whole."""
 
     blocks: tuple[Block, ...]
@@ -99,7 +99,7 @@ class Pieces:
         self.length = layout.size
         self.block = block_length(device)
         # Bits are unpacked eight at a time.
-        self.scratch = Scratch(8 * byte_count(min(self.block, self.length)), device)
+        self.scratch = BlockScratch(8 * byte_count(min(self.block, self.length)), device)
 
     @property
     def count(self) -> int:
@@ -115,16 +115,16 @@ class Pieces:
         return tuple(blocks)
 
     @cached_property
-    def groups(self) -> tuple[Group, ...]:
+    def groups(self) -> tuple[BlockGroup, ...]:
         """The blocks, in as many groups as can be."""
         ends = set(accumulate(self.sizes))
-        groups: list[Group] = []
+        groups: list[BlockGroup] = []
         blocks: list[Block] = []
         for block in self.blocks:
             blocks.append(block)
             if block.stop in ends:
                 last = block.spans[-1]
-                groups.append(Group(tuple(blocks), slice(blocks[0].spans[0].first, last.first + last.count)))
+                groups.append(BlockGroup(tuple(blocks), slice(blocks[0].spans[0].first, last.first + last.count)))
                 blocks = []
         return tuple(groups)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mpidl.algorithms.base import Algorithm, Context, Exchanges, Oracle, Ranks, Reduction
+from mpidl.algorithms.base import Algorithm, Context, ExchangeMaker, Oracle, Ranks, Reduction
 from mpidl.errors import ConfigError
 from mpidl.seeding import stream
 
@@ -31,7 +31,7 @@ class Links:
     """The parts of a context that reach beyond this rank: those of a run, or stand-ins that take no memory."""
 
     oracle: Oracle
-    exchanges: Exchanges
+    exchanges: ExchangeMaker
     topology: Topology | None
     reduction: Reduction
     measuring: Reduction

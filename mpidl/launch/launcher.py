@@ -48,9 +48,9 @@ def find_launcher(library: Library, environment: Mapping[str, str] = os.environ)
         for name in _NAMES[library.family]:
             candidate = folder / name
             if os.access(candidate, os.X_OK) and candidate.is_file():
-                found = _identify(candidate, library)
-                if found is not None:
-                    return found
+                launcher = _identify(candidate, library)
+                if launcher is not None:
+                    return launcher
     srun = shutil.which("srun", path=environment.get("PATH", ""))
     if srun and "SLURM_JOB_ID" in environment:
         return Launcher(srun, "srun")

@@ -143,8 +143,8 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
     """What changes when the file at this path is replaced by another; None where there is none."""
     if path is None or not path.is_file():
         return None
-    found = path.stat()
-    return found.st_ino, found.st_ctime_ns
+    status = path.stat()
+    return status.st_ino, status.st_ctime_ns
 
 
 def _close_run_file(path: Path, code: int) -> None:

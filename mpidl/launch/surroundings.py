@@ -78,14 +78,14 @@ def with_home(environment: Mapping[str, str]) -> dict[str, str]:
 
     mpirun of Open MPI does not even tell its version without, and batch systems and containers may start a job so.
     """
-    found = dict(environment)
-    if "HOME" not in found:
+    completed = dict(environment)
+    if "HOME" not in completed:
         try:
-            found["HOME"] = pwd.getpwuid(os.getuid()).pw_dir
+            completed["HOME"] = pwd.getpwuid(os.getuid()).pw_dir
         except KeyError:
             # A container may run as a user whom nobody has listed.
-            found["HOME"] = tempfile.gettempdir()
-    return found
+            completed["HOME"] = tempfile.gettempdir()
+    return completed
 
 
 def allow_open_files(ranks: int) -> None:

@@ -53,16 +53,16 @@ class Death:
             match = re.search(pattern, post_mortem, re.DOTALL)
             if match is None:
                 continue
-            found = match.groupdict()
-            number = found.get("signal") or _WORDS.get(found.get("word") or "")
-            rank = found.get("rank")
+            words = match.groupdict()
+            number = words.get("signal") or _WORDS.get(words.get("word") or "")
+            rank = words.get("rank")
             if rank is None:
-                process = int(found["process"])
+                process = int(words["process"])
                 rank = next((each.rank for each in ranks if each.process == process), None)
-            code = found.get("code")
+            code = words.get("code")
             return cls(
                 None if rank is None else int(rank),
-                found.get("host"),
+                words.get("host"),
                 None if number is None else int(number),
                 None if code is None else int(code),
             )
@@ -124,18 +124,18 @@ class Ending:
         return self.failure is not None or self.death is not None or bool(self.received)
 
     def _interrupted(self) -> ExitCode | None:
-        """The code of an interruption, where somebody has asked for one."""
+        """The code of an interruption, where somebody has interruptions for one."""
         for number in self.received:
             if number in INTERRUPTING:
                 return INTERRUPTING[signal.Signals(number)]
         codes = [self.failure and self.failure[1], self.death and self.death.code, self.status]
         numbers = [self.death and self.death.signal, -self.status]
-        told = [code for code in ExitCode if code in _INTERRUPTED and code in codes]
-        told += [INTERRUPTING[signal.Signals(number)] for number in numbers if number in INTERRUPTING]
-        if not told and self.silent and self.status == 1:
+        interruptions = [code for code in ExitCode if code in _INTERRUPTED and code in codes]
+        interruptions += [INTERRUPTING[signal.Signals(number)] for number in numbers if number in INTERRUPTING]
+        if not interruptions and self.silent and self.status == 1:
             # As mpirun of Open MPI ends when it is told to, be it before its ranks can say so.
             return ExitCode.ENDED
-        return told[0] if told else None
+        return interruptions[0] if interruptions else None
 
     def _suspect(self) -> Death:
         """The death that nobody tells of: of the only rank that did not finish, or of one that is not known."""

@@ -224,11 +224,11 @@ def _check_metrics(metrics: Group, records: int) -> None:
 
 
 def _provenance(group: Group) -> dict[str, Any]:
-    found = group.attributes() | {name: group.group(name).attributes() for name in group.names}
-    hosts = found.get("hosts", [])
+    provenance = group.attributes() | {name: group.group(name).attributes() for name in group.names}
+    hosts = provenance.get("hosts", [])
     if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
         raise ValueError("its hosts are no list of names")
-    return found
+    return provenance
 
 
 def _graph(group: Group) -> dict[str, Any]:

@@ -14,7 +14,7 @@ _SHOWN = ("train_loss", "test_accuracy_", "test_loss_", "consensus_distance")
 
 
 class ProgressLines(Hook):
-    """One line for each record, at most one a second; and one before an evaluation that takes long."""
+    """One line for each record, at most one per second; and one before an evaluation that takes long."""
 
     def __init__(self, evaluation: float = 0.0) -> None:
         """`evaluation`: seconds that one is expected to take."""

@@ -143,7 +143,7 @@ def _mean(values: Sequence[float] | np.ndarray) -> float:
 
 
 class FileWriter(Hook):
-    """Writes every record into the run file, together with each rank's timing; flushed at most once a second.
+    """Writes every record into the run file, together with each rank's timing; flushed at most once per second.
 
     What cannot be saved does not stop the training: a person is told, and the next flush tries again. `unsaved` says
     what has not been saved in the end.

@@ -38,8 +38,8 @@ def resolve(device: str | torch.device) -> torch.device:
     """The device with its number: `cuda` is the one that `choose` made current, `auto` that one or else the CPU."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_initialized() else "cpu"
-    found = torch.device(device)
-    return torch.device("cuda", torch.cuda.current_device()) if found.type == "cuda" and found.index is None else found
+    named = torch.device(device)
+    return torch.device("cuda", torch.cuda.current_device()) if named.type == "cuda" and named.index is None else named
 
 
 def name(device: torch.device) -> str:

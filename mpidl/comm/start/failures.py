@@ -76,10 +76,10 @@ def guard(comm: MPI.Intracomm | None = None) -> Iterator[None]:
 def read(path: str | Path) -> tuple[str, int] | None:
     """The line and the exit code that a failed run has left in its failure file, if it has left any."""
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        failure = json.loads(Path(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    return found["line"], found["exit_code"]
+    return failure["line"], failure["exit_code"]
 
 
 def _end(error: BaseException, comm: MPI.Intracomm | None) -> NoReturn:

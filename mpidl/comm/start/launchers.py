@@ -9,7 +9,7 @@ from mpidl.errors import LaunchError
 
 
 @dataclass(frozen=True)
-class Launcher:
+class LauncherVariables:
     """The variables in which a launcher tells each process its rank, the number of ranks, and both on its host.
 
     `local_sizes` may be () where a launcher does not say how many ranks share a host.
@@ -27,7 +27,7 @@ class Launcher:
 # launchers which run inside others come first. srun is recognised by its step alone: a batch script, where mpidl itself
 # is the launcher, has SLURM_PROCID and SLURM_NTASKS too.
 LAUNCHERS = (
-    Launcher(
+    LauncherVariables(
         name="mpirun of Open MPI",
         ranks=("OMPI_COMM_WORLD_RANK",),
         sizes=("OMPI_COMM_WORLD_SIZE",),
@@ -35,7 +35,7 @@ LAUNCHERS = (
         local_sizes=("OMPI_COMM_WORLD_LOCAL_SIZE",),
         cure="mpi4py runs on another MPI: start with the mpirun of that one, or install mpi4py for Open MPI",
     ),
-    Launcher(
+    LauncherVariables(
         name="JSM",
         ranks=("JSM_NAMESPACE_RANK",),
         sizes=("JSM_NAMESPACE_SIZE",),
@@ -43,7 +43,7 @@ LAUNCHERS = (
         local_sizes=("JSM_NAMESPACE_LOCAL_SIZE",),
         cure="mpi4py does not run on the MPI of jsrun: load the cluster's MPI and build mpi4py on it",
     ),
-    Launcher(
+    LauncherVariables(
         name="PALS",
         ranks=("PALS_RANKID",),
         sizes=("PALS_NRANKS", "PMI_SIZE"),
@@ -51,7 +51,7 @@ LAUNCHERS = (
         local_sizes=("PALS_LOCAL_SIZE", "PMI_LOCAL_SIZE"),
         cure="mpi4py does not run on the cluster's MPI: build it on cray-mpich, or load the module that has it",
     ),
-    Launcher(
+    LauncherVariables(
         name="Hydra (MPICH, Intel MPI, MVAPICH)",
         ranks=("PMI_RANK",),
         sizes=("PMI_SIZE",),
@@ -59,7 +59,7 @@ LAUNCHERS = (
         local_sizes=("MPI_LOCALNRANKS", "PMI_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE"),
         cure="mpi4py runs on another MPI: start with the mpiexec of that one, or install mpi4py for MPICH",
     ),
-    Launcher(
+    LauncherVariables(
         name="srun",
         ranks=("SLURM_PROCID",),
         sizes=("SLURM_STEP_NUM_TASKS",),
@@ -74,7 +74,7 @@ LAUNCHERS = (
 class Place:
     """Where the launcher put this process; `launcher` is None where nothing launched it."""
 
-    launcher: Launcher | None
+    launcher: LauncherVariables | None
     rank: int
     size: int
     local_rank: int

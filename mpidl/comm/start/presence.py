@@ -74,14 +74,14 @@ def complete(rank: int) -> None:
 
 def read(folder: Path) -> list[Presence]:
     """All that ranks have left in the folder of a launch, by rank."""
-    found = []
+    presences = []
     for path in [*folder.glob("rank-*[0-9]"), *folder.glob("done-*[0-9]")]:
         # A folder that is being removed, or words cut short by a full disk.
         with suppress(OSError, ValueError, TypeError):
             words = json.loads(path.read_text(encoding="utf-8"))
             shared = tuple((str(file), int(inode)) for file, inode in words.pop("shared"))
-            found.append(Presence(**{**words, "shared": shared, "done": path.name.startswith("done")}))
-    return sorted(found, key=lambda presence: presence.rank)
+            presences.append(Presence(**{**words, "shared": shared, "done": path.name.startswith("done")}))
+    return sorted(presences, key=lambda presence: presence.rank)
 
 
 def outlive(presences: Iterable[Presence], seconds: float, session: int | None = None) -> None:

@@ -56,10 +56,10 @@ def start(device: str = "auto", threads: int | str = 1) -> MPI.Intracomm:
 def _refuse_device(comm: MPI.Intracomm, problem: str) -> None:
     """Raises the same error on all ranks where one of them cannot have the device it was told to use."""
     problems = comm.allgather((problem, socket.gethostname()))
-    found = [(text, host) for text, host in problems if text]
-    if found:
-        text, host = found[0]
-        where = "" if len(found) == comm.size else f"on {host}, "
+    refusals = [(text, host) for text, host in problems if text]
+    if refusals:
+        text, host = refusals[0]
+        where = "" if len(refusals) == comm.size else f"on {host}, "
         raise ConfigError(f"{where}{text}", "train.device")
 
 

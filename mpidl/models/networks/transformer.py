@@ -28,7 +28,7 @@ class CausalAttention(nn.Module):
         return self.output(mixed.transpose(1, 2).reshape(examples, length, width))
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention, then a layer of four widths, each on a normalised copy and added to the residual stream."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
@@ -55,7 +55,7 @@ class Transformer(nn.Module):
         self.tokens = nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(context, width)
         self.drop = nn.Dropout(dropout)
-        blocks = [Block(width, heads, dropout) for _ in range(layers)]
+        blocks = [TransformerBlock(width, heads, dropout) for _ in range(layers)]
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary, bias=False)
