@@ -104,9 +104,9 @@ def measure(
         travelled, warnings = {("", "MPI"): "", ("", ""): ""}, [world.warning] if world.warning else []
         for name, topology in graphs.items():
             for transport in transports:
-                around = Neighbourhood(world, topology, GossipSettings(transport=transport), Meters())
+                neighbourhood = Neighbourhood(world, topology, GossipSettings(transport=transport), Meters())
                 state = State(world.mine, world.agents, parameters, torch.float32, world.device)
-                gossip = Gossip(around, state, Layout(("row",), ((parameters,),)), seed=0)
+                gossip = Gossip(neighbourhood, state, Layout(("row",), ((parameters,),)), seed=0)
                 gossips.append(gossip)
                 plays["mix", name, transport] = _mixing(gossip)
                 travelled[name, transport] = gossip.transports()["parameters"]

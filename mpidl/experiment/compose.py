@@ -186,5 +186,5 @@ def _gossip(
 ) -> Gossip | None:
     if topology is None:
         return None
-    around = Neighbourhood(world, topology, config.gossip or GossipSettings(), meters)
-    return Gossip(around, state, rows.layout, config.seed)
+    neighbourhood = Neighbourhood(world, topology, config.gossip or GossipSettings(), meters)
+    return Gossip(neighbourhood, state, rows.layout, config.seed)

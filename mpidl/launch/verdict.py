@@ -124,7 +124,7 @@ class Ending:
         return self.failure is not None or self.death is not None or bool(self.received)
 
     def _interrupted(self) -> ExitCode | None:
-        """The code of an interruption, where somebody has interruptions for one."""
+        """The code of an interruption, where somebody has asked for one."""
         for number in self.received:
             if number in INTERRUPTING:
                 return INTERRUPTING[signal.Signals(number)]

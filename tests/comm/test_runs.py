@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpidl.comm.gossip.runs import Places, Run, Summand, by_distance, by_turn, schedule
+from mpidl.comm.gossip.runs import RowRun, StridedRows, Summand, by_distance, by_turn, schedule
 from mpidl.comm.placement import Placement
 from mpidl.graphs import GRAPHS
 from mpidl.graphs.base import Mixing
@@ -22,14 +22,14 @@ def summands(mixing: Mixing, placement: Placement, rank: int) -> list[Summand]:
     ]
 
 
-def added(runs: list[Run], mixing: Mixing, placement: Placement, rank: int) -> dict[int, list[tuple[int, float]]]:
+def added(runs: list[RowRun], mixing: Mixing, placement: Placement, rank: int) -> dict[int, list[tuple[int, float]]]:
     """By agent, what these runs add to it, in their order: read off blocks that hold each agent's number."""
     blocks = [torch.tensor(placement.of_rank(owner)).view(-1, 1) for owner in range(placement.ranks)]
     found: dict[int, list[tuple[int, float]]] = {i: [] for i in placement.of_rank(rank)}
     for run in runs:
         targets = run.targets.of(blocks[rank]).flatten().tolist()
         home = blocks[run.home]
-        at = run.sources.of(home) if isinstance(run.sources, Places) else home[list(run.sources)]
+        at = run.sources.of(home) if isinstance(run.sources, StridedRows) else home[list(run.sources)]
         assert len(set(targets)) == len(targets)
         for i, j, weight in zip(targets, at.flatten().tolist(), run.weights, strict=True):
             found[i].append((j, weight))
@@ -54,7 +54,7 @@ def test_every_agent_adds_each_neighbour_once_by_ascending_number(agents, ranks,
         expected = {i: list(zip(mixing.neighbours[i], mixing.weights[i], strict=True)) for i in placement.of_rank(rank)}
         for runs in (by_turn(every, most), by_distance(every)):
             assert added(runs, mixing, placement, rank) == expected
-        gathered = [run for run in by_turn(every, most) if not isinstance(run.sources, Places)]
+        gathered = [run for run in by_turn(every, most) if not isinstance(run.sources, StridedRows)]
         assert all(len(run.sources) <= most for run in gathered)
 
 
@@ -63,7 +63,7 @@ def test_regular_graphs_take_a_call_for_each_distance_and_gather_nothing(graph, 
     mixing, placement = GRAPHS.parse(graph).build(64, 0).at(0), Placement.contiguous(64, 1)
     runs = schedule(summands(mixing, placement, 0), 2000, recurring=True)
     assert len(runs) == calls
-    assert all(isinstance(run.sources, Places) for run in runs)
+    assert all(isinstance(run.sources, StridedRows) for run in runs)
 
 
 def test_irregular_graphs_gather_rather_than_add_rows_one_by_one():
@@ -72,4 +72,4 @@ def test_irregular_graphs_gather_rather_than_add_rows_one_by_one():
     for recurring in (True, False):
         assert len(schedule(every, 1000, recurring)) == 4
     # Rows so long that only one would fit where they are gathered are added as they lie.
-    assert all(isinstance(run.sources, Places) for run in schedule(every, 2**16, recurring=False))
+    assert all(isinstance(run.sources, StridedRows) for run in schedule(every, 2**16, recurring=False))

@@ -131,7 +131,7 @@ class Batch:
         self.requests = []
 
 
-class Batches:
+class BatchGroup:
     """What `Batch` waits for, of several at once that have been started."""
 
     def __init__(self, batches: Sequence[Batch]) -> None:

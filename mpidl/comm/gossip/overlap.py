@@ -18,17 +18,17 @@ from mpi4py import MPI
 from mpidl.errors import CommunicationError, ConfigError
 
 if TYPE_CHECKING:
-    from mpidl.comm.gossip.messages import Batch, Batches
+    from mpidl.comm.gossip.messages import Batch, BatchGroup
     from mpidl.comm.meters import Meters
 
-Steps = Generator["Batch | Batches", None, None]
+Steps = Generator["Batch | BatchGroup", None, None]
 """Yields what must have arrived before it goes on; an error of that wait is thrown into it, to be explained."""
 
 PAUSE = 200e-6
 """Seconds between two looks where nothing has come: short beside a large message, long beside a look."""
 
 
-def drive(steps: Steps, meters: Meters, awaited: Batch | Batches | None = None) -> None:
+def drive(steps: Steps, meters: Meters, awaited: Batch | BatchGroup | None = None) -> None:
     """Goes on to the end, waiting where it must, at first for what is `awaited` already."""
     seconds, begin = meters.seconds, perf_counter()
     while True:
@@ -60,19 +60,19 @@ class Helper:
             )
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="mpidl-gossip")
         self._wanted_back = threading.Event()
-        self._pending: Future[Batch | Batches | None] | None = None
+        self._pending: Future[Batch | BatchGroup | None] | None = None
 
     def give(self, steps: Steps) -> None:
         self._wanted_back.clear()
         self._pending = self._pool.submit(self._look_after, steps)
 
-    def take_back(self) -> Batch | Batches | None:
+    def take_back(self) -> Batch | BatchGroup | None:
         """What the steps are waiting for, or None where they are through."""
         self._wanted_back.set()
         pending, self._pending = self._pending, None
         return pending.result() if pending else None
 
-    def _look_after(self, steps: Steps) -> Batch | Batches | None:
+    def _look_after(self, steps: Steps) -> Batch | BatchGroup | None:
         for batch in steps:
             # A caller that died does not come back for it.
             while not self._wanted_back.is_set() and threading.main_thread().is_alive():

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from mpidl.comm.gossip.handshake import Letters
-from mpidl.comm.gossip.messages import Batches, Lane, reaches
+from mpidl.comm.gossip.messages import BatchGroup, Lane, reaches
 from mpidl.comm.gossip.plan import Item, Link, Plan
-from mpidl.comm.gossip.streams import Arrival, Departures, Places, make_arrivals
+from mpidl.comm.gossip.streams import Arrival, Departures, Slots, make_arrivals
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -30,12 +30,12 @@ class Route:
     letters: Letters
     arrivals: Mapping[Item, Arrival]
     """By item, the large rows that arrive."""
-    landing: Places
+    landing: Slots
     """Where they do."""
     departures: Departures
     rows: Mapping[Item, Tensor]
     """The rows sent, by item."""
-    leaving: Batches
+    leaving: BatchGroup
     """What to wait for before the rows may be written again."""
     bytes: int
     """Bytes of rows handed to MPI in a round; headers, 64 bytes a letter, are not counted."""
@@ -86,8 +86,8 @@ class Routes:
         self._lane = Lane(comm, recurring)
         self._rings = [sizes.near if rank in world.node_ranks else sizes.far for rank in range(world.size)]
         direct = self.inside or reaches(comm, world.device)
-        self._landing = Places(chunk, cargo.dtype, world.device, direct, twins=True)
-        self._leaving = Places(chunk, cargo.dtype, world.device, direct)
+        self._landing = Slots(chunk, cargo.dtype, world.device, direct, twins=True)
+        self._leaving = Slots(chunk, cargo.dtype, world.device, direct)
         self._before: Plan | None = None
         self._routes: dict[tuple[Plan, Plan | None, int], Route] = {}
         self._letters: dict[tuple[Plan, frozenset[int], frozenset[int]], Letters] = {}
@@ -125,7 +125,7 @@ class Routes:
             landing=self._landing,
             departures=departures,
             rows=rows,
-            leaving=Batches([*departures.batches, letters.sent]),
+            leaving=BatchGroup([*departures.batches, letters.sent]),
             bytes=letters.payload_bytes + departures.bytes,
             messages=len(letters.outgoing) + departures.messages,
             rows_read=sum(len(link.items) for link in plan.receives if link.rank in sharing),

@@ -31,7 +31,7 @@ class Summand(NamedTuple):
     weight: float
 
 
-class Places(NamedTuple):
+class StridedRows(NamedTuple):
     """`length` rows one after another, and that `times` over, each time `apart` rows further on."""
 
     first: int
@@ -48,12 +48,12 @@ class Places(NamedTuple):
         return block.as_strided(shape, strides, block.storage_offset() + self.first * row)
 
 
-class Run(NamedTuple):
+class RowRun(NamedTuple):
     """Rows from one rank, each added to another row, all at once."""
 
     home: int
-    targets: Places
-    sources: Places | tuple[int, ...]
+    targets: StridedRows
+    sources: StridedRows | tuple[int, ...]
     """Where the rows lie; single numbers where they must be gathered first."""
     weights: tuple[float, ...]
 
@@ -62,7 +62,7 @@ CALL = 8192
 """Elements that are copied in the time that a call takes beside its arithmetic."""
 
 
-def schedule(summands: Sequence[Summand], elements: int, recurring: bool) -> list[Run]:
+def schedule(summands: Sequence[Summand], elements: int, recurring: bool) -> list[RowRun]:
     """The cheaper one of two orders, or that which is found sooner where it is used but once.
 
     `elements`: of each row, that are added at a time.
@@ -71,18 +71,18 @@ def schedule(summands: Sequence[Summand], elements: int, recurring: bool) -> lis
     return min(runs, by_distance(summands), key=lambda some: _cost(some, elements)) if recurring else runs
 
 
-def _cost(runs: Sequence[Run], elements: int) -> float:
+def _cost(runs: Sequence[RowRun], elements: int) -> float:
     """How much the calls of these runs, and gathering, take beside arithmetic, in calls."""
-    gathered = [len(run.sources) for run in runs if not isinstance(run.sources, Places)]
+    gathered = [len(run.sources) for run in runs if not isinstance(run.sources, StridedRows)]
     return len(runs) + sum(1 + rows * elements / CALL for rows in gathered)
 
 
-def by_turn(summands: Iterable[Summand], most: int) -> list[Run]:
+def by_turn(summands: Iterable[Summand], most: int) -> list[RowRun]:
     """First everybody's first neighbour, then everybody's second: few calls on any graph, but rows are gathered.
 
     `most`: rows to be gathered at a time.
     """
-    runs: list[Run] = []
+    runs: list[RowRun] = []
     ordered = sorted(summands, key=lambda summand: (summand.turn, summand.home, summand.target))
     for (_, home), group in groupby(ordered, key=lambda summand: (summand.turn, summand.home)):
         for run in _cut(group, lambda before, summand: summand.target == before.target + 1):
@@ -95,9 +95,9 @@ def by_turn(summands: Iterable[Summand], most: int) -> list[Run]:
     return runs
 
 
-def by_distance(summands: Iterable[Summand]) -> list[Run]:
+def by_distance(summands: Iterable[Summand]) -> list[RowRun]:
     """First the neighbours furthest below: the diagonals of W, which on rings, lattices and hypercubes are regular."""
-    runs: list[Run] = []
+    runs: list[RowRun] = []
     ordered = sorted(summands, key=lambda summand: (summand.distance, summand.home, summand.target))
     for (_, home), group in groupby(ordered, key=lambda summand: (summand.distance, summand.home)):
         repeated: list[list[list[Summand]]] = []
@@ -136,20 +136,20 @@ def _apart(before: Sequence[Summand], piece: Sequence[Summand]) -> tuple[int, in
     return piece[0].target - before[0].target, piece[0].source - before[0].source
 
 
-def _run(home: int, pieces: Sequence[Sequence[Summand]]) -> Run:
+def _run(home: int, pieces: Sequence[Sequence[Summand]]) -> RowRun:
     first, length, times = pieces[0][0], len(pieces[0]), len(pieces)
     targets, sources = _apart(pieces[0], pieces[1]) if times > 1 else (0, 0)
-    return Run(
+    return RowRun(
         home,
-        Places(first.target, length, times, targets),
-        Places(first.source, length, times, sources),
+        StridedRows(first.target, length, times, targets),
+        StridedRows(first.source, length, times, sources),
         _weights([summand for piece in pieces for summand in piece]),
     )
 
 
-def _gathering(home: int, summands: Sequence[Summand]) -> Run:
-    targets = Places(summands[0].target, len(summands))
-    return Run(home, targets, tuple(summand.source for summand in summands), _weights(summands))
+def _gathering(home: int, summands: Sequence[Summand]) -> RowRun:
+    targets = StridedRows(summands[0].target, len(summands))
+    return RowRun(home, targets, tuple(summand.source for summand in summands), _weights(summands))
 
 
 def _weights(summands: Iterable[Summand]) -> tuple[float, ...]:

@@ -1,7 +1,7 @@
 """Large rows by messages: chunk after chunk straight from the rows, so that one is summed while the next arrives.
 
 Where MPI cannot have a chunk as it is, because it must be rounded first or lies on a GPU that MPI does not reach, it
-goes by way of a ring of places, chunk by chunk as well.
+goes by way of a ring of slots, chunk by chunk as well.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ HOST = {"pin_memory": True}
 
 
 @dataclass(frozen=True)
-class Place:
+class Slot:
     """Memory for one chunk, as MPI sees it and as sums read it."""
 
     outside: Tensor
     inside: Tensor
 
 
-class Places:
+class Slots:
     """Chunks of one length, shared by all routes of an exchange, since only one of them is under way at a time.
 
     `direct` says that MPI reaches the memory of `device`: always for the CPU, by `messages.reaches` for a GPU. Where it
-    does not, places are in pinned host memory, and have twins on the device where sums are to read them (`twins`).
+    does not, slots are in pinned host memory, and have twins on the device where sums are to read them (`twins`).
     """
 
     def __init__(
@@ -49,25 +49,25 @@ class Places:
     ) -> None:
         self.elements, self.dtype, self.direct = elements, dtype, direct
         self._device, self._twins = device, twins and not direct
-        self._places: list[Place] = []
-        self._wholes: list[Place] = []
+        self._slots: list[Slot] = []
+        self._wholes: list[Slot] = []
 
-    def take(self, start: int, stop: int) -> list[Place]:
-        """Places number `start` to `stop`."""
-        while len(self._places) < stop:
-            self._places.append(self._place(self.elements))
-        return self._places[start:stop]
+    def take(self, start: int, stop: int) -> list[Slot]:
+        """Slots number `start` to `stop`."""
+        while len(self._slots) < stop:
+            self._slots.append(self._slot(self.elements))
+        return self._slots[start:stop]
 
-    def whole(self, number: int, length: int) -> Place:
+    def whole(self, number: int, length: int) -> Slot:
         """Memory for all of a row; `number` counts the rows that are kept whole."""
         while len(self._wholes) <= number:
-            self._wholes.append(self._place(length))
+            self._wholes.append(self._slot(length))
         return self._wholes[number]
 
-    def _place(self, length: int) -> Place:
+    def _slot(self, length: int) -> Slot:
         where = {"device": self._device} if self.direct else HOST
         outside = torch.empty(length, dtype=self.dtype, **where)
-        return Place(outside, torch.empty_like(outside, device=self._device) if self._twins else outside)
+        return Slot(outside, torch.empty_like(outside, device=self._device) if self._twins else outside)
 
     def settle(self) -> None:
         """Until a GPU is through with memory that MPI is about to touch there; MPI knows nothing of streams."""
@@ -75,7 +75,7 @@ class Places:
             torch.cuda.current_stream(self._device).synchronize()
 
     def idle(self) -> None:
-        """Until a GPU is through with all places, which may be received into only then."""
+        """Until a GPU is through with all slots, which may be received into only then."""
         if self._device.type == "cuda":
             torch.cuda.current_stream(self._device).synchronize()
 
@@ -86,8 +86,8 @@ class Places:
 
     @property
     def memory(self) -> int:
-        """Bytes of all places and their twins."""
-        return sum(place.outside.nbytes * (1 + self._twins) for place in (*self._places, *self._wholes))
+        """Bytes of all slots and their twins."""
+        return sum(slot.outside.nbytes * (1 + self._twins) for slot in (*self._slots, *self._wholes))
 
 
 class Copies:
@@ -122,7 +122,7 @@ ROW_TAG = 1
 
 
 class Arrival:
-    """One row that arrives in a round, chunk after chunk through a ring of places, or with a place for each chunk.
+    """One row that arrives in a round, chunk after chunk through a ring of slots, or with a slot for each chunk.
 
     In the second case it is there as a `whole`, until the next one is received.
     """
@@ -133,17 +133,17 @@ class Arrival:
         rank: int,
         tag: int,
         length: int,
-        places: Places,
-        ring: Sequence[Place],
+        slots: Slots,
+        ring: Sequence[Slot],
         whole: Tensor | None = None,
     ) -> None:
-        starts = range(0, length, places.elements)
+        starts = range(0, length, slots.elements)
         self.whole = whole
-        self._chunks, self._ring, self._settle = len(starts), len(ring), places.settle
+        self._chunks, self._ring, self._settle = len(starts), len(ring), slots.settle
         self._messages = [lane.batch() for _ in ring]
-        for message, place in zip(self._messages, ring, strict=True):
-            message.receive(place.outside, rank, tag)
-        self._copies = [places.copies([(place.outside, place.inside)]) for place in ring]
+        for message, slot in zip(self._messages, ring, strict=True):
+            message.receive(slot.outside, rank, tag)
+        self._copies = [slots.copies([(slot.outside, slot.inside)]) for slot in ring]
         self.row: Row = [ring[c % self._ring].inside[: length - start] for c, start in enumerate(starts)]
         """The chunks where they are read; each holds what it should from `arrive` to `release`."""
 
@@ -160,7 +160,7 @@ class Arrival:
         self._copies[c % self._ring].start()
 
     def release(self, c: int) -> None:
-        """Chunk c has been read: its place is free for another."""
+        """Chunk c has been read: its slot is free for another."""
         if c + self._ring < self._chunks:
             self._copies[c % self._ring].wait()
             self._settle()
@@ -172,23 +172,23 @@ class Arrival:
 
 
 def make_arrivals(
-    lane: Lane, links: Sequence[Link], cargo: Cargo, places: Places, rings: Sequence[int]
+    lane: Lane, links: Sequence[Link], cargo: Cargo, slots: Slots, rings: Sequence[int]
 ) -> dict[Item, Arrival]:
     """By item, the rows that arrive over these links; `rings` has the length of the ring for each rank."""
     arrivals: dict[Item, Arrival] = {}
     taken = 0
     for link in links:
-        ring = min(rings[link.rank], -(-cargo.length // places.elements))
+        ring = min(rings[link.rank], -(-cargo.length // slots.elements))
         for position, item in enumerate(link.items):
             tag, row = ROW_TAG + position, None
             if cargo.whole:
-                place = places.whole(len(arrivals), cargo.length)
-                chunks = zip(split(place.outside, places.elements), split(place.inside, places.elements), strict=True)
-                mine, row = [Place(outside, inside) for outside, inside in chunks], place.inside
+                slot = slots.whole(len(arrivals), cargo.length)
+                chunks = zip(split(slot.outside, slots.elements), split(slot.inside, slots.elements), strict=True)
+                mine, row = [Slot(outside, inside) for outside, inside in chunks], slot.inside
             else:
-                mine = places.take(taken, taken + ring)
+                mine = slots.take(taken, taken + ring)
                 taken += ring
-            arrivals[item] = Arrival(lane, link.rank, tag, cargo.length, places, mine, row)
+            arrivals[item] = Arrival(lane, link.rank, tag, cargo.length, slots, mine, row)
     return arrivals
 
 
@@ -196,20 +196,20 @@ class Departures:
     """The rows that leave in a round, all together chunk by chunk."""
 
     def __init__(
-        self, lane: Lane, links: Sequence[Link], rows: Mapping[Item, Tensor], places: Places, ahead: int
+        self, lane: Lane, links: Sequence[Link], rows: Mapping[Item, Tensor], slots: Slots, ahead: int
     ) -> None:
         items = list(dict.fromkeys(item for link in links for item in link.items))
-        chunks: dict[Item, Row] = {item: split(rows[item], places.elements) for item in items}
+        chunks: dict[Item, Row] = {item: split(rows[item], slots.elements) for item in items}
         self._chunks = max(map(len, chunks.values()), default=0)
-        self._ahead, self._settle = min(ahead, self._chunks), places.settle
+        self._ahead, self._settle = min(ahead, self._chunks), slots.settle
         self._copies: list[Copies] = []
-        if not places.direct or any(rows[item].dtype != places.dtype for item in items):
+        if not slots.direct or any(rows[item].dtype != slots.dtype for item in items):
             leaving: dict[Item, Row] = {}
             for number, (item, row) in enumerate(chunks.items()):
-                ring = places.take(number * self._ahead, (number + 1) * self._ahead)
+                ring = slots.take(number * self._ahead, (number + 1) * self._ahead)
                 leaving[item] = [ring[c % self._ahead].outside[: len(chunk)] for c, chunk in enumerate(row)]
             for c in range(self._chunks):
-                self._copies.append(places.copies([(chunks[item][c], leaving[item][c]) for item in items]))
+                self._copies.append(slots.copies([(chunks[item][c], leaving[item][c]) for item in items]))
             chunks = leaving
         self.batches = [lane.batch() for _ in range(self._chunks)]
         """What to wait for before the rows may be written again, chunk by chunk."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from mpidl.comm.gossip.runs import Places, Run, Summand, schedule
+from mpidl.comm.gossip.runs import RowRun, StridedRows, Summand, schedule
 from mpidl.comm.gossip.sums import Row, Sum, split
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mpidl.comm.gossip.turns import Turn
 
 
-class Term(NamedTuple):
+class Addition(NamedTuple):
     """Rows that are added to others, one to each."""
 
     out: Row
@@ -44,7 +44,7 @@ class Total(NamedTuple):
     out: Row
     own: Row
     weights: Tensor
-    terms: list[Term]
+    terms: list[Addition]
 
 
 class Terms:
@@ -58,7 +58,7 @@ class Terms:
         """`chunk`: elements of a row that are summed at a time; `together`: whether rows are small."""
         self._world, self._recurring, self._stock = around.world, around.plans.recurring, stock
         self._sums, self._chunk, self._together = sums, chunk, together
-        self._runs: dict[Plan, list[Run]] = {}
+        self._runs: dict[Plan, list[RowRun]] = {}
 
     def of(self, turn: Turn, filled: int) -> list[Total]:
         """What is added up in this turn, into block `filled`."""
@@ -81,17 +81,17 @@ class Terms:
             out=split(out, self._chunk),
             own=split(own, self._chunk),
             weights=self._sums.own_weights(plan.mixing.self_weights[i] for i in self._world.mine),
-            terms=[self._term(run, out, homes[run.home]) for run in runs],
+            terms=[self._addition(run, out, homes[run.home]) for run in runs],
         )
 
-    def _term(self, run: Run, out: Tensor, home: Tensor) -> Term:
+    def _addition(self, run: RowRun, out: Tensor, home: Tensor) -> Addition:
         targets, rows, places = run.targets.of(out), home, None
-        if isinstance(run.sources, Places):
+        if isinstance(run.sources, StridedRows):
             rows = run.sources.of(home)
         else:
             places = torch.tensor(run.sources, device=home.device)
         weights = self._sums.weights(run.weights).view(*targets.shape[:-1], 1)
-        return Term(split(targets, self._chunk), split(rows, self._chunk), weights, places)
+        return Addition(split(targets, self._chunk), split(rows, self._chunk), weights, places)
 
     def _each(
         self, plan: Plan, homes: Mapping[int, Tensor], arrivals: Mapping[Item, Arrival], out: Tensor, own: Tensor
@@ -109,7 +109,7 @@ class Terms:
         for place, i in enumerate(mine):
             target, weights = split(out[place], self._chunk), self._sums.weights(mixing.weights[i])
             terms = [
-                Term(
+                Addition(
                     target,
                     rows[j],
                     weight,
