@@ -110,7 +110,7 @@ def measure(
                 gossips.append(gossip)
                 plays["mix", name, transport] = _mixing(gossip)
                 travelled[name, transport] = gossip.transports()["parameters"]
-                warnings += gossip.notices()
+                warnings += gossip.warnings()
         plays = {key: _settled(play, world.device) for key, play in plays.items()}
         seconds_by_play = slowest(world.comm, plays, seconds)
         if world.rank == 0:

@@ -136,9 +136,9 @@ def compose(config: Config, comm: Communicator) -> ComposedRun:
         DivergenceWatch(observations, min(every, max(round(length.rounds_per_epoch), 50))),
     ]
     training = Training(world, algorithm, length.rounds, length.rounds_per_epoch, hooks)
-    notices, transports = (gossip.notices(), gossip.transports()) if gossip else ((), {})
+    of_gossip, transports = (gossip.warnings(), gossip.transports()) if gossip else ((), {})
     of_parts = (*dataset.warnings, *shares.warnings, *algorithm.warnings())
-    warnings = (*of_parts, *filter(None, [world.warning]), *notices)
+    warnings = (*of_parts, *filter(None, [world.warning]), *of_gossip)
     return ComposedRun(
         config, length, world, training, rows, state, topology, meters, gossip, batches, warnings, transports, forecast
     )

@@ -76,8 +76,8 @@ def test_without_room_on_one_rank_all_of_its_node_send_messages_and_one_says_why
         gossip, exchange = exchange_of(comm)
         assert exchange.transport == "messages"
         assert gossip.transports() == {"parameters": "messages"}
-        (notice,) = gossip.notices()
-        assert f"rows go as messages, not through shared memory: rank 1: /dev/shm {why}" in notice
+        (warning,) = gossip.warnings()
+        assert f"rows go as messages, not through shared memory: rank 1: /dev/shm {why}" in warning
         gossip.close()
         with pytest.raises(ConfigError, match=r"gossip.transport: 'shared' is not possible on .*: rank 1: /dev/shm"):
             exchange_of(comm, "shared")

@@ -47,7 +47,7 @@ class RowExchange:
         compare(around, name, cargo, dtype=short_name(dtype), blocks=blocks, gamma=gamma)
         self._memory = allocate(around, len(self._world.mine), parameters, dtype, blocks)
         self.blocks: tuple[Tensor, ...] = self._memory.own
-        self.notice = self._memory.notice
+        self.warning = self._memory.warning
         self._roles = Roles(self.blocks, name)
         placement = self._world.placement
         self._stock = Stock(

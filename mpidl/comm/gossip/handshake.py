@@ -8,7 +8,6 @@ that the sender's rows are there to be read, and that the sender has finished it
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -58,7 +57,7 @@ class Header(NamedTuple):
     format: bytes
     """Digest of what the numbers mean; see `Cargo`."""
     block: int
-    """Which of its two blocks the sender has published."""
+    """Which of its blocks the sender has published."""
 
     def pack(self, sender: int, rows: int) -> bytes:
         """The header of a letter from `sender` about so many rows."""
@@ -95,16 +94,14 @@ def _difference(received: bytes, expected: bytes) -> str:
     if version != VERSION:
         return f"they have versions {version} and {VERSION} of the message format; install the same mpidl for all ranks"
     different = [field for field in zip(_FIELDS, there, here, strict=True) if field[1] != field[2]]
-    told, believed = (
-        ", ".join(f"{name} {_shown(name, values[side])}" for name, *values in different) for side in (0, 1)
-    )
-    return f"{told} there, {believed} here; start all ranks from one configuration"
+    theirs, ours = (", ".join(f"{name} {_shown(name, values[side])}" for name, *values in different) for side in (0, 1))
+    return f"{theirs} there, {ours} here; start all ranks from one configuration"
 
 
 def _shown(name: str, value: object) -> str:
     if isinstance(value, bytes):
         return value.hex()
-    return _NAMES.get(value, f"number {value}") if name == "dtype" else str(value)  # type: ignore[call-overload]
+    return _NAMES.get(value, f"number {value}") if name == "dtype" and isinstance(value, int) else str(value)
 
 
 TAG = 0
@@ -203,8 +200,8 @@ class Letters:
                 continue
             try:
                 self._check(letter, header, name)
-            except CommunicationError as found:
-                return found
+            except CommunicationError as disagreement:
+                return disagreement
         whose = f"; rank {self._rank} has heard nothing from rank {', '.join(missing)}" if missing else ""
         return CommunicationError(f"exchange {name!r}: {error}{whose}")
 
@@ -213,13 +210,15 @@ class Letters:
         self.arrived.free()
 
 
-def agree(comm: MPI.Intracomm, beliefs: Mapping[str, str], hosts: tuple[str, ...]) -> None:
+def compare_beliefs(comm: MPI.Intracomm, beliefs: Mapping[str, str], hosts: tuple[str, ...]) -> None:
     """Raises the same error on every rank, naming two of them and what differs, unless all believe the same."""
-    told = comm.allgather(dict(beliefs))
-    for rank, other in enumerate(told):
-        different = [key for key in told[0] if other.get(key) != told[0][key]]
+    beliefs_by_rank = comm.allgather(dict(beliefs))
+    for rank, other in enumerate(beliefs_by_rank):
+        different = [key for key in beliefs_by_rank[0] if other.get(key) != beliefs_by_rank[0][key]]
         if different:
-            first, second = (", ".join(f"{key} {who.get(key)}" for key in different) for who in (told[0], other))
+            first, second = (
+                ", ".join(f"{key} {who.get(key)}" for key in different) for who in (beliefs_by_rank[0], other)
+            )
             raise CommunicationError(
                 f"rank 0 on {hosts[0]} and rank {rank} on {hosts[rank]} disagree about what they exchange: {first} on "
                 f"the one, {second} on the other; start all ranks from one configuration"

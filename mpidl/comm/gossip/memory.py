@@ -74,8 +74,8 @@ class SharedBlocks:
     def _agree(self) -> None:
         """Makes the failure of the lowest rank of this node that had one everybody's."""
         new = self.failure and not self._agreed
-        told = self._comm.allgather(f"rank {self._comm.rank}: {self.failure}" if new else self.failure)
-        self.failure = next((told[rank] for rank in self._node_ranks if told[rank]), "")
+        failures = self._comm.allgather(f"rank {self._comm.rank}: {self.failure}" if new else self.failure)
+        self.failure = next((failures[rank] for rank in self._node_ranks if failures[rank]), "")
         self._agreed = bool(self.failure)
 
     def _create(self, size: int) -> tuple[int, str]:
@@ -128,13 +128,13 @@ class SharedBlocks:
 class Blocks:
     """This rank's blocks `[k, P]`, `own`; and those of the ranks in `sharing`, where there are such.
 
-    `notice` says on the lowest rank of a node why its ranks share no memory, where they should have.
+    `warning` says on the lowest rank of a node why its ranks share no memory, where they should have.
     """
 
     def __init__(
-        self, own: tuple[Tensor, ...], shared: SharedBlocks | None, sharing: frozenset[int], notice: str = ""
+        self, own: tuple[Tensor, ...], shared: SharedBlocks | None, sharing: frozenset[int], warning: str = ""
     ) -> None:
-        self.own, self.sharing, self._shared, self.notice = own, sharing, shared, notice
+        self.own, self.sharing, self._shared, self.warning = own, sharing, shared, warning
 
     def of(self, rank: int) -> tuple[Tensor, ...]:
         """The blocks of a rank in `sharing`."""
@@ -150,11 +150,11 @@ class Blocks:
 def allocate(around: Neighbourhood, rows: int, length: int, dtype: torch.dtype, blocks: int = 2) -> Blocks:
     """Blocks of zeros [rows, length], as `gossip.transport` has it; made by all ranks together.
 
-    Where sharing fails, all ranks of that node take messages instead, and one of them notes why; unless sharing was
+    Where sharing fails, all ranks of that node take messages instead, and one of them warns of it; unless sharing was
     asked for, which makes it an error.
     """
     world, transport = around.world, around.settings.transport
-    notice = ""
+    warning = ""
     if transport == "shared" and world.device.type != "cpu":
         raise ConfigError(f"'shared' is for rows in main memory, not on {world.device}", "gossip.transport")
     if transport != "messages" and world.device.type == "cpu" and world.size > 1:
@@ -164,6 +164,6 @@ def allocate(around: Neighbourhood, rows: int, length: int, dtype: torch.dtype, 
         if transport == "shared":
             raise ConfigError(f"'shared' is not possible on {world.host}: {shared.failure}", "gossip.transport")
         if world.rank == world.node_ranks[0]:
-            notice = f"{world.host}: rows go as messages, not through shared memory: {shared.failure}"
+            warning = f"{world.host}: rows go as messages, not through shared memory: {shared.failure}"
     own = new_rows((blocks, rows, length), dtype, world.device).unbind()
-    return Blocks(own, None, frozenset(), notice)
+    return Blocks(own, None, frozenset(), warning)

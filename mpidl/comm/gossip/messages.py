@@ -6,7 +6,7 @@ import ctypes
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from mpi4py import MPI
@@ -14,7 +14,6 @@ from mpi4py import MPI
 from mpidl.errors import CommunicationError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 
@@ -111,7 +110,7 @@ class Batch:
     def start(self) -> None:
         _under_way.add(self)
         if self._lane.keep:
-            MPI.Prequest.Startall(self.requests)  # type: ignore[arg-type]  # persistent where the lane keeps them
+            MPI.Prequest.Startall(cast("list[MPI.Prequest]", self.requests))
         else:
             self.requests = [post(memory, rank, tag) for post, memory, rank, tag in self._posts]
 

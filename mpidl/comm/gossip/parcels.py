@@ -42,7 +42,7 @@ class Parcels(Generic[Key]):
         self._placement = world.placement
         compare(around, name, cargo, dtype=short_name(cargo.dtype), per_edge=per_edge)
         self._memory = self._allocate()
-        self.notice = self._memory.notice
+        self.warning = self._memory.warning
         self._stock = Stock(self._memory, world.rank, self._plans.recurring, self._items)
         self._turns = Turns(around, name, self._plans, cargo, self._stock)
         self._side = 0

@@ -41,13 +41,13 @@ class Gossip(Exchanges):
 
     def transports(self) -> dict[str, str]:
         """By quantity, how rows reach neighbours, in words; a collective call."""
-        told = self.around.world.comm.allgather({name: made.transport for name, made in self._made.items()})
-        return {name: ", ".join(dict.fromkeys(rank[name] for rank in told)) for name in told[0]}
+        by_rank = self.around.world.comm.allgather({name: made.transport for name, made in self._made.items()})
+        return {name: ", ".join(dict.fromkeys(words[name] for words in by_rank)) for name in by_rank[0]}
 
-    def notices(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """What a person should know about that; a collective call."""
-        told = self.around.world.comm.allgather([made.notice for made in self._made.values() if made.notice])
-        return list(dict.fromkeys(notice for rank in told for notice in rank))
+        by_rank = self.around.world.comm.allgather([made.warning for made in self._made.values() if made.warning])
+        return list(dict.fromkeys(warning for warnings in by_rank for warning in warnings))
 
     def close(self) -> None:
         """Releases requests and memory; all ranks together."""

@@ -38,7 +38,7 @@ class Route:
     leaving: BatchGroup
     """What to wait for before the rows may be written again."""
     bytes: int
-    """Bytes of rows handed to MPI in a round; headers, 64 bytes a letter, are not counted."""
+    """Bytes of rows handed to MPI in a round; headers, 64 bytes per letter, are not counted."""
     messages: int
     rows_read: int
     """How many rows are read in other ranks' memory."""

@@ -11,8 +11,8 @@ What an exchange of whole rows takes on a rank, by a formula; the tests hold it 
     gathering, only small rows that are not rounded      min(k D, 65536) s    (0 where k is 1)
 
 b blocks, two or three; k agents of P parameters of s bytes, ⌈ ⌉ to a multiple of 64, w bytes each on the wire, C
-elements a chunk, or k D where small rows of k agents are summed at once; r and l count rows that come and go by
-messages, each once a rank. With shared memory r = l = 0, and with large rows that travel as they are nothing of a
+elements per chunk, or k D where small rows of k agents are summed at once; r and l count rows that come and go by
+messages, each once per rank. With shared memory r = l = 0, and with large rows that travel as they are nothing of a
 row's size is kept but the blocks.
 """
 

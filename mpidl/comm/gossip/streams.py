@@ -6,7 +6,6 @@ goes by way of a ring of slots, chunk by chunk as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from mpidl.comm.gossip.handshake import Header, agree, graph_digest
+from mpidl.comm.gossip.handshake import Header, compare_beliefs, graph_digest
 from mpidl.comm.gossip.messages import short_name
 from mpidl.comm.gossip.overlap import Helper, Steps, drive
 from mpidl.comm.gossip.routes import Route, Routes
@@ -40,7 +40,7 @@ Rest: TypeAlias = Callable[[Turn], Steps]
 class Turns:
     """One turn after another of one exchange, in which a rank publishes a block and reads those of its neighbours.
 
-    A letter from each neighbour says that its rows are there to be read, and that it is through with what this rank
+    A letter from each neighbour says that its rows are there to be read, and that it has read what this rank
     published in the turn before. So neighbours wait for each other, and nobody for anybody else.
     """
 
@@ -177,4 +177,4 @@ def compare(around: Neighbourhood, name: str, cargo: Cargo, **more: object) -> N
         "sizes": str(around.sizes),
         "graph": graph_digest(around.topology),
     }
-    agree(around.comm, beliefs, around.world.hosts)
+    compare_beliefs(around.comm, beliefs, around.world.hosts)
