@@ -33,8 +33,8 @@ def contestants(graph: str, agents: int, parameters: int, comm: Any, device: tor
     from mpidl.graphs import GRAPHS as registry
 
     topology = registry.parse({"name": graph, **SETTINGS.get(graph, {})}).build(agents, 0)
-    around = Neighbourhood(World(comm, agents, device), topology, GossipSettings(), Meters())
-    exchange = RowExchange(around, "rows", parameters, torch.float32, gamma=1.0)
+    neighbourhood = Neighbourhood(World(comm, agents, device), topology, GossipSettings(), Meters())
+    exchange = RowExchange(neighbourhood, "rows", parameters, torch.float32, gamma=1.0)
     block = exchange.blocks[0].copy_(torch.randn(agents, parameters))
     X, W = block.clone(), torch.tensor(topology.at(0).dense(), dtype=torch.float32, device=device)
     out, t = torch.empty_like(X), 0

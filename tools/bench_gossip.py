@@ -80,8 +80,10 @@ def contestants(comm, parameters: int) -> dict[str, Callable[[], object]]:
     def engine(transport: str) -> Callable[[], object]:
         pattern = [[w for w in range(size) if w in {(i - 1) % size, (i + 1) % size} - {i}] for i in range(size)]
         mixing = Mixing(tuple(map(tuple, pattern)), tuple((weight,) * len(row) for row in pattern), (weight,) * size)
-        around = Neighbourhood(World(comm, size), Periodic([mixing]), GossipSettings(transport=transport), Meters())
-        exchange = RowExchange(around, "rows", parameters, torch.float32, gamma=1.0)
+        neighbourhood = Neighbourhood(
+            World(comm, size), Periodic([mixing]), GossipSettings(transport=transport), Meters()
+        )
+        exchange = RowExchange(neighbourhood, "rows", parameters, torch.float32, gamma=1.0)
         block = exchange.blocks[0].copy_(own)
         t = 0
 

@@ -43,8 +43,8 @@ def exchange_of(comm, parameters: int, **settings):
 
     topology = GRAPHS.parse("ring").build(comm.size, seed=0)
     world = World(comm, comm.size)
-    around = Neighbourhood(world, topology, GossipSettings(**settings), Meters())
-    return RowExchange(around, "rows", parameters, torch.float32, gamma=1.0)
+    neighbourhood = Neighbourhood(world, topology, GossipSettings(**settings), Meters())
+    return RowExchange(neighbourhood, "rows", parameters, torch.float32, gamma=1.0)
 
 
 def arithmetic(seconds: float) -> Callable[[], None]:

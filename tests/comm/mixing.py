@@ -85,9 +85,9 @@ def gossip_of(
     **settings,
 ) -> Gossip:
     """Exchanges of rows that are one tensor."""
-    around = Neighbourhood(world, topology, GossipSettings(**settings), meters or Meters(), sizes)
+    neighbourhood = Neighbourhood(world, topology, GossipSettings(**settings), meters or Meters(), sizes)
     state = State(world.mine, world.agents, parameters, dtype, world.device)
-    return Gossip(around, state, Layout(("row",), ((parameters,),)), seed=3)
+    return Gossip(neighbourhood, state, Layout(("row",), ((parameters,),)), seed=3)
 
 
 def mixed(

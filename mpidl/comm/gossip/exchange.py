@@ -32,7 +32,7 @@ class RowExchange:
 
     def __init__(
         self,
-        around: Neighbourhood,
+        neighbourhood: Neighbourhood,
         name: str,
         parameters: int,
         dtype: torch.dtype,
@@ -41,26 +41,26 @@ class RowExchange:
         readable: bool = False,
     ) -> None:
         """`readable`: whether neighbours' rows are kept whole, to be read by themselves. A collective call."""
-        self.name, self._world, self._dtype = name, around.world, dtype
-        self._wire = around.settings.wire_dtype(dtype)
+        self.name, self._world, self._dtype = name, neighbourhood.world, dtype
+        self._wire = neighbourhood.settings.wire_dtype(dtype)
         cargo = Cargo(parameters, self._wire, whole=readable)
-        compare(around, name, cargo, dtype=short_name(dtype), blocks=blocks, gamma=gamma)
-        self._memory = allocate(around, len(self._world.mine), parameters, dtype, blocks)
+        compare(neighbourhood, name, cargo, dtype=short_name(dtype), blocks=blocks, gamma=gamma)
+        self._memory = allocate(neighbourhood, len(self._world.mine), parameters, dtype, blocks)
         self.blocks: tuple[Tensor, ...] = self._memory.own
         self.warning = self._memory.warning
         self._roles = Roles(self.blocks, name)
         placement = self._world.placement
         self._stock = Stock(
-            self._memory, self._world.rank, around.plans.recurring, lambda plan, rank: placement.of_rank(rank)
+            self._memory, self._world.rank, neighbourhood.plans.recurring, lambda plan, rank: placement.of_rank(rank)
         )
-        self._turns = Turns(around, name, around.plans, cargo, self._stock)
+        self._turns = Turns(neighbourhood, name, neighbourhood.plans, cargo, self._stock)
         together = len(self._world.mine) if self._turns.inside else 1
-        chunk = around.sizes.at_once(together, parameters)
+        chunk = neighbourhood.sizes.at_once(together, parameters)
         self._chunks = -(-parameters // chunk)
-        scratch = scratch_elements(together, parameters, self._wire != dtype, around.sizes)
+        scratch = scratch_elements(together, parameters, self._wire != dtype, neighbourhood.sizes)
         self._sum = Sum(gamma, dtype, self._wire, scratch, self._world.device)
-        self._terms = Terms(around, self._stock, self._sum, chunk, self._turns.inside)
-        self._recurring = around.plans.recurring
+        self._terms = Terms(neighbourhood, self._stock, self._sum, chunk, self._turns.inside)
+        self._recurring = neighbourhood.plans.recurring
         self._totals: dict[tuple[object, ...], list[Total]] = {}
         self._readable = readable
         self._sides = (0, 0)

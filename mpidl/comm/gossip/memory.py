@@ -147,18 +147,18 @@ class Blocks:
             self._shared.close()
 
 
-def allocate(around: Neighbourhood, rows: int, length: int, dtype: torch.dtype, blocks: int = 2) -> Blocks:
+def allocate(neighbourhood: Neighbourhood, rows: int, length: int, dtype: torch.dtype, blocks: int = 2) -> Blocks:
     """Blocks of zeros [rows, length], as `gossip.transport` has it; made by all ranks together.
 
     Where sharing fails, all ranks of that node take messages instead, and one of them warns of it; unless sharing was
     asked for, which makes it an error.
     """
-    world, transport = around.world, around.settings.transport
+    world, transport = neighbourhood.world, neighbourhood.settings.transport
     warning = ""
     if transport == "shared" and world.device.type != "cpu":
         raise ConfigError(f"'shared' is for rows in main memory, not on {world.device}", "gossip.transport")
     if transport != "messages" and world.device.type == "cpu" and world.size > 1:
-        shared = SharedBlocks(around.comm, world.node_ranks, rows, length, dtype, blocks)
+        shared = SharedBlocks(neighbourhood.comm, world.node_ranks, rows, length, dtype, blocks)
         if not shared.failure:
             return Blocks(shared.of(world.rank), shared, frozenset(world.node_ranks) - {world.rank})
         if transport == "shared":

@@ -69,7 +69,7 @@ class Routes:
 
     def __init__(
         self,
-        around: Neighbourhood,
+        neighbourhood: Neighbourhood,
         comm: MPI.Intracomm,
         rows: RowsOf,
         sharing: frozenset[int],
@@ -78,7 +78,7 @@ class Routes:
         recurring: bool,
     ) -> None:
         """`rows`: those of a block, by item. `sharing`: ranks whose memory this one reads, and they its."""
-        world, sizes = around.world, around.sizes
+        world, sizes = neighbourhood.world, neighbourhood.sizes
         self._rows, self._sharing, self._ahead, self._cargo = rows, sharing, sizes.ahead, cargo
         self._device = world.device
         self.inside = cargo.row_bytes <= sizes.inside

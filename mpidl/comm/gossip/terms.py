@@ -54,9 +54,9 @@ class Terms:
     stays in a cache; both chunk by chunk, and with the same roundings.
     """
 
-    def __init__(self, around: Neighbourhood, stock: Stock, sums: Sum, chunk: int, together: bool) -> None:
+    def __init__(self, neighbourhood: Neighbourhood, stock: Stock, sums: Sum, chunk: int, together: bool) -> None:
         """`chunk`: elements of a row that are summed at a time; `together`: whether rows are small."""
-        self._world, self._recurring, self._stock = around.world, around.plans.recurring, stock
+        self._world, self._recurring, self._stock = neighbourhood.world, neighbourhood.plans.recurring, stock
         self._sums, self._chunk, self._together = sums, chunk, together
         self._runs: dict[Plan, list[RowRun]] = {}
 

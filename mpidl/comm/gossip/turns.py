@@ -46,7 +46,7 @@ class Turns:
 
     def __init__(
         self,
-        around: Neighbourhood,
+        neighbourhood: Neighbourhood,
         name: str,
         plans: Plans,
         cargo: Cargo,
@@ -54,16 +54,22 @@ class Turns:
     ) -> None:
         """A collective call."""
         self._stock = stock
-        self.name, self._number, self._around, self._plans, self._cargo = name, around.number(), around, plans, cargo
-        self._meters, self._dtype = around.meters, short_name(cargo.dtype)
+        self.name, self._number, self._neighbourhood, self._plans, self._cargo = (
+            name,
+            neighbourhood.number(),
+            neighbourhood,
+            plans,
+            cargo,
+        )
+        self._meters, self._dtype = neighbourhood.meters, short_name(cargo.dtype)
         self.sharing = stock.memory.sharing
         """The ranks whose memory this one reads; rows of others arrive by messages."""
-        self.all_shared = len(self.sharing) + 1 == around.world.size
-        self.chunk = min(around.sizes.chunk_of(cargo), max(1, cargo.length))
+        self.all_shared = len(self.sharing) + 1 == neighbourhood.world.size
+        self.chunk = min(neighbourhood.sizes.chunk_of(cargo), max(1, cargo.length))
         """Elements of a row that travel, and are read, at a time."""
-        self._comm = around.comm.Dup()
-        self._routes = Routes(around, self._comm, stock.own, self.sharing, self.chunk, cargo, plans.recurring)
-        self._helper = Helper() if around.settings.overlap and not self.all_shared else None
+        self._comm = neighbourhood.comm.Dup()
+        self._routes = Routes(neighbourhood, self._comm, stock.own, self.sharing, self.chunk, cargo, plans.recurring)
+        self._helper = Helper() if neighbourhood.settings.overlap and not self.all_shared else None
         self._turn = 0
         self._steps: Steps | None = None
         self._last: Turn | None = None
@@ -136,7 +142,7 @@ class Turns:
 
     def received(self, turn: Turn, item: Item, sender: int) -> Tensor:
         """The row of an item of rank `sender` where it is after its turn: here, in that rank's memory, or arrived."""
-        if sender == self._around.world.rank:
+        if sender == self._neighbourhood.world.rank:
             return self._stock.own(turn.plan, turn.side)[item]
         if sender in self.sharing:
             return self._stock.shared(turn.plan, sender, item, turn.published[sender])
@@ -164,17 +170,17 @@ class Turns:
         self._comm.Free()
 
 
-def compare(around: Neighbourhood, name: str, cargo: Cargo, **more: object) -> None:
+def compare(neighbourhood: Neighbourhood, name: str, cargo: Cargo, **more: object) -> None:
     """Raises an error on all ranks unless all mean the same by the exchange that is about to be made."""
     beliefs = {
-        "exchange": f"{name!r} (number {around.made})",
-        "device": around.world.device.type,
-        "agents": str(around.world.agents),
+        "exchange": f"{name!r} (number {neighbourhood.made})",
+        "device": neighbourhood.world.device.type,
+        "agents": str(neighbourhood.world.agents),
         "length": str(cargo.length),
         **{key: str(value) for key, value in more.items()},
         "format": cargo.meaning,
-        "settings": str(around.settings),
-        "sizes": str(around.sizes),
-        "graph": graph_digest(around.topology),
+        "settings": str(neighbourhood.settings),
+        "sizes": str(neighbourhood.sizes),
+        "graph": graph_digest(neighbourhood.topology),
     }
-    compare_beliefs(around.comm, beliefs, around.world.hosts)
+    compare_beliefs(neighbourhood.comm, beliefs, neighbourhood.world.hosts)
