@@ -153,10 +153,8 @@ class Algorithm(ABC):
     Settings: ClassVar[type[AlgorithmSettings]] = AlgorithmSettings
     models: ClassVar[tuple[str, ...]]
     """Models that can be evaluated, the one that the method is judged by first."""
-    gradients: ClassVar[str] = "1"
-    """Gradients per agent and round, as a formula for people."""
-    messages: ClassVar[str]
-    """Rows sent per agent and round, as a formula for people."""
+    gradient_formula: ClassVar[str] = "1"
+    """What `gradients` says, where that does not depend on the settings."""
     metrics: ClassVar[tuple[Metric, ...]] = ()
     """What the diagnostics measure."""
     plain_alone: ClassVar[bool] = True
@@ -183,6 +181,16 @@ class Algorithm(ABC):
     @abstractmethod
     def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> Mapping[str, float]:
         """By quantity, the rows that all agents together send in a round, on a graph of so many directed edges."""
+
+    @classmethod
+    @abstractmethod
+    def messages(cls, settings: AlgorithmSettings) -> str:
+        """Rows sent per agent and round in which it takes part, as a formula for people."""
+
+    @classmethod
+    def gradients(cls, settings: AlgorithmSettings) -> str:
+        """Gradients per agent and round in which it takes part, as a formula for people."""
+        return cls.gradient_formula
 
     @classmethod
     def needs(cls, settings: AlgorithmSettings) -> tuple[str, ...]:
@@ -212,6 +220,10 @@ class Algorithm(ABC):
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of these settings, on this graph, before the run."""
         return ()
+
+    def packed_bytes(self) -> Mapping[str, int]:
+        """By quantity of `rows_sent`, the bytes of a row that the algorithm itself packs; gossip packs the others."""
+        return {}
 
     def took_part(self) -> Crew | None:
         """Who took part in the last round, where a server's model moves by those who do."""

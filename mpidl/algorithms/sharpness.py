@@ -39,6 +39,13 @@ class SharpnessAware(Algorithm):
         # No more than are asked for at once: agents that take their gradients one by one share a row.
         self._perturbed = self.state.scratch(given.together, self.layout.size) if self._rho else None
 
+    @classmethod
+    def gradients(cls, settings: AlgorithmSettings) -> str:
+        plain = super().gradients(settings)
+        if not (isinstance(settings, SharpnessSettings) and settings.rho):
+            return plain
+        return "2" if plain == "1" else f"2 * ({plain})"
+
     def clipped_gradients(
         self, agents: Sequence[int], rows: Rows, out: Rows, steps: Sequence[int] | None = None
     ) -> None:

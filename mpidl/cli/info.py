@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from mpidl.cli.list import KINDS, registry_of
 from mpidl.cli.numbers import console
-from mpidl.config import Duration, section_of
+from mpidl.config import Duration, section_of, validate
 from mpidl.errors import ConfigError, choices_sentence
 from mpidl.registry import Part, Registry
 
@@ -46,18 +46,24 @@ def info(name: str) -> None:
             click.echo()
         click.secho(f"{kind} {name}", bold=True)
         click.echo(f"\n{inspect.getdoc(what)}\n")
-        for line in _facts(what):
+        for line in _facts(name, what, settings):
             click.echo(line)
         _print_table([("key", "type", "range", "default", "meaning"), *settings_rows(settings)])
 
 
-def _facts(what: Any) -> Iterator[str]:
-    """What an algorithm says of its cost, beside its docstring."""
+def _facts(name: str, what: Any, settings: Any) -> Iterator[str]:
+    """What an algorithm says of its cost with the settings that it has by default, beside its docstring."""
     from mpidl.algorithms.base import Algorithm
 
-    if inspect.isclass(what) and issubclass(what, Algorithm):
-        yield f"gradients per agent and round   {what.gradients}"
-        yield f"rows sent per agent and round   {what.messages}\n"
+    if not (inspect.isclass(what) and issubclass(what, Algorithm)):
+        return
+    try:
+        default = validate(settings, {"name": name})
+    except ConfigError as error:
+        yield f"what a round costs              by `mpidl run --dry-run` only, since defaults are not enough: {error}\n"
+        return
+    yield f"gradients per agent and round   {what.gradients(default)}"
+    yield f"rows sent per agent and round   {what.messages(default)}\n"
 
 
 def _sections() -> dict[str, type[BaseModel]]:

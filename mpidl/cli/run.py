@@ -15,6 +15,7 @@ from mpidl.cli.numbers import amount
 from mpidl.errors import EXIT_CODES, ConfigError
 
 if TYPE_CHECKING:
+    from mpidl.experiment import Config
     from mpidl.experiment.rehearsal import Needs
 
 
@@ -83,7 +84,7 @@ def run(
 
         program = _program(config, overrides, path, overwrite, verbose, debug)
         if dry_run:
-            needs = _described(rehearse(loaded, ranks))
+            needs = _described(rehearse(loaded, ranks), loaded)
             click.echo(shlex.join(Launch(ranks, program).command()))
             click.echo(needs)
             return 0
@@ -91,8 +92,9 @@ def run(
         return Launch(ranks, program, path, loaded.model_dump_json()).run()
 
 
-def _described(needs: Needs) -> str:
+def _described(needs: Needs, config: Config) -> str:
     """What the run will need, in a few lines."""
+    method, settings = config.method, config.algorithm
     when = "none within a node by shared memory" if needs.neighbours else "while a sum over agents is made"
     return "\n".join(
         [
@@ -101,6 +103,8 @@ def _described(needs: Needs) -> str:
             f"rows on a rank      {amount(needs.state_bytes)}, plus activations and data",
             f"rows in transit     {amount(needs.transit_bytes)} on a rank, {when}",
             f"sent in a round     {amount(needs.round_bytes)} by all agents together",
+            f"rows sent           {method.messages(settings)} by an agent in a round",
+            f"gradients           {method.gradients(settings)} of an agent in a round",
         ]
     )
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from mpidl.algorithms.base import Rows
-from mpidl.algorithms.federated.base import Federated
 from mpidl.comm.gossip.exchanges import Exchanges
 from mpidl.comm.gossip.plan import Plan, PlanMaker, Plans, make_edge_plan, make_plan
 from mpidl.comm.gossip.settings import GossipSettings
@@ -197,13 +196,11 @@ def rehearse(config: Config, ranks: int) -> Needs:
     algorithm = make_algorithm(inputs, placement, rows.layout, state, initial, links)
     row_bytes = rows.size * dtype.itemsize
     if exchanges is None:
-        edges, by_quantity = 0.0, {}
+        edges, by_quantity = 0.0, algorithm.packed_bytes()
         transit = math.ceil(rows_held(placement.owners, ranks) * row_bytes)
     else:
         edges, by_quantity = exchanges.edges_per_round, exchanges.row_bytes
         transit = exchanges.transit_bytes
     rows_sent = config.method.rows_sent(config.algorithm, agents, edges)
     sent = sum(count * by_quantity.get(name, row_bytes) for name, count in rows_sent.items())
-    if isinstance(algorithm, Federated):
-        sent = algorithm.expected() * algorithm.participant_bytes()
     return Needs(ranks, agents, rows.size, state.bytes(), transit, sent, exchanges is not None)

@@ -68,7 +68,6 @@ class Controlled(Local):
     """SCAFFOLD [Karimireddy et al. 2020], option 2: two rows in one sum, of which one carries no weights."""
 
     uploads = downloads = 2
-    messages = "2 up, 2 down"
     weighted = (True, False)
 
     def __init__(self, settings: LocalSettings, given: Context) -> None:

@@ -124,6 +124,27 @@ def test_compressed_uploads_are_counted_as_packed_and_resumed_exactly(name, comm
     assert_resuming_twice_is_exact(config, comm, [(3, 2, 3), (1, 3, 2)])
 
 
+@pytest.mark.parametrize(
+    ("settings", "gradients", "messages"),
+    [
+        ({"name": "scaffold"}, "K", "2 up, 2 down"),
+        ({"name": "scaffold", "option": 1}, "K and a pass", "2 up, 2 down"),
+        ({"name": "scaled-local-sgd"}, "K", "2 up, 2 down"),
+        (
+            {"name": "scaled-local-sgd", "scaling": "local", "preconditioner": "oasis"},
+            "K and a Hessian product",
+            "1 up, 1 down",
+        ),
+        ({"name": "mimelite", "server": "sgd"}, "K and a pass", "2 up, 1 down"),
+        ({"name": "mimelite", "server": "adam"}, "K and a pass", "2 up, 3 down"),
+        ({"name": "csgd", "rho": 0.1}, "2", "1 up, 1 down"),
+    ],
+)
+def test_what_a_round_costs_is_told_of_the_settings(settings, gradients, messages):
+    method, parsed = ALGORITHMS.find(settings["name"]), ALGORITHMS.parse(settings)
+    assert (method.gradients(parsed), method.messages(parsed)) == (gradients, messages)
+
+
 @on_ranks(1)
 def test_a_compressor_that_leaves_nothing_out_changes_nothing(comm):
     base = {"name": "fedavg", "participation": 0.5, "local_steps": 2}

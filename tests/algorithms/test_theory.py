@@ -11,7 +11,7 @@ from mpidl.algorithms import ALGORITHMS
 from mpidl.algorithms.decentralized.base import Decentralized
 from mpidl.errors import ConfigError
 from mpidl.experiment.schema import build_topology
-from tests.algorithms.problems import configuration, run
+from tests.algorithms.problems import configuration, label, run
 from tests.algorithms.recurrences import AGENTS, LR, out_degree, quadratic_terms
 from tests.ranks import on_ranks
 
@@ -140,13 +140,23 @@ def test_sam_costs_a_second_gradient_and_leaves_parameters_their_bits(comm):
 DECENTRALIZED = [name for name in ALGORITHMS if issubclass(ALGORITHMS.find(name), Decentralized)]
 
 
-@pytest.mark.parametrize("name", DECENTRALIZED)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"name": name} for name in DECENTRALIZED),
+        {"name": "dsgd", "local_steps": 3},
+        {"name": "dsgd", "local_steps": 2, "rho": 0.1},
+        {"name": "q-saddle", "rho": 0.0},
+        {"name": "n-saddle", "rho": 0.0},
+    ],
+    ids=label,
+)
 @on_ranks(1)
-def test_a_round_takes_as_many_gradients_as_the_class_says(name, comm):
+def test_a_round_takes_as_many_gradients_as_are_told_of_its_settings(settings, comm):
     from mpidl.experiment.compose import compose
 
-    agents, method = 6, ALGORITHMS.find(name)
-    config = configuration({"name": name}, agents=agents)
+    agents = 6
+    config = configuration(settings, agents=agents)
     composed = compose(config, comm)
     algorithm, asked, oracle = composed.training.algorithm, [], composed.training.algorithm.oracle
 
@@ -157,8 +167,8 @@ def test_a_round_takes_as_many_gradients_as_the_class_says(name, comm):
     algorithm.oracle = counting
     composed.training.run_round()
     composed.close()
-    # What follows a comma is for other settings. Everyone on a ring has two neighbours.
-    formula = method.gradients.partition(",")[0]
+    # Everyone on a ring has two neighbours.
+    formula = config.method.gradients(config.algorithm)
     assert len(asked) == agents * eval(formula, {"deg": 2, "H": getattr(config.algorithm, "local_steps", 1)})
 
 

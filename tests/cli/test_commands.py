@@ -64,7 +64,13 @@ def test_info_shows_every_setting_with_its_meaning(kind: str, name: str, capsys:
 
 
 @pytest.mark.parametrize(
-    ("name", "gradients", "cost"), [("q-saddle", "2", "deg"), ("csgd", "1, with rho 2", "1 up, 1 down")]
+    ("name", "gradients", "cost"),
+    [
+        ("q-saddle", "2", "deg"),
+        ("ngc", "1 + deg", "2 deg"),
+        ("csgd", "1", "1 up, 1 down"),
+        ("mime", "2 K and a pass", "2 up, 3 down"),
+    ],
 )
 def test_info_tells_what_an_algorithm_costs(
     name: str, gradients: str, cost: str, capsys: pytest.CaptureFixture[str]
@@ -73,6 +79,26 @@ def test_info_tells_what_an_algorithm_costs(
     text = capsys.readouterr().out
     assert f"\ngradients per agent and round   {gradients}\n" in text
     assert f"\nrows sent per agent and round   {cost}\n" in text
+
+
+def test_info_says_where_default_settings_tell_no_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = """
+from mpidl.algorithms import AlgorithmSettings, Decentralized
+
+class Hasty(Decentralized):
+    class Settings(AlgorithmSettings):
+        hurry: int
+
+    def round(self, X):
+        return self.mix(X)
+"""
+    (tmp_path / "needing_a_setting.py").write_text(text)
+    assert main(["info", "needing_a_setting:Hasty"]) == 0
+    told = capsys.readouterr().out
+    assert "by `mpidl run --dry-run` only" in told and "hurry" in told and "gradients per agent" not in told
 
 
 def test_schema_describes_every_section() -> None:

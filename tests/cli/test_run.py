@@ -90,8 +90,14 @@ def test_a_dry_run_prints_the_command_and_the_needs_and_runs_nothing(folder: Pat
     assert done.returncode == 0, done.stderr
     assert " -n 3 " in done.stdout and "mpidl run small.yaml" in done.stdout
     assert "parameters          650\n" in done.stdout and "none within a node" in done.stdout
-    federated = mpidl("run", "small.yaml", "-n", "3", "--dry-run", "-s", "algorithm.name=csgd", "-s", "graph=null")
+    assert done.stdout.endswith(
+        "rows sent           deg by an agent in a round\ngradients           H of an agent in a round\n"
+    )
+    federated = mpidl(
+        "run", "small.yaml", "-n", "3", "--dry-run", "-s", "algorithm={name: csgd, rho: 0.1}", "-s", "graph=null"
+    )
     assert "while a sum over agents is made" in federated.stdout, federated.stderr
+    assert "1 up, 1 down by an agent in a round\ngradients           2 of an agent" in federated.stdout
     assert [path.name for path in folder.iterdir()] == ["small.yaml"]
 
 

@@ -35,7 +35,6 @@ class Decentralized(Algorithm):
     """Those whose neighbours' rows are read by themselves after mixing."""
     edgewise: ClassVar[tuple[str, ...]] = ()
     """The quantities of which each neighbour gets a row of its own."""
-    messages: ClassVar[str] = "deg"
     metrics = (Metric("consensus_distance", "1", "Tr Ξ, the mean over agents of the squared distance to their mean"),)
 
     topology: Topology
@@ -65,6 +64,11 @@ class Decentralized(Algorithm):
     @classmethod
     def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> Mapping[str, float]:
         return dict.fromkeys((*cls.mixed, *cls.edgewise), edges)
+
+    @classmethod
+    def messages(cls, settings: AlgorithmSettings) -> str:
+        rows = sum(cls.rows_sent(settings, 1, 1.0).values())
+        return "deg" if rows == 1 else f"{rows:g} deg"
 
     @property
     def X(self) -> Tensor:

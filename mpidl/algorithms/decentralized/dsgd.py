@@ -50,7 +50,7 @@ class DSGD(SharpnessAware, Decentralized):
 
     settings: Settings
     in_place = ("parameters",)
-    gradients: ClassVar[str] = "H, with rho 2 H"
+    gradient_formula: ClassVar[str] = "H"
 
     def __init__(self, settings: Settings, given: Context) -> None:
         super().__init__(settings, given)

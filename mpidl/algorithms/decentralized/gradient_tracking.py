@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -34,7 +34,6 @@ class GradientTracking(Decentralized):
     settings: Settings
     mixed = ("parameters", "tracker")
     in_place = ("parameters", "tracker")
-    messages: ClassVar[str] = "2 deg"
 
     def __init__(self, settings: Settings, given: Context) -> None:
         super().__init__(settings, given)

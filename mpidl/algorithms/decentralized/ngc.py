@@ -37,8 +37,7 @@ class NGC(Decentralized):
     in_place = ("parameters",)
     neighbours_read = ("parameters",)
     edgewise = (CROSS,)
-    gradients: ClassVar[str] = "1 + deg"
-    messages: ClassVar[str] = "2 deg"
+    gradient_formula: ClassVar[str] = "1 + deg"
 
     def __init__(self, settings: Settings, given: Context) -> None:
         super().__init__(settings, given)
@@ -86,4 +85,3 @@ class NSaddle(SharpnessAware, NGC):
 
     settings: Settings
     plain_alone = False
-    gradients: ClassVar[str] = "2 * (1 + deg)"

@@ -42,7 +42,7 @@ class NoLoCo(Decentralized):
 
     settings: Settings
     plain_alone = False
-    gradients: ClassVar[str] = "H"
+    gradient_formula: ClassVar[str] = "H"
 
     def __init__(self, settings: Settings, given: Context) -> None:
         super().__init__(settings, given)

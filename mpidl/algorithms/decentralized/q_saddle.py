@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
 
 from mpidl.algorithms.decentralized.qgm import QGM
@@ -25,4 +23,3 @@ class QSaddle(SharpnessAware, QGM):
         rho: float = Field(0.05, ge=0, description="ρ, how far SAM looks uphill for its gradient; 0: plain gradients")
 
     settings: Settings
-    gradients: ClassVar[str] = "2"

@@ -35,7 +35,6 @@ class Federated(Algorithm):
     Settings: ClassVar[type[AlgorithmSettings]] = FederatedSettings
     settings: FederatedSettings
     models: ClassVar[tuple[str, ...]] = ("server",)
-    messages: ClassVar[str] = "1 up, 1 down"
     one_start = True
     uploads: ClassVar[int] = 1
     downloads: ClassVar[int] = 1
@@ -62,13 +61,28 @@ class Federated(Algorithm):
         return cls.downloads
 
     @classmethod
+    def rows_of_each(cls, settings: AlgorithmSettings) -> Mapping[str, int]:
+        """By quantity, the rows that an agent sends and receives in a round in which it takes part."""
+        return {"up": cls.rows_up(settings), "down": cls.rows_down(settings)}
+
+    @classmethod
+    def participants(cls, settings: AlgorithmSettings, agents: int) -> float:
+        """How many of so many agents take part in a round, on average."""
+        return agents
+
+    @classmethod
     def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> Mapping[str, float]:
-        return {"up": cls.rows_up(settings) * agents, "down": cls.rows_down(settings) * agents}
+        participants = cls.participants(settings, agents)
+        return {name: rows * participants for name, rows in cls.rows_of_each(settings).items()}
+
+    @classmethod
+    def messages(cls, settings: AlgorithmSettings) -> str:
+        return f"{cls.rows_up(settings)} up, {cls.rows_down(settings)} down"
 
     def participant_bytes(self) -> int:
         """Bytes that an agent sends and receives in a round in which it takes part."""
-        rows = self.rows_up(self.settings) + self.rows_down(self.settings)
-        return rows * self.x.numel() * self.x.element_size()
+        whole, packed = self.x.numel() * self.x.element_size(), self.packed_bytes()
+        return sum(rows * packed.get(name, whole) for name, rows in self.rows_of_each(self.settings).items())
 
     @abstractmethod
     def round(self, x: Tensor) -> None:
@@ -117,8 +131,8 @@ class Federated(Algorithm):
         return self.state.scratch(1, rows * self.x.numel())[0].view(rows, -1)
 
     def expected(self) -> float:
-        """How many agents take part in a round, on average."""
-        return len(self.everyone)
+        """How many agents take part in a round of this run, on average."""
+        return self.participants(self.settings, len(self.everyone))
 
     def shelf(self, used: bool = True) -> Shelf:
         """Rows of the agents that this rank runs, which last until the end of the round: to be asked for once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from mpidl.algorithms.base import Context
 from mpidl.algorithms.direction import DirectionSettings, KeptDirection
@@ -27,7 +27,6 @@ class CSGD(SharpnessAware, Federated):
         pass
 
     settings: Settings
-    gradients: ClassVar[str] = "1, with rho 2"
 
     def __init__(self, settings: Settings, given: Context) -> None:
         super().__init__(settings, given)

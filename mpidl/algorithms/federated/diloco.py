@@ -44,5 +44,5 @@ class DiLoCo(FedAvg):
         )
 
     settings: Settings
-    gradients = "H"
+    gradient_formula = "H"
     plain_alone = False

@@ -36,8 +36,7 @@ class FedGA(FedAvg):
         )
 
     settings: Settings
-    gradients: ClassVar[str] = "K and a pass"
-    messages = "2 up, 2 down"
+    gradient_formula: ClassVar[str] = "K and a pass"
     uploads = downloads = 2
     surveys = 1
     metrics = (

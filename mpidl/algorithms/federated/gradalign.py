@@ -29,8 +29,7 @@ class GradAlign(Sampled):
         beta: float | None = Field(None, ge=0, description="displacement β; null: half of the current learning rate")
 
     settings: Settings
-    gradients: ClassVar[str] = "2"
-    messages = "2 up, 2 down"
+    gradient_formula: ClassVar[str] = "2"
     uploads = downloads = 2
 
     def __init__(self, settings: Settings, given: Context) -> None:

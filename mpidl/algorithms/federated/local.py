@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from mpidl.algorithms.base import Context
+from mpidl.algorithms.base import AlgorithmSettings, Context
 from mpidl.algorithms.direction import MomentumSettings
 from mpidl.algorithms.federated.participation import Working, WorkSettings
 from mpidl.metrics import Metric
@@ -48,7 +48,7 @@ class Local(Working):
         pass
 
     settings: LocalSettings
-    gradients: ClassVar[str] = "K"
+    gradient_formula: ClassVar[str] = "K"
     surveys: int = 0
     survey_weighted: ClassVar[bool] = True
     weighted: ClassVar[tuple[bool, ...]] = (True,)
@@ -116,11 +116,14 @@ class Local(Working):
             for agent in self.crew.agents:
                 self._taken[agent] += len(self.steps(agent))
 
-    def participant_bytes(self) -> int:
-        whole = super().participant_bytes()
-        if self.uplink is None:
-            return whole
-        return whole - len(self.weighted) * (self.x.numel() * self.x.element_size() - self.uplink.row_bytes)
+    @classmethod
+    def rows_of_each(cls, settings: AlgorithmSettings) -> Mapping[str, int]:
+        """Of the rows that go up, those of the survey by themselves: they are never packed."""
+        uploads = len(cls.weighted)
+        return {"survey": cls.rows_up(settings) - uploads, "up": uploads, "down": cls.rows_down(settings)}
+
+    def packed_bytes(self) -> Mapping[str, int]:
+        return {} if self.uplink is None else {"up": self.uplink.row_bytes}
 
     def crew_diagnostics(self) -> dict[str, dict[int, float]]:
         return {"drift": {agent: float(distance) for agent, distance in self._drifts.items()}}

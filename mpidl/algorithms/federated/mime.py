@@ -44,8 +44,7 @@ class MimeLite(Local):
             return self
 
     settings: Settings
-    gradients: ClassVar[str] = "K and a pass"
-    messages = "2 up, 1 + statistics down"
+    gradient_formula: ClassVar[str] = "K and a pass"
     uploads = 2
     surveys = 1
     plain_alone = False
@@ -78,8 +77,7 @@ class Mime(MimeLite):
     batch, and are sent c as well.
     """
 
-    gradients: ClassVar[str] = "2K and a pass"
-    messages = "2 up, 2 + statistics down"
+    gradient_formula: ClassVar[str] = "2 K and a pass"
     downloads = 2
 
     def __init__(self, settings: MimeLite.Settings, given: Context) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
@@ -98,12 +98,8 @@ class Sampled(Federated):
     settings: ParticipationSettings
 
     @classmethod
-    def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> Mapping[str, float]:
-        participants = settings.expected_participants(agents) if isinstance(settings, ParticipationSettings) else agents
-        return {name: rows * participants for name, rows in super().rows_sent(settings, 1, edges).items()}
-
-    def expected(self) -> float:
-        return self.settings.expected_participants(len(self.everyone))
+    def participants(cls, settings: AlgorithmSettings, agents: int) -> float:
+        return settings.expected_participants(agents) if isinstance(settings, ParticipationSettings) else agents
 
     def sample(self, t: int) -> tuple[int, ...]:
         share, agents = self.settings.participation, self.everyone

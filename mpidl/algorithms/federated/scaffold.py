@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mpidl.algorithms.base import Context
+from mpidl.algorithms.base import AlgorithmSettings, Context
 from mpidl.algorithms.federated.averaging import Averaging
 from mpidl.errors import ConfigError
 
@@ -42,8 +42,6 @@ class Scaffold(Averaging):
 
     settings: Settings
     uploads = downloads = 2
-    messages = "2 up, 2 down"
-    gradients: ClassVar[str] = "K; with option 1 a pass more"
     weighted = (True, False)
 
     def __init__(self, settings: Settings, given: Context) -> None:
@@ -51,6 +49,10 @@ class Scaffold(Averaging):
         self.c = self.state.server("control")
         self.own = self.state.lazy_rows("controls")
         self._shares = dict(zip(given.everyone, self.weights(settings.weighting, given.everyone), strict=True))
+
+    @classmethod
+    def gradients(cls, settings: AlgorithmSettings) -> str:
+        return "K and a pass" if isinstance(settings, Scaffold.Settings) and settings.option == 1 else "K"
 
     def local_gradient(self, agent: int, y: Tensor, x: Tensor, g: Tensor, step: int) -> None:
         g.sub_(self.own[agent]).add_(self.c)

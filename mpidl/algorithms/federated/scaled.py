@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -53,8 +53,6 @@ class ScaledLocalSGD(Averaging):
             return self.preconditioner in ("oasis", "adahessian")
 
     settings: Settings
-    gradients: ClassVar[str] = "K; with oasis and adahessian one Hessian product more"
-    messages = "2 up, 2 down; with local scaling 1 up, 1 down"
     plain_alone = False
 
     def __init__(self, settings: Settings, given: Context) -> None:
@@ -76,6 +74,11 @@ class ScaledLocalSGD(Averaging):
     @classmethod
     def rows_down(cls, settings: AlgorithmSettings) -> int:
         return cls.rows_up(settings)
+
+    @classmethod
+    def gradients(cls, settings: AlgorithmSettings) -> str:
+        curvature = isinstance(settings, ScaledLocalSGD.Settings) and settings.curvature
+        return "K and a Hessian product" if curvature else "K"
 
     def round(self, x: Tensor) -> None:
         if self.settings.curvature:
