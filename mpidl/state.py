@@ -203,9 +203,9 @@ class State:
         self._scratch_bytes += size
         return torch.zeros(size, dtype=torch.uint8, device=self.device)
 
-    def reserve(self, rows: int) -> None:
-        """Count memory for so many rows that its owner has allocated, and that need not survive a round."""
-        self._scratch_bytes += room(rows, self.parameters, self.dtype)
+    def reserve(self, size: int) -> None:
+        """Count so many bytes that their owner has allocated, and that need not survive a round."""
+        self._scratch_bytes += size
 
     def row(self) -> Tensor:
         """Memory for one row more than was expected when memory was counted."""

@@ -98,17 +98,15 @@ class NoNeighbours(Exchanges):
         self.row_bytes[name] = cargo.row_bytes
         return NoRows(state, blocks)
 
-    def carrier(self, name: str, cargo: Cargo) -> NoParcels:
-        agents = len(self.state.agents)
-        self.transit_bytes += max(parcels_bytes(met, agents, cargo, Sizes()) for met in self._kept(make_plan))
-        self.row_bytes[name] = cargo.row_bytes
-        return NoParcels()
+    def _carrier(self, name: str, cargo: Cargo) -> NoParcels:
+        return self._parcels(name, cargo, make_plan)
 
-    def edge_carrier(self, name: str, cargo: Cargo) -> NoParcels:
-        needs = (
-            parcels_bytes(met, max(plan.messages for plan in met), cargo, Sizes()) for met in self._kept(make_edge_plan)
-        )
-        self.transit_bytes += max(needs)
+    def _edge_carrier(self, name: str, cargo: Cargo) -> NoParcels:
+        return self._parcels(name, cargo, make_edge_plan)
+
+    def _parcels(self, name: str, cargo: Cargo, make: PlanMaker) -> NoParcels:
+        """Of their memory what is on its way: who asks for them counts the blocks that rows leave from."""
+        self.transit_bytes += max(parcels_bytes(met, 0, cargo, Sizes()) for met in self._kept(make))
         self.row_bytes[name] = cargo.row_bytes
         return NoParcels()
 

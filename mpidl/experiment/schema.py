@@ -168,6 +168,12 @@ class Config(Section):
                 f"{self.algorithm.name} sends no cross-gradients that {packed.name!r} could pack; remove it",
                 "gossip.cross_gradients",
             )
+        edgewise = issubclass(method, Decentralized) and method.edgewise
+        if self.gossip and self.gossip.scheme.compresses and self.gossip.wire is not None and not edgewise:
+            raise ConfigError(
+                f"{self.gossip.wire!r} has no use where rows travel packed by {self.gossip.scheme.name!r}; remove it",
+                "gossip.wire",
+            )
         if method.one_start and self.model.init == "per-agent":
             raise ConfigError(f"{self.algorithm.name} starts from one model, no agent starts apart", "model.init")
         for name in self.evaluate.models or ():

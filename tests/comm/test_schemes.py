@@ -130,7 +130,9 @@ def test_bits_and_bytes_depend_neither_on_placement_nor_on_transport(comm, schem
     for ranks, owners in ((1, None), (2, (0, 1, 0, 1, 1, 0)), (3, None), (4, (3, 0, 0, 1, 2, 0))):
         part = comm.Split(0 if comm.rank < ranks else 1, comm.rank)
         if comm.rank < ranks:
-            for way in ({"transport": "shared"}, {"transport": "messages"}, {"transport": "messages", "sizes": LARGE}):
+            # Rows of edges of a graph that is drawn anew share no memory.
+            shared = "auto" if (scheme, kind) == ("choco", "drawn") else "shared"
+            for way in ({"transport": shared}, {"transport": "messages"}, {"transport": "messages", "sizes": LARGE}):
                 result, meters = run(part, scheme, kind, compressor, way, owners)
                 found.append(result)
                 bytes_sent.append(sum(part.allgather(meters.bytes_sent)))

@@ -97,6 +97,10 @@ class Decentralized(Algorithm):
         """A block to write what is mixed next, while the present block stays as it is."""
         if name in self.in_place:
             raise self._refused(f"draft() of {name!r}, which it declares to write in place", self.X)
+        if name in self._drafted:
+            raise self._refused(
+                f"draft() of {name!r} after mixing it out of place, where it is the block before", self.X
+            )
         return self._exchanges[name].draft
 
     def mix(self, Z: Tensor, name: str = "parameters") -> Tensor:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from mpidl.comm.gossip.memory import Blocks
@@ -88,24 +87,3 @@ class Stock:
     def shared(self, plan: Plan, rank: int, item: Item, side: int) -> Tensor:
         """A row of another rank of this node, in its own memory."""
         return self.memory.of(rank)[side][self.places(plan, rank)[item]]
-
-
-class Received(Mapping[int, "Tensor"]):
-    """Rows by agent, as they came over a wire of this dtype: rounded to it, whether they travelled or lay here."""
-
-    def __init__(
-        self, agents: Sequence[int], row: Callable[[int], Tensor], wire: torch.dtype, dtype: torch.dtype
-    ) -> None:
-        self._agents, self._row, self._wire, self._dtype = agents, row, wire, dtype
-
-    def __getitem__(self, agent: int) -> Tensor:
-        if agent not in self._agents:
-            raise KeyError(agent)
-        row = self._row(agent)
-        return row if self._wire == self._dtype else row.to(self._wire).to(self._dtype)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._agents)
-
-    def __len__(self) -> int:
-        return len(self._agents)

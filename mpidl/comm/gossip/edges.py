@@ -10,7 +10,6 @@ from mpidl.errors import ConfigError
 from mpidl.rows import new_rows
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from mpidl.comm.gossip.plan import Edge
@@ -19,34 +18,53 @@ if TYPE_CHECKING:
 
 
 class EdgeRows:
-    """Rows [P] in their own dtype, carried in that of the wire: a lossy wire rounds those of this rank as well."""
+    """Rows [P] that are carried as they are."""
 
-    def __init__(self, carrier: Carrier[Edge], parameters: int, wire: torch.dtype, dtype: torch.dtype) -> None:
-        self._carrier, self._parameters, self._dtype = carrier, parameters, dtype
-        self._lossy = wire != dtype
-        self._wide: dict[Edge, Tensor] = {}
+    def __init__(self, carrier: Carrier[Edge]) -> None:
+        self._carrier = carrier
 
     def outgoing(self, t: int) -> Mapping[Edge, Tensor]:
         """Memory for the row of each edge of round t that begins here; all of it is to be written."""
-        rows = self._carrier.outgoing(t)
-        if not self._lossy:
-            return rows
-        if self._wide.keys() != rows.keys():
-            device = next(iter(rows.values())).device if rows else "cpu"
-            self._wide = dict(zip(rows, new_rows((len(rows), self._parameters), self._dtype, device), strict=True))
-        return self._wide
+        return self._carrier.outgoing(t)
 
     def swap(self, t: int) -> Mapping[Edge, Tensor]:
         """Gives them away; the row of each edge that ends here, until the next `outgoing`."""
-        if self._lossy:
-            for edge, row in self._carrier.outgoing(t).items():
-                row.copy_(self._wide[edge])
         self._carrier.start(t)
-        rows = self._carrier.finish()
-        return {edge: row.to(self._dtype) for edge, row in rows.items()} if self._lossy else rows
+        return self._carrier.finish()
 
     def keep(self, agent: int, row: Tensor, t: int) -> None:
         """An agent's row for itself stays as it is."""
+
+
+class RoundedEdgeRows(EdgeRows):
+    """Rows [P] that a narrower wire rounds, those between agents of one rank as well.
+
+    They are written and read in blocks of their own dtype, which a graph that is drawn anew may outgrow.
+    """
+
+    def __init__(self, carrier: Carrier[Edge], leaving: Tensor, arriving: Tensor) -> None:
+        super().__init__(carrier)
+        self._leaving, self._arriving = leaving, arriving
+        self._written: dict[Edge, Tensor] = {}
+
+    def outgoing(self, t: int) -> Mapping[Edge, Tensor]:
+        edges = list(super().outgoing(t))
+        if list(self._written) != edges:
+            self._leaving = _with_room(self._leaving, len(edges))
+            self._written = dict(zip(edges, self._leaving, strict=False))
+        return self._written
+
+    def swap(self, t: int) -> Mapping[Edge, Tensor]:
+        for edge, row in super().outgoing(t).items():
+            row.copy_(self._written[edge])
+        arrived = super().swap(t)
+        self._arriving = _with_room(self._arriving, len(arrived))
+        return {edge: wide.copy_(row) for wide, (edge, row) in zip(self._arriving, arrived.items(), strict=False)}
+
+
+def _with_room(block: Tensor, rows: int) -> Tensor:
+    """The block, or where it has too few rows a larger one."""
+    return block if len(block) >= rows else new_rows((rows, block.shape[1]), block.dtype, block.device)
 
 
 class PackedEdges:

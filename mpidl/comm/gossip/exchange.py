@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mpidl.comm.gossip.blocks import Received, Roles, Stock
+from mpidl.comm.gossip.blocks import Roles, Stock
 from mpidl.comm.gossip.memory import allocate
 from mpidl.comm.gossip.messages import short_name
 from mpidl.comm.gossip.sizes import Cargo, scratch_elements
 from mpidl.comm.gossip.sums import Sum
 from mpidl.comm.gossip.terms import Terms, Total
 from mpidl.comm.gossip.turns import Turn, Turns, compare
-from mpidl.rows import room
+from mpidl.rows import new_rows, room
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +63,7 @@ class RowExchange:
         self._recurring = neighbourhood.plans.recurring
         self._totals: dict[tuple[object, ...], list[Total]] = {}
         self._readable = readable
+        self._seen: dict[int, Tensor] = {}
         self._sides = (0, 0)
         """The blocks published and filled in the turn under way."""
 
@@ -108,11 +109,15 @@ class RowExchange:
         if not self._readable:
             raise ValueError(f"exchange {self.name!r}: it was not made for reading neighbours' rows")
         turn, owner = self._turns.last, self._world.placement.owner
-
-        def row(neighbour: int) -> Tensor:
-            return self._turns.received(turn, neighbour, owner(neighbour))
-
-        return Received(turn.plan.mixing.neighbours[agent], row, self._wire, self._dtype)
+        known = turn.plan.mixing.neighbours[agent]
+        rows = {j: self._turns.received(turn, j, owner(j)) for j in known}
+        if self._wire == self._dtype or not rows:
+            return rows
+        # As receivers see them, rounded, whether they travelled or lay here.
+        if len(self._seen.get(agent, ())) < len(known):
+            self._seen[agent] = new_rows((len(known), self.blocks[0].shape[1]), self._dtype, self._world.device)
+        wide = zip(self._seen[agent], rows.items(), strict=False)
+        return {j: seen.copy_(row.to(self._wire)) for seen, (j, row) in wide}
 
     def _add(self, turn: Turn) -> Steps:
         """Fills the other block, chunk by chunk."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from mpidl.comm.gossip.edges import EdgeRows, PackedEdges
+from mpidl.comm.gossip.edges import EdgeRows, PackedEdges, RoundedEdgeRows
 from mpidl.comm.gossip.settings import CROSS_GRADIENTS
-from mpidl.comm.gossip.sizes import Cargo
+from mpidl.comm.gossip.sizes import PARCEL_BLOCKS, Cargo
 from mpidl.errors import ConfigError
+from mpidl.rows import room
 
 if TYPE_CHECKING:
     from mpidl.comm.gossip.plan import Edge
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from mpidl.graphs.base import Topology
     from mpidl.layout import Layout
     from mpidl.state import State
+
+
+SAMPLE = 100
+"""Rounds that are looked at of a graph drawn anew, to tell how much memory its rounds take."""
 
 
 class Exchanges(ABC):
@@ -58,12 +63,27 @@ class Exchanges(ABC):
         """Whole rows: Z + γ(WZ − Z)."""
 
     @abstractmethod
-    def carrier(self, name: str, cargo: Cargo) -> Carrier[int]:
-        """Rows of agents that go to all their receivers."""
+    def _carrier(self, name: str, cargo: Cargo) -> Carrier[int]:
+        """What carries the rows of agents."""
 
     @abstractmethod
+    def _edge_carrier(self, name: str, cargo: Cargo) -> Carrier[Edge]:
+        """What carries the rows of edges."""
+
+    def carrier(self, name: str, cargo: Cargo) -> Carrier[int]:
+        """Rows of agents that go to all their receivers; the blocks that they leave from are counted as scratch."""
+        self.state.reserve(room(PARCEL_BLOCKS * len(self.state.agents), cargo.length, cargo.dtype))
+        return self._carrier(name, cargo)
+
     def edge_carrier(self, name: str, cargo: Cargo) -> Carrier[Edge]:
-        """Rows of edges, of which each goes to one receiver."""
+        """Rows of edges, of which each goes to one receiver; the blocks that they leave from are counted as scratch."""
+        self.state.reserve(room(PARCEL_BLOCKS * self._most("receivers"), cargo.length, cargo.dtype))
+        return self._edge_carrier(name, cargo)
+
+    def _most(self, which: Literal["receivers", "neighbours"]) -> int:
+        """Edges that begin here, or end here, in the round that has most of them."""
+        rounds = (getattr(self.topology.at(t), which) for t in self.topology.rounds(SAMPLE))
+        return max(sum(len(others[i]) for i in self.state.agents) for others in rounds)
 
     def exchange(self, name: str, blocks: int = 2, readable: bool = False) -> Exchange:
         """The exchange of this quantity, made when it is first asked for (by all ranks together)."""
@@ -72,7 +92,11 @@ class Exchanges(ABC):
                 raise ValueError(f"exchange {name!r}: {blocks} blocks were asked for; an exchange has two or three")
             made = self.settings.scheme.exchange(self, name, blocks, readable)
             # One of them is declared by the algorithm, as the state that lives in it.
-            self.state.reserve((len(made.blocks) - 1) * len(self.state.agents))
+            self.state.reserve(self._room((len(made.blocks) - 1) * len(self.state.agents)))
+            wire = self.settings.wire_dtype(self.state.dtype)
+            if readable and not self.settings.scheme.compresses and wire != self.state.dtype:
+                # Neighbours' rows as they are read, in the dtype of the own.
+                self.state.reserve(self._room(self._most("neighbours")))
             self._exchanges[name] = made, blocks, readable
         exchange, *asked = self._exchanges[name]
         if asked != [blocks, readable]:
@@ -90,9 +114,15 @@ class Exchanges(ABC):
         if name not in self._edges:
             wire = self.settings.wire_dtype(self.state.dtype)
             carrier = self.edge_carrier(name, Cargo(self.state.parameters, wire, whole=True))
-            if wire != self.state.dtype:
-                # Rounded as they leave, so that they are written elsewhere.
-                rounds = (self.topology.at(t) for t in self.topology.rounds(100))
-                self.state.reserve(max(sum(len(W.receivers[i]) for i in self.state.agents) for W in rounds))
-            self._edges[name] = EdgeRows(carrier, self.state.parameters, wire, self.state.dtype)
+            if wire == self.state.dtype:
+                self._edges[name] = EdgeRows(carrier)
+            else:
+                self._edges[name] = RoundedEdgeRows(
+                    carrier,
+                    self.state.scratch(self._most("receivers"), self.state.parameters),
+                    self.state.scratch(self._most("neighbours"), self.state.parameters),
+                )
         return self._edges[name]
+
+    def _room(self, rows: int) -> int:
+        return room(rows, self.state.parameters, self.state.dtype)

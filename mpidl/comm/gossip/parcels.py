@@ -9,7 +9,9 @@ from mpidl.comm.gossip.blocks import Stock
 from mpidl.comm.gossip.memory import Blocks, allocate
 from mpidl.comm.gossip.messages import short_name
 from mpidl.comm.gossip.plan import Edge, edges_from
+from mpidl.comm.gossip.sizes import PARCEL_BLOCKS, Cargo
 from mpidl.comm.gossip.turns import Turn, Turns, compare
+from mpidl.errors import ConfigError
 from mpidl.rows import new_rows, room
 
 if TYPE_CHECKING:
@@ -18,10 +20,6 @@ if TYPE_CHECKING:
     from mpidl.comm.gossip.neighbourhood import Neighbourhood
     from mpidl.comm.gossip.overlap import Steps
     from mpidl.comm.gossip.plan import Item, Plan
-    from mpidl.comm.gossip.sizes import Cargo
-
-BLOCKS = 2
-"""One that neighbours read, and one that is written meanwhile."""
 
 
 Key = TypeVar("Key", int, Edge)
@@ -55,7 +53,7 @@ class Parcels(Generic[Key]):
     @property
     def memory(self) -> int:
         """Bytes of rows that leave and that arrive."""
-        rows = BLOCKS * len(self._memory.own[0])
+        rows = PARCEL_BLOCKS * len(self._memory.own[0])
         return room(rows, self._cargo.length, self._cargo.dtype) + self._turns.memory
 
     def outgoing(self, t: int) -> Mapping[Key, Tensor]:
@@ -65,7 +63,7 @@ class Parcels(Generic[Key]):
         if len(places) > len(self._memory.own[0]):
             # A graph that is drawn anew has more edges here than ever before; nobody else reads this memory.
             cargo = self._cargo
-            shape = (BLOCKS, len(places), cargo.length)
+            shape = (PARCEL_BLOCKS, len(places), cargo.length)
             self._memory.own = new_rows(shape, cargo.dtype, self._around.world.device).unbind()
         return cast("Mapping[Key, Tensor]", self._stock.own(plan, self._side))
 
@@ -107,9 +105,16 @@ class Parcels(Generic[Key]):
     def _allocate(self) -> Blocks:
         around, cargo = self._around, self._cargo
         if not self._per_edge:
-            return allocate(around, len(around.world.mine), cargo.length, cargo.dtype, BLOCKS)
+            return allocate(around, len(around.world.mine), cargo.length, cargo.dtype, PARCEL_BLOCKS)
         if self._plans.recurring:
             most = max(plan.messages for plan in self._plans.all(1))
-            return allocate(around, most, cargo.length, cargo.dtype, BLOCKS)
+            return allocate(around, most, cargo.length, cargo.dtype, PARCEL_BLOCKS)
         # Nobody knows how many edges of a drawn graph will begin here, so that no memory can be shared beforehand.
-        return Blocks(new_rows((BLOCKS, 0, cargo.length), cargo.dtype, around.world.device).unbind(), None, frozenset())
+        if around.settings.transport == "shared" and around.world.size > 1:
+            raise ConfigError(
+                "'shared' is not for rows of edges of a graph that is drawn anew; choose auto, or another graph",
+                "gossip.transport",
+            )
+        return Blocks(
+            new_rows((PARCEL_BLOCKS, 0, cargo.length), cargo.dtype, around.world.device).unbind(), None, frozenset()
+        )

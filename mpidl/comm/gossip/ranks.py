@@ -29,12 +29,12 @@ class Gossip(Exchanges):
         made = self._made[name] = RowExchange(self.around, name, parameters, dtype, gamma, blocks, readable)
         return made
 
-    def carrier(self, name: str, cargo: Cargo) -> Parcels[int]:
+    def _carrier(self, name: str, cargo: Cargo) -> Parcels[int]:
         made: Parcels[int] = Parcels(self.around, name, cargo, per_edge=False)
         self._made[name] = made
         return made
 
-    def edge_carrier(self, name: str, cargo: Cargo) -> Parcels[Edge]:
+    def _edge_carrier(self, name: str, cargo: Cargo) -> Parcels[Edge]:
         made: Parcels[Edge] = Parcels(self.around, name, cargo, per_edge=True)
         self._made[name] = made
         return made

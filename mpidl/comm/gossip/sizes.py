@@ -36,6 +36,10 @@ GATHERED = 2**16
 """Elements of small rows that are gathered at a time, where they do not lie side by side: they stay in a cache."""
 
 
+PARCEL_BLOCKS = 2
+"""Blocks that rows leave from which are carried whole: one that neighbours read, and one that is written meanwhile."""
+
+
 @dataclass(frozen=True)
 class Cargo:
     """What an exchange carries: rows of one length and dtype, as they are on the wire."""
@@ -131,7 +135,9 @@ def parcels_bytes(
     """Bytes of parcels on a CPU rank from which at most so many rows leave in a turn."""
     from mpidl.rows import room
 
-    return room(2 * rows, cargo.length, cargo.dtype) + transit_bytes(plans, cargo, sizes, False, sharing, near)
+    return room(PARCEL_BLOCKS * rows, cargo.length, cargo.dtype) + transit_bytes(
+        plans, cargo, sizes, False, sharing, near
+    )
 
 
 def transit_bytes(

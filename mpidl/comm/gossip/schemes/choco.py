@@ -122,11 +122,13 @@ class EdgeHats(PackedExchange):
 
     def _send(self, Z: Tensor, t: int) -> None:
         place = {agent: number for number, agent in enumerate(self.agents)}
-        for (i, j), into in self._carrier.outgoing(t).items():
-            hat, draw = self._there[i, j], self._packed.draw(i, t, j)
-            v = self._scratch.copy_(Z[place[i]]).sub_(hat)
-            self._packed.codec.pack(v, into, draw)
-            self._packed.add(into, hat, 1.0, draw)
+        leaving = self._carrier.outgoing(t)
+        with self._meters.time("packing"):
+            for (i, j), into in leaving.items():
+                hat, draw = self._there[i, j], self._packed.draw(i, t, j)
+                v = self._scratch.copy_(Z[place[i]]).sub_(hat)
+                self._packed.codec.pack(v, into, draw)
+                self._packed.add(into, hat, 1.0, draw)
         self._carrier.start(t)
 
     def _receive(self, Z: Tensor, t: int) -> None:

@@ -21,14 +21,14 @@ class DeepSqueeze(Packing):
     """
 
     def exchange(self, ground: Ground, name: str, blocks: int = 2, readable: bool = False) -> DeepSqueezeExchange:
-        return DeepSqueezeExchange(ground, name, self.gamma, blocks)
+        return DeepSqueezeExchange(ground, name, self.gamma, blocks, readable)
 
 
 class DeepSqueezeExchange(DirectExchange):
     """e is kept by agent; neighbours know c_j of a row."""
 
-    def __init__(self, ground: Ground, name: str, gamma: float, blocks: int) -> None:
-        super().__init__(ground, name, gamma, blocks)
+    def __init__(self, ground: Ground, name: str, gamma: float, blocks: int, readable: bool) -> None:
+        super().__init__(ground, name, gamma, blocks, readable)
         self._errors = ground.state.rows(f"{name}: compression errors")
 
     def message(self, place: int, z: Tensor, out: Tensor) -> Tensor:

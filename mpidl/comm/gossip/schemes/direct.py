@@ -21,7 +21,7 @@ class Direct(Packing):
     """
 
     def exchange(self, ground: Ground, name: str, blocks: int = 2, readable: bool = False) -> DirectExchange:
-        return DirectExchange(ground, name, self.gamma, blocks)
+        return DirectExchange(ground, name, self.gamma, blocks, readable)
 
 
 class DirectExchange(RowsOfAgents):

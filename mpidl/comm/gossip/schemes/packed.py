@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 from mpidl.comm.gossip.schemes.base import Scheme
@@ -103,8 +103,7 @@ class PackedExchange(ABC):
         addresses = [block.data_ptr() for block in self.blocks]
         if Z.data_ptr() not in addresses:
             raise ValueError(f"exchange {self.name!r}: what is mixed must be one of its blocks")
-        with self._meters.time("packing"):
-            self._send(Z, t)
+        self._send(Z, t)
         self._turn = Z, t
 
     def finish(self) -> Tensor:
@@ -132,13 +131,17 @@ class PackedExchange(ABC):
 class RowsOfAgents(PackedExchange):
     """One packed row of each agent, the same for all its neighbours."""
 
-    def __init__(self, ground: Ground, name: str, gamma: float, blocks: int) -> None:
+    def __init__(self, ground: Ground, name: str, gamma: float, blocks: int, readable: bool = False) -> None:
         super().__init__(ground, name, gamma, blocks)
         self.packed = Packed(ground, name, ground.compressor)
         codec = self.packed.codec
         self._memory = {what: self._state.factors(f"{name}: {what}", shape) for what, shape in codec.memory.items()}
         self._carrier = ground.carrier(name, self.packed.cargo)
         self._scratch = self._state.scratch(self._state.parameters)
+        if readable:
+            rounds = [self._topology.at(t) for t in self._topology.rounds(100)]
+            most = max(len(mixing.neighbours[i]) for mixing in rounds for i in self.agents)
+            self._unpacked = self._state.scratch(len(self.agents), most, self._state.parameters)
         self._sent: Mapping[int, Tensor] = {}
         self._came: tuple[Mapping[int, Tensor], int] = ({}, 0)
 
@@ -155,12 +158,13 @@ class RowsOfAgents(PackedExchange):
 
     def _send(self, Z: Tensor, t: int) -> None:
         self._sent = self._carrier.outgoing(t)
-        for place, agent in enumerate(self.agents):
-            draw, into = self.packed.draw(agent, t), self._sent[agent]
-            v = self.message(place, Z[place], self._scratch)
-            memory = {what: block[place] for what, block in self._memory.items()}
-            self.packed.codec.pack(v, into, draw, memory)
-            self.remember(place, v, self._adder(into, agent, t))
+        with self._meters.time("packing"):
+            for place, agent in enumerate(self.agents):
+                draw, into = self.packed.draw(agent, t), self._sent[agent]
+                v = self.message(place, Z[place], self._scratch)
+                memory = {what: block[place] for what, block in self._memory.items()}
+                self.packed.codec.pack(v, into, draw, memory)
+                self.remember(place, v, self._adder(into, agent, t))
         self._carrier.start(t)
 
     def _receive(self, Z: Tensor, t: int) -> None:
@@ -180,27 +184,13 @@ class RowsOfAgents(PackedExchange):
 
     def neighbours(self, agent: int) -> Mapping[int, Tensor]:
         arrived, t = self._came
-        return Unpacked(self.packed, {j: arrived[j] for j in self._topology.at(t).neighbours[agent]}, t, self._scratch)
-
-
-class Unpacked(Mapping[int, "Tensor"]):
-    """Packed rows by agent, each unpacked when it is asked for."""
-
-    def __init__(self, packed: Packed, rows: Mapping[int, Tensor], t: int, like: Tensor) -> None:
-        self._packed, self._rows, self._t, self._like = packed, rows, t, like
-
-    def __getitem__(self, agent: int) -> Tensor:
-        from mpidl.rows import new_rows
-
-        row = new_rows(self._like.shape, self._like.dtype, self._like.device)
-        self._packed.unpack(self._rows[agent], row, self._packed.draw(agent, self._t))
-        return row
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
+        known = self._topology.at(t).neighbours[agent]
+        if not known:
+            return {}
+        rows = dict(zip(known, self._unpacked[self.agents.index(agent)], strict=False))
+        for j, row in rows.items():
+            self.packed.unpack(arrived[j], row, self.packed.draw(j, t))
+        return rows
 
 
 def refused(scheme: str, why: str) -> ConfigError:

@@ -1,0 +1,108 @@
+"""Algorithms under compressed schemes: the same bits on any ranks, resumed twice, bytes and memory told beforehand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.algorithms.problems import configuration, run
+from tests.algorithms.recurrences import AGENTS, DECAY, LR
+from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same, sub_communicators
+from tests.ranks import on_ranks
+
+ROUNDS = 12
+IRREGULAR, DIRECTED = "tests.algorithms.recurrences:metropolis", "tests.algorithms.recurrences:out_degree"
+TOPK, SIGN = {"name": "topk", "fraction": 0.2}, {"name": "sign", "per": "tensor"}
+QSGD, RANDOMK = {"name": "qsgd", "bits": 8, "per": 16}, {"name": "randomk", "fraction": 0.3}
+LOWRANK = {"name": "lowrank", "rank": 1}
+
+
+def choco(gamma: float = 0.3) -> dict[str, Any]:
+    return {"name": "choco", "gamma": gamma}
+
+
+SQUEEZE, DIRECT = {"name": "deepsqueeze", "gamma": 0.3}, {"name": "direct", "gamma": 0.3}
+MOMENTUM = {"name": "dsgd", "momentum": 0.8}
+# Method, graph, gossip.
+CASES: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
+    "choco": (MOMENTUM, IRREGULAR, {"scheme": choco(), "compressor": TOPK}),
+    "choco, overlapped": (MOMENTUM, IRREGULAR, {"scheme": choco(), "compressor": QSGD, "overlap": True}),
+    "choco on a graph that repeats": (MOMENTUM, {"name": "base-k", "k": 2}, {"scheme": choco(), "compressor": SIGN}),
+    "choco on a graph drawn anew": (MOMENTUM, "one-peer-matching", {"scheme": choco(), "compressor": RANDOMK}),
+    "choco, warm-started": ({"name": "qgm", "momentum": 0.8}, IRREGULAR, {"scheme": choco(), "compressor": LOWRANK}),
+    "choco, read by neighbours": ({"name": "ngc"}, IRREGULAR, {"scheme": choco(), "compressor": TOPK}),
+    "deepsqueeze, two quantities": (
+        {"name": "gradient-tracking"},
+        IRREGULAR,
+        {"scheme": SQUEEZE, "compressor": QSGD},
+    ),
+    "deepsqueeze, packed edges": (
+        {"name": "ngc"},
+        IRREGULAR,
+        {"scheme": SQUEEZE, "compressor": SIGN, "cross_gradients": TOPK},
+    ),
+    "direct on a directed graph": ({"name": "sgp"}, DIRECTED, {"scheme": DIRECT, "compressor": RANDOMK}),
+    "edges on a narrow wire": ({"name": "ngc"}, IRREGULAR, {"wire": "float32"}),
+    "relayed on a narrow wire": ({"name": "relaysgd"}, "chain", {"wire": "float32"}),
+}
+every_case = pytest.mark.parametrize("name", CASES)
+
+
+def configured(name: str, **sections: Any) -> Any:
+    settings, graph, gossip = CASES[name]
+    train = {"rounds": ROUNDS, "precision": "float64", "device": "cpu"}
+    gossip = {"transport": "messages"} | gossip | sections.pop("gossip", {})
+    method = {"lr": LR, "weight_decay": DECAY, **settings}
+    return configuration(method, agents=AGENTS, model="logistic", train=train, graph=graph, gossip=gossip, **sections)
+
+
+@every_case
+@on_ranks(3)
+def test_neither_ranks_nor_the_way_of_rows_change_a_bit(name, comm):
+    outcomes = []
+    for _, part in sub_communicators(comm, (1, 2, 3)):
+        if part:
+            outcomes.append(run(configured(name), part))
+    outcomes.append(run(configured(name, gossip={"transport": "auto"}), comm))
+    for outcome in outcomes[1:]:
+        assert_same(outcomes[0], outcome, name)
+    assert np.isfinite(outcomes[0].rows).all()
+
+
+@every_case
+@on_ranks(3)
+def test_resuming_twice_on_other_numbers_of_ranks_is_exact(name, comm):
+    assert_resuming_twice_is_exact(configured(name, evaluate={"every": 6}), comm, [(3, 2, 3), (2, 3, 1)])
+
+
+@every_case
+@on_ranks(1, 3)
+def test_bytes_and_memory_are_told_beforehand(name, comm):
+    from mpidl.comm.gossip.sizes import PARCEL_BLOCKS
+    from mpidl.experiment.compose import compose
+    from mpidl.experiment.rehearsal import rehearse
+    from mpidl.rows import room
+
+    config = configured(name)
+    needs = rehearse(config, comm.size)
+    composed = compose(config, comm)
+    composed.training.run()
+    sent = sum(comm.allgather(composed.meters.bytes_sent))
+    state, transit = composed.state.bytes(), 0
+    for made in composed.gossip._made.values():
+        # What leaves from blocks is counted with the state; here is what lies on its way.
+        blocks = made.blocks if hasattr(made, "blocks") else made._memory.own
+        own = room(len(blocks) * len(blocks[0]), blocks[0].shape[1], blocks[0].dtype)
+        transit += made.memory - own
+        assert hasattr(made, "blocks") or len(blocks) == PARCEL_BLOCKS
+    composed.close()
+    if comm.rank == 0:
+        assert needs.state_bytes == state
+        drawn = config.graph.name == "one-peer-matching"
+        headers = 64 * 2 * comm.size * 12
+        assert transit <= needs.transit_bytes + headers
+        assert drawn or needs.transit_bytes <= transit
+    if config.graph.name != "one-peer-matching":
+        assert sent == needs.round_bytes * ROUNDS
