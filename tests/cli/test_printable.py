@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import h5py
 import pytest
 
 from mpidl.cli.main import main
@@ -15,13 +16,15 @@ CLEARING = "\x1b[2J\x07 and words"
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    """A run whose every text clears the screen."""
+    """A run whose every text clears the screen but for its configuration, where none may stand."""
     path = tmp_path / "hostile.h5"
-    config = {"name": CLEARING, "model": {"name": CLEARING}, "algorithm": CLEARING, "graph": CLEARING}
+    config = {"name": "hostile", "model": {"name": "mlp"}, "algorithm": "dsgd", "graph": "ring"}
     run = RunFile.create(path, config, {"hosts": [CLEARING], "transport": CLEARING}, None, 1)
     run.append({"round": 1, CLEARING: 2.0})
     run.event(CLEARING, CLEARING)
     run.finish()
+    with h5py.File(path, "r+") as file:
+        file.attrs["name"] = CLEARING
     return path
 
 
