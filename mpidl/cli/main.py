@@ -73,7 +73,7 @@ def commands() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code; every error ends here, in one line."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = _DEBUG in words
+    debug, output = _DEBUG in words, sys.stdout
     try:
         code = commands.main(words, prog_name="mpidl", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -87,7 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Told as error:
         return int(error.code or ExitCode.DONE)
     except BaseException as error:
-        if isinstance(error.__context__, BrokenPipeError) and isinstance(error, SystemExit):
+        # Rich exits where it meets the broken pipe; click later, once it has put something else in the output's place.
+        broken = isinstance(error.__context__, BrokenPipeError) or sys.stdout is not output
+        if broken and isinstance(error, SystemExit):
             # The reader, such as `head`, has what it wanted; the interpreter must not try to flush the rest at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return ExitCode.DONE

@@ -137,3 +137,13 @@ def test_info_shows_a_part_of_ones_own(folder: Path, capsys: pytest.CaptureFixtu
     assert shown.startswith("graph told:Own\n") and "A ring of ours." in shown and "\nwidth " in shown
     assert main(["info", "told:Absent"]) == 2
     assert "'Absent' is not known" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["info", "fedavg"], ["list"], ["schema"]])
+def test_a_reader_who_has_enough_ends_a_command_without_a_word(words: list[str]) -> None:
+    command = [sys.executable, "-m", "mpidl", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
