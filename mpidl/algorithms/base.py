@@ -165,17 +165,17 @@ class Algorithm(ABC):
     one_start: ClassVar[bool] = False
     """Whether all agents start from the same parameters."""
 
-    def __init__(self, settings: AlgorithmSettings, given: Context) -> None:
+    def __init__(self, settings: AlgorithmSettings, context: Context) -> None:
         self.settings = settings
-        self.state, self.layout = given.state, given.layout
-        self.agents, self.everyone, self.owners = given.agents, given.everyone, given.owners
-        self.sizes, self.stream, self.topology = given.sizes, given.stream, given.topology
-        self.oracle, self.reduction, self.measuring = given.oracle, given.reduction, given.measuring
-        self.steps_per_pass = given.steps_per_pass
+        self.state, self.layout = context.state, context.layout
+        self.agents, self.everyone, self.owners = context.agents, context.everyone, context.owners
+        self.sizes, self.stream, self.topology = context.sizes, context.stream, context.topology
+        self.oracle, self.reduction, self.measuring = context.oracle, context.reduction, context.measuring
+        self.steps_per_pass = context.steps_per_pass
         self.t = 0
         self.observed = False
         """Whether the present round ends with a record, so that what `crew_diagnostics` needs is worth measuring."""
-        self._factor, self._count_bytes = given.factor, given.count_bytes
+        self._factor, self._count_bytes = context.factor, context.count_bytes
 
     @classmethod
     @abstractmethod

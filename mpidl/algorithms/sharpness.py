@@ -33,11 +33,11 @@ class SharpnessAware(Algorithm):
 
     settings: SharpnessSettings
 
-    def __init__(self, settings: SharpnessSettings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: SharpnessSettings, context: Context) -> None:
+        super().__init__(settings, context)
         self._rho = settings.rho
         # No more than are asked for at once: agents that take their gradients one by one share a row.
-        self._perturbed = self.state.scratch(given.together, self.layout.size) if self._rho else None
+        self._perturbed = self.state.scratch(context.together, self.layout.size) if self._rho else None
 
     @classmethod
     def gradients(cls, settings: AlgorithmSettings) -> str:

@@ -70,8 +70,8 @@ class Controlled(Local):
     uploads = downloads = 2
     weighted = (True, False)
 
-    def __init__(self, settings: LocalSettings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: LocalSettings, context: Context) -> None:
+        super().__init__(settings, context)
         self.c = self.state.server("control")
         self.own = self.state.lazy_rows("controls")
 

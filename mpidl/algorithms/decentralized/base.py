@@ -39,21 +39,21 @@ class Decentralized(Algorithm):
 
     topology: Topology
 
-    def __init__(self, settings: AlgorithmSettings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: AlgorithmSettings, context: Context) -> None:
+        super().__init__(settings, context)
         self.present: dict[str, Tensor] = {}
         """By quantity, its block as the last mixing left it; its rows may be written."""
         self._exchanges: dict[str, Exchange] = {}
-        self._edges: dict[str, EdgeExchange] = {name: given.exchanges.edges(name) for name in self.edgewise}
+        self._edges: dict[str, EdgeExchange] = {name: context.exchanges.edges(name) for name in self.edgewise}
         self._drafted: set[str] = set()
         for name in self.mixed:
             blocks = 2 if name in self.in_place else 3
             readable = name in self.neighbours_read
-            self._exchanges[name] = exchange = given.exchanges.exchange(name, blocks, readable)
+            self._exchanges[name] = exchange = context.exchanges.exchange(name, blocks, readable)
             self.present[name] = self.state.rows(name, storage=exchange.present)
         if "parameters" not in self.mixed:
             self.present["parameters"] = self.state.rows("parameters")
-        self.X.copy_(given.initial)
+        self.X.copy_(context.initial)
         self.G = self.state.scratch(*self.X.shape)
         self._mean: Tensor | None = None
 

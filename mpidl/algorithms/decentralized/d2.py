@@ -33,9 +33,9 @@ class D2(Decentralized):
     lazy: ClassVar[bool] = False
     """Whether rounds mix with (I + W)/2."""
 
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
-        self._gamma = given.exchanges.gamma
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
+        self._gamma = context.exchanges.gamma
         self.direction = KeptDirection(settings.rule, self.layout, self.state.rows)
         self.C = self.state.rows("correction")
 

@@ -52,8 +52,8 @@ class DSGD(SharpnessAware, Decentralized):
     in_place = ("parameters",)
     gradient_formula: ClassVar[str] = "H"
 
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
         self._direction = KeptDirection(settings.rule, self.layout, self.state.rows)
 
     def direction(self, X: Tensor, step: int) -> Tensor:

@@ -35,8 +35,8 @@ class GradientTracking(Decentralized):
     mixed = ("parameters", "tracker")
     in_place = ("parameters", "tracker")
 
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
         self.last = self.state.rows("last gradient")
 
     def round(self, X: Tensor) -> Tensor:

@@ -39,8 +39,8 @@ class NGC(Decentralized):
     edgewise = (CROSS,)
     gradient_formula: ClassVar[str] = "1 + deg"
 
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
         self.direction = KeptDirection(settings.rule, self.layout, self.state.rows)
 
     @classmethod

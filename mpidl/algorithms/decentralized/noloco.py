@@ -44,8 +44,8 @@ class NoLoCo(Decentralized):
     plain_alone = False
     gradient_formula: ClassVar[str] = "H"
 
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
         self.direction = KeptDirection(settings.direction, self.layout, self.state.rows)
         self.m = self.state.rows("outer momentum")
 

@@ -31,8 +31,8 @@ class QGM(Decentralized):
     settings: Settings
     plain_alone = False
 
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
         self.m = self.state.rows("quasi-global momentum")
 
     def round(self, X: Tensor) -> Tensor:

@@ -35,11 +35,11 @@ class RelaySGD(Decentralized):
     one_start = True
     copies_are_one = False
 
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
         self.direction = KeptDirection(settings.rule, self.layout, self.state.rows)
         self.start = self.state.server("initial parameters")
-        self.start.copy_(given.initial[0])
+        self.start.copy_(context.initial[0])
         self._neighbours = self.topology.at(0).neighbours
         # Kept by the receiver, so an item (i, k) is what agent i has from k.
         edges = [(i, k) for i in self.everyone for k in self._neighbours[i]]

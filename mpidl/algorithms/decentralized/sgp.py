@@ -31,14 +31,14 @@ class SGP(Decentralized):
 
     settings: Settings
 
-    def __init__(self, settings: Settings, given: Context) -> None:
+    def __init__(self, settings: Settings, context: Context) -> None:
         import torch
 
-        super().__init__(settings, given)
+        super().__init__(settings, context)
         self.direction = KeptDirection(settings.rule, self.layout, self.state.rows)
         self.omega = self.state.shared("push weights", len(self.everyone), torch.float64, initial=1.0)
         self.Z = self.state.scratch(*self.X.shape)
-        self._gamma = given.exchanges.gamma
+        self._gamma = context.exchanges.gamma
 
     @classmethod
     def needs(cls, settings: AlgorithmSettings) -> tuple[str, ...]:

@@ -29,8 +29,8 @@ class Averaging(Local):
 
     settings: Settings
 
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
         remembered = settings.server.remembers
         self.statistics = {name: self.state.server(f"server {name}", value) for name, value in remembered.items()}
 

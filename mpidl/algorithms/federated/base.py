@@ -40,15 +40,15 @@ class Federated(Algorithm):
     downloads: ClassVar[int] = 1
     """What `rows_up` and `rows_down` say, where that does not depend on the settings."""
 
-    def __init__(self, settings: FederatedSettings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: FederatedSettings, context: Context) -> None:
+        super().__init__(settings, context)
         self.x = self.state.server("parameters")
-        self.x.copy_(given.initial[0])
-        self._ranks, self._movable = given.ranks, given.movable
-        self._owner = dict(zip(given.everyone, given.owners, strict=True))
+        self.x.copy_(context.initial[0])
+        self._ranks, self._movable = context.ranks, context.movable
+        self._owner = dict(zip(context.everyone, context.owners, strict=True))
         self._runner = dict(self._owner)
         """The rank that ran each agent last, where its lazy rows are."""
-        self.crew = self._crew(given.everyone, self._owner)
+        self.crew = self._crew(context.everyone, self._owner)
 
     @classmethod
     def rows_up(cls, settings: AlgorithmSettings) -> int:

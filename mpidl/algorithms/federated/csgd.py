@@ -28,12 +28,12 @@ class CSGD(SharpnessAware, Federated):
 
     settings: Settings
 
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
         self.direction = KeptDirection(settings.rule, self.layout, self.state.server)
-        self._together = given.together
+        self._together = context.together
         self._total = self.dense(1)[0]
-        self.G = self.state.scratch(given.together, *self.x.shape)
+        self.G = self.state.scratch(context.together, *self.x.shape)
 
     def round(self, x: Tensor) -> None:
         g = self.sum_rows(self._weighted_gradients(x), self._total)

@@ -29,11 +29,11 @@ class FedAvg(Averaging):
 
     settings: Settings
 
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
         upload = settings.upload
         if upload.compressor is not None:
-            self.uplink = Uplink(upload.compressor, upload.error_feedback, given, len(self.weighted))
+            self.uplink = Uplink(upload.compressor, upload.error_feedback, context, len(self.weighted))
 
 
 class LocalSGD(FedAvg):

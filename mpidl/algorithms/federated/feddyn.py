@@ -56,17 +56,17 @@ class FedDyn(FedAvg):
     metrics = (*FedAvg.metrics, Metric("h_norm", "1", "norm of FedDyn's h"))
     plain_alone = False
 
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
         self.g = self.state.lazy_rows("gradient corrections")
         self.h = self.state.server("h")
         self.sampled = self.state.server("mean of sampled")
         self.sampled.copy_(self.x)
-        self.last = self.state.lazy_rows("last models", given.initial[0]) if "all" in given.models else None
-        shares = self.weights(settings.weighting, given.everyone)
+        self.last = self.state.lazy_rows("last models", context.initial[0]) if "all" in context.models else None
+        shares = self.weights(settings.weighting, context.everyone)
         count = len(shares)
-        self._alphas = {agent: settings.alpha / (p * count) for agent, p in zip(given.everyone, shares, strict=True)}
-        self._start = given.initial[0]
+        self._alphas = {agent: settings.alpha / (p * count) for agent, p in zip(context.everyone, shares, strict=True)}
+        self._start = context.initial[0]
 
     def average(self, agents: Sequence[int]) -> list[float]:
         return self.weights("uniform", agents)

@@ -44,8 +44,8 @@ class FedGA(FedAvg):
         Metric("net_regularizer", "1", "β/2 − a(K − 1)/4, what the variance of agents' gradients weighs in the round"),
     )
 
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
         self.g = self.shelf()
         self._scale = 0.0
 

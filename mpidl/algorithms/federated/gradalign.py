@@ -32,13 +32,13 @@ class GradAlign(Sampled):
     gradient_formula: ClassVar[str] = "2"
     uploads = downloads = 2
 
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
         self.direction = KeptDirection(settings.rule, self.layout, self.state.server)
         self.g = self.shelf()
         self._mean, self._total = self.dense(2)
-        self._together = given.together
-        self.G, self.Y = (self.state.scratch(given.together, *self.x.shape) for _ in range(2))
+        self._together = context.together
+        self.G, self.Y = (self.state.scratch(context.together, *self.x.shape) for _ in range(2))
 
     def round(self, x: Tensor) -> None:
         beta = self.lr / 2 if self.settings.beta is None else self.settings.beta

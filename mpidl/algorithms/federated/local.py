@@ -57,22 +57,22 @@ class Local(Working):
         Metric("drift", "1", "mean over the agents that took part of the distance from x that they went in the round"),
     )
 
-    def __init__(self, settings: LocalSettings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: LocalSettings, context: Context) -> None:
+        super().__init__(settings, context)
         self.direction = settings.rule
-        shape = (given.together, *self.x.shape)
+        shape = (context.together, *self.x.shape)
         self.Y, self.G = self.state.scratch(*shape), self.state.scratch(*shape)
         self._uploads, self._total = self.dense(len(self.weighted)), self.dense(len(self.weighted))
         self._surveys = self.dense(self.surveys) if self.surveys else None
         self.surveyed = self.dense(self.surveys) if self.surveys else self.x[:0]
-        self._together, keep = given.together, settings.local_momentum == "keep"
+        self._together, keep = context.together, settings.local_momentum == "keep"
         names = self.direction.remembers
         self._kept = {name: self.state.lazy_rows(f"local {name}") for name in names} if keep else {}
         self._fresh = {} if keep else {name: self.state.scratch(*shape) for name in names}
         self._taken: Tensor | None = None
         """By agent, the steps that its kept memory has seen; known to all ranks."""
         if self._kept:
-            self._taken = self.state.counts("local steps taken", len(given.everyone))
+            self._taken = self.state.counts("local steps taken", len(context.everyone))
         self.uplink: Uplink | None = None
         """What packs uploads, where something does."""
         self._drifts: dict[int, Tensor] = {}

@@ -49,8 +49,8 @@ class MimeLite(Local):
     surveys = 1
     plain_alone = False
 
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
         remembered = settings.server.remembers
         self.statistics = {name: self.state.server(f"server {name}", value) for name, value in remembered.items()}
 
@@ -80,8 +80,8 @@ class Mime(MimeLite):
     gradient_formula: ClassVar[str] = "2 K and a pass"
     downloads = 2
 
-    def __init__(self, settings: MimeLite.Settings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: MimeLite.Settings, context: Context) -> None:
+        super().__init__(settings, context)
         self._at_x = self.state.scratch(1, *self.x.shape)
 
     def local_gradient(self, agent: int, y: Tensor, x: Tensor, g: Tensor, step: int) -> None:

@@ -54,8 +54,8 @@ class WorkSettings(ParticipationSettings):
     @model_validator(mode="before")
     @classmethod
     def _what_is_given_replaces_a_default(cls, keys: Any) -> Any:
-        for given, other in (("local_steps", "local_epochs"), ("local_epochs", "local_steps")):
-            if isinstance(keys, dict) and keys.get(given) is not None and other not in keys:
+        for key, other in (("local_steps", "local_epochs"), ("local_epochs", "local_steps")):
+            if isinstance(keys, dict) and keys.get(key) is not None and other not in keys:
                 return keys | {other: None}
         return keys
 
@@ -123,10 +123,10 @@ class Working(Sampled):
 
     settings: WorkSettings
 
-    def __init__(self, settings: WorkSettings, given: Context) -> None:
+    def __init__(self, settings: WorkSettings, context: Context) -> None:
         self._passes: dict[int, int] = {}
         """Of the stragglers of the present round."""
-        super().__init__(settings, given)
+        super().__init__(settings, context)
 
     def sample(self, t: int) -> tuple[int, ...]:
         agents = super().sample(t)

@@ -44,11 +44,11 @@ class Scaffold(Averaging):
     uploads = downloads = 2
     weighted = (True, False)
 
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
         self.c = self.state.server("control")
         self.own = self.state.lazy_rows("controls")
-        self._shares = dict(zip(given.everyone, self.weights(settings.weighting, given.everyone), strict=True))
+        self._shares = dict(zip(context.everyone, self.weights(settings.weighting, context.everyone), strict=True))
 
     @classmethod
     def gradients(cls, settings: AlgorithmSettings) -> str:

@@ -55,15 +55,15 @@ class ScaledLocalSGD(Averaging):
     settings: Settings
     plain_alone = False
 
-    def __init__(self, settings: Settings, given: Context) -> None:
+    def __init__(self, settings: Settings, context: Context) -> None:
         shared = settings.scaling == "global"
         self.surveys = int(shared)
-        super().__init__(settings, given)
+        super().__init__(settings, context)
         self._floor = settings.floor or (1e-3 if settings.curvature else 1e-8)
         # D², or D itself for oasis: one for all, or the agents' own with how often each was refreshed.
         self._shared = self.state.server("scaling") if shared else None
         self._own = None if shared else self.state.lazy_rows("scalings")
-        self._refreshes = None if shared else self.state.counts("refreshes", len(given.everyone))
+        self._refreshes = None if shared else self.state.counts("refreshes", len(context.everyone))
         self._first, self._divisors = self.shelf(used=not settings.curvature), self.shelf(used=not shared)
         self._divisor, self._statistic, self._z = self.state.scratch(3, *self.x.shape)
 

@@ -28,8 +28,8 @@ class SlowMo(Local):
     settings: Settings
     plain_alone = False
 
-    def __init__(self, settings: Settings, given: Context) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
         self.u = self.state.server("slow momentum")
 
     def server(self, x: Tensor, total: Tensor) -> None:

@@ -28,10 +28,10 @@ class Upload(Strict):
 class Uplink:
     """v = row + e;  C(v) is sent;  e ← v − C(v), for each row that an agent uploads. e starts at 0, a row per agent."""
 
-    def __init__(self, compressor: Compressor, error_feedback: bool, given: Context, rows: int) -> None:
-        state = given.state
-        self._codec = compressor.codec(given.layout, state.dtype, state.device)
-        self._seed, numbers = given.seed, range(rows)
+    def __init__(self, compressor: Compressor, error_feedback: bool, context: Context, rows: int) -> None:
+        state = context.state
+        self._codec = compressor.codec(context.layout, state.dtype, state.device)
+        self._seed, numbers = context.seed, range(rows)
         self._errors = [state.lazy_rows(f"upload error {number}") for number in numbers] if error_feedback else []
         self._memory = [
             {name: state.lazy_factors(f"upload {name} {number}", shape) for name, shape in self._codec.memory.items()}
