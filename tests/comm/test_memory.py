@@ -55,7 +55,7 @@ def test_no_row_is_allocated_beside_what_the_formula_says(comm, way, wire, block
     assert messages._under_way == before
     others = frozenset(world.node_ranks) - {comm.rank}
     formula = exchange_bytes(
-        [gossip.around.plans.at(0)],
+        [gossip.neighbourhood.plans.at(0)],
         len(world.mine),
         torch.float32,
         Cargo(PARAMETERS, getattr(torch, wire or "float32"), whole=readable),

@@ -49,7 +49,7 @@ def test_each_neighbour_gets_the_row_that_is_for_it(comm, way):
                 with pytest.raises(ConfigError, match="'shared' is not for rows of edges of a graph"):
                     gossip.edges("relays")
                 continue
-            edges, mine = gossip.edges("relays"), gossip.around.world.mine
+            edges, mine = gossip.edges("relays"), gossip.neighbourhood.world.mine
             assert gossip.edges("relays") is edges
             for t in range(ROUNDS):
                 mixing = topology.at(t)
@@ -151,7 +151,7 @@ def test_parcels_take_the_memory_that_the_formula_says(comm, way, per_edge):
         parcels.outgoing(t)
         parcels.start(t)
         parcels.finish()
-    plan = (gossip.around.edge_plans if per_edge else gossip.around.plans).at(0)
+    plan = (gossip.neighbourhood.edge_plans if per_edge else gossip.neighbourhood.plans).at(0)
     others = frozenset(world.node_ranks) - {comm.rank}
     shared = others if way == "shared memory" else frozenset()
     leaving = plan.messages if per_edge else len(world.mine)

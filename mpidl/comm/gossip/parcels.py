@@ -33,16 +33,16 @@ class Parcels(Generic[Key]):
     its agents' neighbours, or of the edges that end here. These last until the next `outgoing`.
     """
 
-    def __init__(self, around: Neighbourhood, name: str, cargo: Cargo, per_edge: bool) -> None:
+    def __init__(self, neighbourhood: Neighbourhood, name: str, cargo: Cargo, per_edge: bool) -> None:
         """A collective call."""
-        self.name, self._around, self._cargo, self._per_edge = name, around, cargo, per_edge
-        world, self._plans = around.world, around.edge_plans if per_edge else around.plans
+        self.name, self._neighbourhood, self._cargo, self._per_edge = name, neighbourhood, cargo, per_edge
+        world, self._plans = neighbourhood.world, neighbourhood.edge_plans if per_edge else neighbourhood.plans
         self._placement = world.placement
-        compare(around, name, cargo, dtype=short_name(cargo.dtype), per_edge=per_edge)
+        compare(neighbourhood, name, cargo, dtype=short_name(cargo.dtype), per_edge=per_edge)
         self._memory = self._allocate()
         self.warning = self._memory.warning
         self._stock = Stock(self._memory, world.rank, self._plans.recurring, self._items)
-        self._turns = Turns(around, name, self._plans, cargo, self._stock)
+        self._turns = Turns(neighbourhood, name, self._plans, cargo, self._stock)
         self._side = 0
 
     @property
@@ -59,12 +59,12 @@ class Parcels(Generic[Key]):
     def outgoing(self, t: int) -> Mapping[Key, Tensor]:
         """Memory for the rows of round t, by item."""
         plan = self._plans.at(t)
-        places = self._stock.places(plan, self._around.world.rank)
+        places = self._stock.places(plan, self._neighbourhood.world.rank)
         if len(places) > len(self._memory.own[0]):
             # A graph that is drawn anew has more edges here than ever before; nobody else reads this memory.
             cargo = self._cargo
             shape = (PARCEL_BLOCKS, len(places), cargo.length)
-            self._memory.own = new_rows(shape, cargo.dtype, self._around.world.device).unbind()
+            self._memory.own = new_rows(shape, cargo.dtype, self._neighbourhood.world.device).unbind()
         return cast("Mapping[Key, Tensor]", self._stock.own(plan, self._side))
 
     def start(self, t: int) -> None:
@@ -77,7 +77,7 @@ class Parcels(Generic[Key]):
         self._side = 1 - self._side
         turn = self._turns.last
         rows: dict[Item, Tensor] = {}
-        for agent in self._around.world.mine:
+        for agent in self._neighbourhood.world.mine:
             for neighbour in turn.plan.mixing.neighbours[agent]:
                 item: Item = (neighbour, agent) if self._per_edge else neighbour
                 if item not in rows:
@@ -103,18 +103,20 @@ class Parcels(Generic[Key]):
         return edges_from(plan.mixing, agents) if self._per_edge else agents
 
     def _allocate(self) -> Blocks:
-        around, cargo = self._around, self._cargo
+        neighbourhood, cargo = self._neighbourhood, self._cargo
         if not self._per_edge:
-            return allocate(around, len(around.world.mine), cargo.length, cargo.dtype, PARCEL_BLOCKS)
+            return allocate(neighbourhood, len(neighbourhood.world.mine), cargo.length, cargo.dtype, PARCEL_BLOCKS)
         if self._plans.recurring:
             most = max(plan.messages for plan in self._plans.all(1))
-            return allocate(around, most, cargo.length, cargo.dtype, PARCEL_BLOCKS)
+            return allocate(neighbourhood, most, cargo.length, cargo.dtype, PARCEL_BLOCKS)
         # Nobody knows how many edges of a drawn graph will begin here, so that no memory can be shared beforehand.
-        if around.settings.transport == "shared" and around.world.size > 1:
+        if neighbourhood.settings.transport == "shared" and neighbourhood.world.size > 1:
             raise ConfigError(
                 "'shared' is not for rows of edges of a graph that is drawn anew; choose auto, or another graph",
                 "gossip.transport",
             )
         return Blocks(
-            new_rows((PARCEL_BLOCKS, 0, cargo.length), cargo.dtype, around.world.device).unbind(), None, frozenset()
+            new_rows((PARCEL_BLOCKS, 0, cargo.length), cargo.dtype, neighbourhood.world.device).unbind(),
+            None,
+            frozenset(),
         )

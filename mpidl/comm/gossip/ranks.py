@@ -19,34 +19,36 @@ if TYPE_CHECKING:
 class Gossip(Exchanges):
     """Exchanges between the ranks of a neighbourhood."""
 
-    def __init__(self, around: Neighbourhood, state: State, layout: Layout, seed: int) -> None:
-        super().__init__(around.topology, around.settings, state, layout, seed, around.meters)
-        self.around = around
+    def __init__(self, neighbourhood: Neighbourhood, state: State, layout: Layout, seed: int) -> None:
+        super().__init__(neighbourhood.topology, neighbourhood.settings, state, layout, seed, neighbourhood.meters)
+        self.neighbourhood = neighbourhood
         self._made: dict[str, RowExchange | Parcels[int] | Parcels[Edge]] = {}
 
     def rows(self, name: str, gamma: float, blocks: int, readable: bool) -> RowExchange:
         parameters, dtype = self.state.parameters, self.state.dtype
-        made = self._made[name] = RowExchange(self.around, name, parameters, dtype, gamma, blocks, readable)
+        made = self._made[name] = RowExchange(self.neighbourhood, name, parameters, dtype, gamma, blocks, readable)
         return made
 
     def _carrier(self, name: str, cargo: Cargo) -> Parcels[int]:
-        made: Parcels[int] = Parcels(self.around, name, cargo, per_edge=False)
+        made: Parcels[int] = Parcels(self.neighbourhood, name, cargo, per_edge=False)
         self._made[name] = made
         return made
 
     def _edge_carrier(self, name: str, cargo: Cargo) -> Parcels[Edge]:
-        made: Parcels[Edge] = Parcels(self.around, name, cargo, per_edge=True)
+        made: Parcels[Edge] = Parcels(self.neighbourhood, name, cargo, per_edge=True)
         self._made[name] = made
         return made
 
     def transports(self) -> dict[str, str]:
         """By quantity, how rows reach neighbours, in words; a collective call."""
-        by_rank = self.around.world.comm.allgather({name: made.transport for name, made in self._made.items()})
+        by_rank = self.neighbourhood.world.comm.allgather({name: made.transport for name, made in self._made.items()})
         return {name: ", ".join(dict.fromkeys(words[name] for words in by_rank)) for name in by_rank[0]}
 
     def warnings(self) -> list[str]:
         """What a person should know about that; a collective call."""
-        by_rank = self.around.world.comm.allgather([made.warning for made in self._made.values() if made.warning])
+        by_rank = self.neighbourhood.world.comm.allgather(
+            [made.warning for made in self._made.values() if made.warning]
+        )
         return list(dict.fromkeys(warning for warnings in by_rank for warning in warnings))
 
     def close(self) -> None:
@@ -56,4 +58,4 @@ class Gossip(Exchanges):
         self._made.clear()
         self._exchanges.clear()
         self._edges.clear()
-        self.around.comm.Free()
+        self.neighbourhood.comm.Free()
