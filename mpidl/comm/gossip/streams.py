@@ -14,7 +14,7 @@ import torch
 from mpidl.comm.gossip.sums import split
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -219,24 +219,25 @@ class Departures:
         self.bytes = sum(batch.bytes for batch in self.batches)
         self.messages = sum(batch.messages for batch in self.batches)
 
-    def start(self) -> None:
+    def first(self) -> Iterator[Batch]:
+        """The chunks that leave at once, each ready to be started."""
         self._settle()
         for c in range(self._ahead):
-            self._send(c)
+            yield self._ready(c)
 
     def advance(self, c: int) -> None:
-        """This rank is at chunk c of its sum, and its neighbours not far from there."""
+        """This rank is at chunk c of its sum, and its neighbours not far from there: send the next chunk."""
         if c + self._ahead < self._chunks:
-            self._send(c + self._ahead)
+            self._ready(c + self._ahead).start()
 
-    def _send(self, c: int) -> None:
+    def _ready(self, c: int) -> Batch:
         if self._copies:
             if c >= self._ahead:
                 # Its receivers make room for it before they wait for anything that this rank sends later.
                 self.batches[c - self._ahead].wait()
             self._copies[c].start()
             self._copies[c].wait()
-        self.batches[c].start()
+        return self.batches[c]
 
     def free(self) -> None:
         for batch in self.batches:

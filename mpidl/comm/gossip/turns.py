@@ -118,7 +118,8 @@ class Turns:
             route.receive()
             route.letters.write(header, route.rows)
             route.letters.sent.start()
-            route.departures.start()
+            for batch in route.departures.first():
+                batch.start()
         row_bytes = self._cargo.row_bytes
         self._meters.bytes_sent += plan.messages * row_bytes
         self._meters.bytes_shared += route.rows_read * row_bytes
