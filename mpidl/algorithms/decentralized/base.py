@@ -46,6 +46,9 @@ class Decentralized(Algorithm):
         self._exchanges: dict[str, Exchange] = {}
         self._edges: dict[str, EdgeExchange] = {name: context.exchanges.edges(name) for name in self.edgewise}
         self._drafted: set[str] = set()
+        self._alone = len(context.everyone) == 1
+        self._spare: dict[str, Tensor] = {}
+        """Of an agent that is alone, the block beside the present one."""
         for name in self.mixed:
             blocks = 2 if name in self.in_place else 3
             readable = name in self.neighbours_read
@@ -101,7 +104,11 @@ class Decentralized(Algorithm):
             raise self._refused(
                 f"draft() of {name!r} after mixing it out of place, where it is the block before", self.X
             )
-        return self._exchanges[name].draft
+        return self._beside(name)
+
+    def _beside(self, name: str) -> Tensor:
+        """The block that may be written beside the present one."""
+        return self._spare[name] if name in self._spare else self._exchanges[name].draft
 
     def mix(self, Z: Tensor, name: str = "parameters") -> Tensor:
         """What the gossip scheme makes of Z: for exact gossip Z + γ(WZ − Z)."""
@@ -113,19 +120,27 @@ class Decentralized(Algorithm):
         present = self.present[name]
         if getattr(Z, "shape", None) != present.shape:
             raise self._refused(f"mix() of {name!r} was given {_described(Z)}; give the block of all rows", present)
-        if Z.data_ptr() != present.data_ptr():
+        out_of_place = Z.data_ptr() != present.data_ptr()
+        if out_of_place:
             Z = self._as_draft(Z, name)
-        self._exchanges[name].start(Z, self.t)
+        if not self._alone:
+            self._exchanges[name].start(Z, self.t)
+        elif out_of_place:
+            self.present[name], self._spare[name] = Z, present
 
     def receive(self, name: str = "parameters") -> Tensor:
         """The second half of `mix`."""
-        block = self.present[name] = self._exchanges[name].finish()
+        if self._alone:
+            # Nobody to mix with: under every scheme the row stays as it is.
+            block = self.present[name]
+        else:
+            block = self.present[name] = self._exchanges[name].finish()
         self.state.rebind(name, block)
         return block
 
     def neighbours(self, agent: int, name: str = "parameters") -> Mapping[int, Tensor]:
         """The rows of a local agent's neighbours as they arrived in the last mixing, until the next one begins."""
-        return self._exchanges[name].neighbours(agent)
+        return {} if self._alone else self._exchanges[name].neighbours(agent)
 
     def outgoing(self, name: str) -> Mapping[tuple[int, int], Tensor]:
         """Memory for the row of each edge (i, j) of this round, i here: what agent i has for its neighbour j."""
@@ -168,7 +183,7 @@ class Decentralized(Algorithm):
         if name in self._drafted:
             raise self._refused(f"mixes {name!r} out of place twice in a round; write it in place the second time", Z)
         self._drafted.add(name)
-        draft = self._exchanges[name].draft
+        draft = self._beside(name)
         return Z if Z.data_ptr() == draft.data_ptr() else draft.copy_(Z)
 
     def _refused(self, what: str, block: Tensor) -> ConfigError:
