@@ -9,9 +9,8 @@ from pydantic import Field, model_validator
 
 from mpidl.algorithms.directions import DIRECTIONS
 from mpidl.algorithms.directions.base import Direction
-from mpidl.algorithms.directions.momentum import SGD
+from mpidl.algorithms.directions.momentum import SGD, MomentumKeys
 from mpidl.errors import ConfigError
-from mpidl.registry import Part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,17 +18,8 @@ if TYPE_CHECKING:
     from mpidl.layout import Layout
 
 
-class MomentumSettings(Part):
+class MomentumSettings(MomentumKeys):
     """Keys of algorithms that step along a gradient with momentum."""
-
-    momentum: float = Field(0.0, ge=0, lt=1, description="μ in m = μm + g (no dampening)")
-    nesterov: bool = Field(False, description="step along g + μm instead of m")
-
-    @model_validator(mode="after")
-    def _nesterov_has_momentum(self) -> Self:
-        if self.nesterov and not self.momentum:
-            raise ConfigError("Nesterov's step needs momentum above 0", "nesterov")
-        return self
 
     @property
     def rule(self) -> Direction:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from mpidl.algorithms.directions.base import Direction
 from mpidl.errors import ConfigError
+from mpidl.registry import Part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from mpidl.layout import Layout
 
 
-class SGD(Direction):
-    """m = μm + g; d = g + μm (Nesterov) or d = m; without momentum d = g."""
+class MomentumKeys(Part):
+    """The keys of SGD with momentum, as a direction by itself or as keys of an algorithm."""
 
     momentum: float = Field(0.0, ge=0, lt=1, description="μ in m = μm + g (no dampening)")
     nesterov: bool = Field(False, description="step along g + μm instead of m")
@@ -27,6 +28,10 @@ class SGD(Direction):
         if self.nesterov and not self.momentum:
             raise ConfigError("Nesterov's step needs momentum above 0", "nesterov")
         return self
+
+
+class SGD(MomentumKeys, Direction):
+    """m = μm + g; d = g + μm (Nesterov) or d = m; without momentum d = g."""
 
     @property
     def remembers(self) -> tuple[str, ...]:
