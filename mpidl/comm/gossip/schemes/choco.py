@@ -98,7 +98,7 @@ class KnownHats(Hats):
             z.add_(hat, alpha=self.gamma * term.weight)
 
     def neighbours(self, agent: int) -> Mapping[int, Tensor]:
-        return {j: hat for (i, j), hat in self._known.items() if i == agent}
+        return {j: self._known[agent, j] for j in self._topology.at(0).neighbours[agent]}
 
 
 class EdgeHats(PackedExchange):
