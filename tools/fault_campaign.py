@@ -38,6 +38,8 @@ from mpidl.sentences import describe
 
 # Between a light rank's rounds, in seconds.
 PAUSE = 0.005
+# In rounds.
+GROWS = 10
 TARGETS = ("launcher", "mpirun", "a rank")
 # How often each kind of fault is drawn.
 KINDS = {"signal": 0.66, "stopped": 0.1, "full disk": 0.08, "folder gone": 0.08, "locking reader": 0.08}
@@ -62,7 +64,9 @@ def rank(output: Path) -> None:
                 total = comm.allreduce(number)
                 time.sleep(PAUSE)
                 if run is not None:
-                    run.append({"round": number, "seconds": number / 2, "sum": total})
+                    # Now and then another metric, for which the file has to be made anew: it needs room then.
+                    metric = f"sum{number // GROWS}"
+                    run.append({"round": number, "seconds": number / 2, metric: total})
                     # As in training, what cannot be saved stops nothing and is tried again.
                     with contextlib.suppress(MpidlError):
                         run.flush()
@@ -100,7 +104,11 @@ def draw(number: int, seed: int) -> Fault:
         target, what = "", str(rng.choice(["for a while", "for good"]))
     elif kind != "stopped":
         target = ""
-    return Fault(number, kind, what, target, float(rng.uniform(0, 1)), bool(rng.uniform() < 0.2))
+    moment, trains = float(rng.uniform(0, 1)), bool(rng.uniform() < 0.2)
+    if kind == "full disk":
+        # Rather while the file grows than before there is one.
+        moment = 0.5 + moment / 2
+    return Fault(number, kind, what, target, moment, trains)
 
 
 def usual(trains: bool, folder: Path) -> float:

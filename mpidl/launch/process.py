@@ -110,7 +110,7 @@ class Launch:
         outputs = {stream.fileno(): output for stream, output in zip(streams, (out, err), strict=True)}
         forced = _pump(process, outputs, lambda: forwarded.is_to_end or explained())
         status = process.wait()
-        presence.outlive(presence.read(failure_file.parent), PATIENCE, process.pid)
+        presence.outlive(presence.read(failure_file.parent), PATIENCE, process.pid, orphaned=status < 0)
         present, now = presence.read(failure_file.parent), killed_for_memory()
         ending = Ending(
             launcher=Path(self.launcher.path).name,

@@ -88,6 +88,13 @@ def test_a_launcher_that_is_killed_is_no_rank(launch) -> None:
     assert process.returncode == 5
 
 
+def test_a_rank_that_has_not_begun_is_ended_when_its_launcher_is_killed(launch, tmp_path: Path) -> None:
+    begins = f"os.close(1); os.close(2); time.sleep(1); open({str(tmp_path / 'begun')!r}, 'w')"
+    process = launch(f"if os.fork() == 0:\n    {begins}\nelse:\n    os.kill(os.getpid(), signal.SIGKILL)")
+    process.communicate()
+    assert process.returncode == 5 and not (tmp_path / "begun").exists()
+
+
 def test_last_words_cut_short_are_no_traceback(launch) -> None:
     process = launch("open(os.environ['MPIDL_FAILURE_FILE'], 'w').write('{\"li'); sys.exit(9)")
     assert process.communicate()[1].startswith("mpidl: launcher ended with exit code 9") and process.returncode == 5

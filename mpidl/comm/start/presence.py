@@ -84,18 +84,25 @@ def read(folder: Path) -> list[Presence]:
     return sorted(presences, key=lambda presence: presence.rank)
 
 
-def outlive(presences: Iterable[Presence], seconds: float, session: int | None = None) -> None:
+def outlive(presences: Iterable[Presence], seconds: float, session: int | None = None, orphaned: bool = False) -> None:
     """Waits so long for these ranks to be gone, and ends those that then are not; removes what they have shared.
 
-    So too all that runs in the session: ranks that have left no word yet, and what ranks have started.
+    So too all that runs in the session: ranks that have left no word yet, and what ranks have started. Where they were
+    `orphaned`, a rank that has left no word is ended at once: it would watch over a process that is gone already, and
+    MPI, which finds no mpirun, would start it as a world of its own.
     """
-    processes = {presence.process for presence in presences if presence.is_here}
-    processes |= set(_members(session)) if session is not None else set()
-    handles = []
-    for process in processes:
+    ranks = {presence.process for presence in presences if presence.is_here}
+    members = dict(_members(session)) if session is not None else {}
+    handles, unborn = [], []
+    for process in ranks | set(members):
         # It may go while we look.
         with suppress(OSError):
             handles.append(os.pidfd_open(process))
+            if orphaned and process not in ranks and members[process] not in members:
+                unborn.append(handles[-1])
+    for handle in unborn:
+        with suppress(OSError):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
     for handle in _await(handles, seconds):
         with suppress(OSError):
             signal.pidfd_send_signal(handle, signal.SIGKILL)
@@ -109,13 +116,14 @@ def outlive(presences: Iterable[Presence], seconds: float, session: int | None =
                     Path(file).unlink()
 
 
-def _members(session: int) -> Iterator[int]:
-    """The processes of a session; its number belongs to no other as long as there are any."""
+def _members(session: int) -> Iterator[tuple[int, int]]:
+    """The processes of a session and their parents; its number belongs to no other as long as there are any."""
     for status in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             # After the name: state, parent, group, session.
-            if int(status.read_text().rpartition(")")[2].split()[3]) == session:
-                yield int(status.parent.name)
+            _, parent, _, its_session = status.read_text().rpartition(")")[2].split()[:4]
+            if int(its_session) == session:
+                yield int(status.parent.name), int(parent)
 
 
 def _await(handles: Iterable[int], seconds: float) -> set[int]:
