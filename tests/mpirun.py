@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import functools
 import os
 import shutil
@@ -14,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# Of Linux alone, with the option that has a process signalled when its parent dies.
+PRCTL, PDEATHSIG = getattr(ctypes.CDLL(None), "prctl", None), 1
 # Variables by which a process takes itself for a rank of a launch that runs already.
 INHERITED = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "MPI_LOCAL", "HYDI_", "HYDRA_")
 
@@ -55,7 +58,15 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 def start(ranks: int, argv: Sequence[str], env: Mapping[str, str] | None = None, **streams: object) -> subprocess.Popen:
     """mpirun with this command, which begins with a Python, in a session of its own."""
     command = [*mpirun_command(argv[0]), "-n", str(ranks), *argv]
-    return subprocess.Popen(command, cwd=ROOT, env=environment(env), start_new_session=True, **streams)  # type: ignore[call-overload]
+    return subprocess.Popen(  # type: ignore[call-overload]
+        command, cwd=ROOT, env=environment(env), start_new_session=True, preexec_fn=_end_with_tests, **streams
+    )
+
+
+def _end_with_tests() -> None:
+    """Has the kernel end mpirun when the tests that wait for it are killed, where the kernel is Linux."""
+    if PRCTL is not None:
+        PRCTL(PDEATHSIG, signal.SIGTERM)
 
 
 def end(process: subprocess.Popen) -> None:
