@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -70,6 +71,15 @@ def test_a_part_of_ones_own_is_complete_and_trains(
     assert done.returncode == 0, done.stderr
     losses = results.open("mine.h5").metrics["test_loss_consensus"]
     assert losses[-1] < losses[0]
+
+
+def test_what_each_kind_of_part_inherits_is_imported_from_its_package() -> None:
+    rows = re.findall(r"^\| [^|]+ \| (an? [^|]+) \| `([\w/]+)/__init__.py` \|$", CONTRIBUTING, re.MULTILINE)
+    assert len(rows) >= 11
+    for holds, package in rows:
+        offered = importlib.import_module(package.replace("/", "."))
+        for name in re.findall(r"`([A-Z]\w+)`", holds):
+            assert name in offered.__all__ and isinstance(getattr(offered, name), type), f"{package} has no {name}"
 
 
 def test_every_command_that_is_shown_exists_with_its_options() -> None:

@@ -7,20 +7,34 @@ from typing import TYPE_CHECKING
 from mpidl.registry import Registry, lazy_attributes
 
 if TYPE_CHECKING:
-    from mpidl.algorithms.base import Algorithm, AlgorithmSettings
+    from mpidl.algorithms.base import Algorithm, AlgorithmSettings, Context
     from mpidl.algorithms.decentralized.base import Decentralized
     from mpidl.algorithms.federated.base import Federated, FederatedSettings
+    from mpidl.algorithms.federated.local import Local, LocalSettings
 else:
     __getattr__ = lazy_attributes(
         __name__,
         Algorithm="mpidl.algorithms.base",
         AlgorithmSettings="mpidl.algorithms.base",
+        Context="mpidl.algorithms.base",
         Decentralized="mpidl.algorithms.decentralized.base",
         Federated="mpidl.algorithms.federated.base",
         FederatedSettings="mpidl.algorithms.federated.base",
+        Local="mpidl.algorithms.federated.local",
+        LocalSettings="mpidl.algorithms.federated.local",
     )
 
-__all__ = ["ALGORITHMS", "Algorithm", "AlgorithmSettings", "Decentralized", "Federated", "FederatedSettings"]
+__all__ = [
+    "ALGORITHMS",
+    "Algorithm",
+    "AlgorithmSettings",
+    "Context",
+    "Decentralized",
+    "Federated",
+    "FederatedSettings",
+    "Local",
+    "LocalSettings",
+]
 
 ALGORITHMS: Registry[Algorithm, AlgorithmSettings] = Registry("algorithm", "mpidl.algorithms.base:Algorithm")
 ALGORITHMS.add("csgd", "mpidl.algorithms.federated.csgd:CSGD")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mpidl.algorithms.base import Algorithm, Context, ExchangeMaker, Oracle, Ranks, Reduction
 from mpidl.errors import ConfigError
 from mpidl.seeding import stream
+from mpidl.training.blame import failed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,7 +83,12 @@ def make_algorithm(
         factor=lambda t: config.schedule.at(t, length.rounds_per_epoch, length.rounds),
         count_bytes=links.count_bytes,
     )
-    return config.method(config.algorithm, context)
+    try:
+        return config.method(config.algorithm, context)
+    except Exception as error:
+        if ":" not in config.algorithm.name:
+            raise
+        raise failed(error, "algorithm", config.algorithm.name) from error
 
 
 def movable(config: Config) -> bool:

@@ -9,6 +9,7 @@ from mpidl.registry import Registry, lazy_attributes
 
 if TYPE_CHECKING:
     from mpidl.graphs.base import Drawn, Graph, Mixing, Periodic, Topology
+    from mpidl.graphs.weights import Undirected
 else:
     __getattr__ = lazy_attributes(
         __name__,
@@ -17,9 +18,10 @@ else:
         Mixing="mpidl.graphs.base",
         Periodic="mpidl.graphs.base",
         Topology="mpidl.graphs.base",
+        Undirected="mpidl.graphs.weights",
     )
 
-__all__ = ["GRAPHS", "Drawn", "Graph", "Mixing", "Periodic", "Topology"]
+__all__ = ["GRAPHS", "Drawn", "Graph", "Mixing", "Periodic", "Topology", "Undirected"]
 
 
 def _adapt(function: Callable[..., Any]) -> type[Graph]:

@@ -86,7 +86,7 @@ def test_an_evaluation_that_fails_is_found_before_there_is_a_file(comm, tmp_path
     ("algorithm", "sentence"),
     [
         ("Raising", "algorithm: 'tests.training.plugins:Raising' failed: IndexError: no such agent"),
-        ("Forgetful", "algorithm: 'tests.training.plugins:Forgetful': its round() returned NoneType; return the block"),
+        ("Forgetful", "algorithm: 'tests.training.plugins:Forgetful' returns NoneType from round(); return the block"),
     ],
 )
 @on_ranks(2)

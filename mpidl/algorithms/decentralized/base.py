@@ -87,7 +87,7 @@ class Decentralized(Algorithm):
         self._drafted.clear()
         X = self.round(self.X)
         if getattr(X, "shape", None) != self.X.shape:
-            raise self._refused(f"its round() returned {_described(X)}; return the block of all rows", self.X)
+            raise self._refused(f"returns {_described(X)} from round(); return {_whole(self.X)}")
         if X.data_ptr() != self.X.data_ptr():
             self.X.copy_(X)
 
@@ -99,16 +99,10 @@ class Decentralized(Algorithm):
     def draft(self, name: str = "parameters") -> Tensor:
         """A block to write what is mixed next, while the present block stays as it is."""
         if name in self.in_place:
-            raise self._refused(f"draft() of {name!r}, which it declares to write in place", self.X)
+            raise self._refused(f"asks for draft({name!r}), but its `in_place` names it; write it in place")
         if name in self._drafted:
-            raise self._refused(
-                f"draft() of {name!r} after mixing it out of place, where it is the block before", self.X
-            )
+            raise self._refused(f"asks for draft({name!r}) after mixing it out of place; ask once in a round")
         return self._beside(name)
-
-    def _beside(self, name: str) -> Tensor:
-        """The block that may be written beside the present one."""
-        return self._spare[name] if name in self._spare else self._exchanges[name].draft
 
     def mix(self, Z: Tensor, name: str = "parameters") -> Tensor:
         """What the gossip scheme makes of Z: for exact gossip Z + γ(WZ − Z)."""
@@ -117,14 +111,14 @@ class Decentralized(Algorithm):
 
     def send(self, Z: Tensor, name: str = "parameters") -> None:
         """The first half of `mix`: Z goes out to the neighbours, and must not change until `receive`."""
-        present = self.present[name]
+        exchange, present = self._exchange(name), self.present[name]
         if getattr(Z, "shape", None) != present.shape:
-            raise self._refused(f"mix() of {name!r} was given {_described(Z)}; give the block of all rows", present)
+            raise self._refused(f"mixes {name!r} from {_described(Z)}; give {_whole(present)}")
         out_of_place = Z.data_ptr() != present.data_ptr()
         if out_of_place:
             Z = self._as_draft(Z, name)
         if not self._alone:
-            self._exchanges[name].start(Z, self.t)
+            exchange.start(Z, self.t)
         elif out_of_place:
             self.present[name], self._spare[name] = Z, present
 
@@ -134,25 +128,25 @@ class Decentralized(Algorithm):
             # Nobody to mix with: under every scheme the row stays as it is.
             block = self.present[name]
         else:
-            block = self.present[name] = self._exchanges[name].finish()
+            block = self.present[name] = self._exchange(name).finish()
         self.state.rebind(name, block)
         return block
 
     def neighbours(self, agent: int, name: str = "parameters") -> Mapping[int, Tensor]:
         """The rows of a local agent's neighbours as they arrived in the last mixing, until the next one begins."""
-        return {} if self._alone else self._exchanges[name].neighbours(agent)
+        return {} if self._alone else self._exchange(name).neighbours(agent)
 
     def outgoing(self, name: str) -> Mapping[tuple[int, int], Tensor]:
         """Memory for the row of each edge (i, j) of this round, i here: what agent i has for its neighbour j."""
-        return self._edges[name].outgoing(self.t)
+        return self._edge_exchange(name).outgoing(self.t)
 
     def swap(self, name: str) -> Mapping[tuple[int, int], Tensor]:
         """Sends what `outgoing` holds; the row of each edge (j, i) of this round, i here, until the next `outgoing`."""
-        return self._edges[name].swap(self.t)
+        return self._edge_exchange(name).swap(self.t)
 
     def keep(self, agent: int, row: Tensor, name: str) -> None:
         """Make of what an agent has for itself what its neighbours get of theirs, in place, where rows are packed."""
-        self._edges[name].keep(agent, row, self.t)
+        self._edge_exchange(name).keep(agent, row, self.t)
 
     def local(self) -> Tensor:
         """The block of the agents' models; a method whose rows are not its models says what they are."""
@@ -176,20 +170,42 @@ class Decentralized(Algorithm):
         leaves = ((positions[agent], block[place] * share) for place, agent in enumerate(self.agents))
         return self.measuring.sum(leaves, len(self.everyone), self.owners)
 
+    def _exchange(self, name: str) -> Exchange:
+        """The exchange of a mixed quantity."""
+        if name not in self._exchanges:
+            raise self._refused(f"mixes {name!r}, which its `mixed` does not name ({', '.join(self.mixed)})")
+        return self._exchanges[name]
+
+    def _edge_exchange(self, name: str) -> EdgeExchange:
+        """The exchange of a quantity of which each neighbour gets a row of its own."""
+        if name not in self._edges:
+            raise self._refused(
+                f"sends {name!r} by edge, which its `edgewise` does not name ({', '.join(self.edgewise) or 'nothing'})"
+            )
+        return self._edges[name]
+
+    def _beside(self, name: str) -> Tensor:
+        """The block that may be written beside the present one."""
+        return self._spare[name] if name in self._spare else self._exchange(name).draft
+
     def _as_draft(self, Z: Tensor, name: str) -> Tensor:
         """Z in memory that neighbours may read, for a Z that is not the present block."""
         if name in self.in_place:
-            raise self._refused(f"mixes {name!r} out of place, though it declares to write it in place", Z)
+            raise self._refused(f"mixes {name!r} out of place, but its `in_place` names it; write it in place")
         if name in self._drafted:
-            raise self._refused(f"mixes {name!r} out of place twice in a round; write it in place the second time", Z)
+            raise self._refused(f"mixes {name!r} out of place twice in a round; write it in place the second time")
         self._drafted.add(name)
         draft = self._beside(name)
         return Z if Z.data_ptr() == draft.data_ptr() else draft.copy_(Z)
 
-    def _refused(self, what: str, block: Tensor) -> ConfigError:
-        return ConfigError(f"{self.settings.name!r}: {what}, of shape {tuple(block.shape)}", "algorithm")
+    def _refused(self, what: str) -> ConfigError:
+        return ConfigError(f"{self.settings.name!r} {what}", "algorithm")
 
 
 def _described(value: object) -> str:
     shape = getattr(value, "shape", None)
     return type(value).__name__ if shape is None else f"a block of shape {tuple(shape)}"
+
+
+def _whole(block: Tensor) -> str:
+    return f"the block of all rows, of shape {tuple(block.shape)}"

@@ -1,0 +1,100 @@
+"""What the author of an algorithm may get wrong ends in one sentence, which names the algorithm and the cure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mpidl.algorithms import Decentralized
+from mpidl.errors import ConfigError
+from tests.algorithms.problems import configuration, run
+from tests.ranks import on_ranks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Unprepared(Decentralized):
+    def __init__(self, settings, context):
+        self.m = self.state.rows("momentum")
+
+    def round(self, X: Tensor) -> Tensor:
+        return self.mix(X)
+
+
+class MixesWhatIsNotNamed(Decentralized):
+    def round(self, X: Tensor) -> Tensor:
+        return self.mix(X, "momentum")
+
+
+class NamesAnother(Decentralized):
+    mixed = ("parameter",)
+
+    def round(self, X: Tensor) -> Tensor:
+        return self.mix(X)
+
+
+class SendsWhatIsNotNamed(Decentralized):
+    def round(self, X: Tensor) -> Tensor:
+        self.outgoing("messages")
+        return self.mix(X)
+
+
+class MixesARow(Decentralized):
+    def round(self, X: Tensor) -> Tensor:
+        return self.mix(X[0])
+
+
+class ReturnsARow(Decentralized):
+    def round(self, X: Tensor) -> Tensor:
+        return self.mix(X)[0]
+
+
+class OutOfPlaceTwice(Decentralized):
+    def round(self, X: Tensor) -> Tensor:
+        Y = self.mix(X - self.lr * self.gradient(X))
+        return self.mix(Y + X)
+
+
+class DraftsTwice(Decentralized):
+    def round(self, X: Tensor) -> Tensor:
+        self.mix(self.draft().copy_(X))
+        return self.mix(self.draft().copy_(X))
+
+
+class InPlaceAndNot(Decentralized):
+    in_place = ("parameters",)
+
+    def round(self, X: Tensor) -> Tensor:
+        return self.mix(X + 1)
+
+
+class InPlaceAndDrafted(Decentralized):
+    in_place = ("parameters",)
+
+    def round(self, X: Tensor) -> Tensor:
+        return self.mix(self.draft().copy_(X))
+
+
+MISTAKES: dict[type[Decentralized], str] = {
+    Unprepared: "failed: AttributeError: 'Unprepared' object has no attribute 'state'",
+    MixesWhatIsNotNamed: "mixes 'momentum', which its `mixed` does not name (parameters)",
+    NamesAnother: "mixes 'parameters', which its `mixed` does not name (parameter)",
+    SendsWhatIsNotNamed: "sends 'messages' by edge, which its `edgewise` does not name (nothing)",
+    MixesARow: "mixes 'parameters' from a block of shape (64,); give the block of all rows, of shape (5, 64)",
+    ReturnsARow: "returns a block of shape (64,) from round(); return the block of all rows, of shape (5, 64)",
+    OutOfPlaceTwice: "mixes 'parameters' out of place twice in a round; write it in place the second time",
+    DraftsTwice: "asks for draft('parameters') after mixing it out of place; ask once in a round",
+    InPlaceAndNot: "mixes 'parameters' out of place, but its `in_place` names it; write it in place",
+    InPlaceAndDrafted: "asks for draft('parameters'), but its `in_place` names it; write it in place",
+}
+
+
+@pytest.mark.parametrize("algorithm", MISTAKES, ids=lambda algorithm: algorithm.__name__)
+@on_ranks(1)
+def test_a_mistake_is_told_with_its_cure(algorithm, comm):
+    name = f"{__name__}:{algorithm.__name__}"
+    with pytest.raises(ConfigError) as caught:
+        run(configuration({"name": name}, agents=5), comm)
+    assert str(caught.value) == f"algorithm: {name!r} {MISTAKES[algorithm]}"
