@@ -28,6 +28,12 @@ def test_panels_are_metrics_by_axes_and_the_legend_names_the_difference(tmp_path
     assert accuracy.get_ydata()[-1] == 0.9
 
 
+def test_a_legend_of_long_names_is_no_wider_than_the_picture(tmp_path: Path) -> None:
+    figure = curves.draw([run(tmp_path, name, graph={"name": name}) for name in ("a" * 60, "b" * 60, "c" * 60)])
+    figure.draw_without_rendering()
+    assert figure.legends[0].get_window_extent().width <= figure.bbox.width
+
+
 def test_lines_differ_in_more_than_colour(tmp_path: Path) -> None:
     figure = curves.draw([run(tmp_path, f"run-{seed}", seed=seed) for seed in range(8)])
     styles = [(line.get_linestyle(), line.get_marker()) for line in figure.axes[0].lines]

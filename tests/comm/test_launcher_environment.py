@@ -43,6 +43,7 @@ OPEN_MPI = {
         ({**STEP, "SLURM_PROCID": "4", "SLURM_LOCALID": "1", "SLURM_NODEID": "1"}, (4, 7, 1, 3)),
         ({**STEP, "SLURM_PROCID": "6", "SLURM_LOCALID": "0", "SLURM_NODEID": "2"}, (6, 7, 0, 1)),
         ({**STEP, "SLURM_STEP_TASKS_PER_NODE": "?"}, (0, 7, 0, None)),
+        ({**STEP, "SLURM_NODEID": "3"}, (0, 7, 0, None)),
     ],
 )
 def test_a_launchers_variables_are_read(environment, expected):

@@ -116,6 +116,12 @@ def test_whatever_can_be_called_is_a_plug_in(module: str, attribute: str, keys: 
     assert MODELS.parse(recorded).model_dump(mode="json") == recorded
 
 
+def test_settings_stay_as_they_were_read() -> None:
+    part = GRAPHS.parse("ring")
+    with pytest.raises(ValueError, match="frozen"):
+        part.name = "chain"
+
+
 def test_a_class_of_the_kind_is_a_part_with_its_own_settings(module: str):
     schedule = SCHEDULES.parse({"name": f"{module}:Halving", "share": 0.25, "warmup": 2, "warmup_from": 0})
     assert [schedule.at(t, 1, 4) for t in range(4)] == [0, 0.125, 0.0625, 0.015625]

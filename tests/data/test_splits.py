@@ -172,6 +172,13 @@ def test_more_agents_than_examples_are_refused() -> None:
         SPLITS.parse("iid").assign(labelled(np.zeros(3, int)), 4, 0)
 
 
+def test_a_shard_holds_an_example_at_least() -> None:
+    split = SPLITS.parse({"name": "shards", "shards": 2})
+    assert split.assign(labelled(np.arange(8) % 4), 4, 0).sizes.tolist() == [2] * 4
+    with pytest.raises(ConfigError, match="4 agents with 2 shards each need 8 training examples, and there are 7"):
+        split.assign(labelled(np.arange(7) % 4), 4, 0)
+
+
 def test_classes_that_nobody_holds_are_said() -> None:
     shares = SPLITS.parse("one-class").assign(labelled(np.arange(100) % 10), 8, 0)
     assert shares.warnings == ["no agent holds classes 8, 9: there are fewer agents than classes"]

@@ -36,6 +36,14 @@ def test_records_are_read_as_they_were_appended(create: Create) -> None:
     assert stored.finished >= stored.created
 
 
+def test_a_file_tells_when_it_was_last_written(create: Create, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = create()
+    monkeypatch.setattr("mpidl.results.run_file.utc_now", lambda: "2031-02-03T04:05:06Z")
+    run.append({"round": 0})
+    run.flush()
+    assert results.open(run.path).updated == "2031-02-03T04:05:06Z"
+
+
 def test_configuration_provenance_and_graph_come_back_whole(create: Create) -> None:
     run = create()
     stored = results.open(run.path)
