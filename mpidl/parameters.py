@@ -50,13 +50,10 @@ class RowModule:
         dtypes = {value.dtype for _, value in named}
         if len(dtypes) > 1:
             raise ConfigError(f"all trained parameters must share one dtype, not {sorted(map(str, dtypes))}", "model")
-        self.names = [name for name, _ in named]
-        self.shapes = [value.shape for _, value in named]
         self.dtype = named[0][1].dtype
-        self.layout = Layout(tuple(self.names), tuple(tuple(value.shape) for _, value in named))
+        self.layout = Layout(tuple(name for name, _ in named), tuple(tuple(value.shape) for _, value in named))
+        self.names, self.shapes, self.size = self.layout.names, self.layout.shapes, self.layout.size
         self._parameters = [value for _, value in named]
-        self._sizes = [value.numel() for value in self._parameters]
-        self.size = sum(self._sizes)
         buffers = _statistics(module)
         self._floats = [item for item in buffers if item.value.is_floating_point()]
         self._integers = [item for item in buffers if not item.value.is_floating_point()]
@@ -84,7 +81,7 @@ class RowModule:
     def point(self, row: Tensor) -> None:
         """Make the parameters views into this row."""
         if self._row_address != row.data_ptr():
-            pieces = row.split(self._sizes)
+            pieces = self.layout.pieces(row)
             for parameter, piece, shape in zip(self._parameters, pieces, self.shapes, strict=True):
                 parameter.data = piece.view(shape)
             self._row_address = row.data_ptr()
@@ -92,7 +89,7 @@ class RowModule:
     def point_gradient(self, row: Tensor) -> None:
         """Make the gradients views into this row, into which backward adds."""
         if self._gradient_address != row.data_ptr():
-            pieces = row.split(self._sizes)
+            pieces = self.layout.pieces(row)
             for parameter, piece, shape in zip(self._parameters, pieces, self.shapes, strict=True):
                 parameter.grad = piece.view(shape)
             self._gradient_address = row.data_ptr()
@@ -106,7 +103,7 @@ class RowModule:
 
     def views(self, row: Tensor) -> dict[str, Tensor]:
         """The tensors of a row [P] by parameter name, as in a state_dict; of a block [k, P], each with k in front."""
-        pieces = zip(self.names, row.split(self._sizes, dim=-1), self.shapes, strict=True)
+        pieces = zip(self.names, self.layout.pieces(row), self.shapes, strict=True)
         return {name: piece.view((*row.shape[:-1], *shape)) for name, piece, shape in pieces}
 
     def buffer_views(self, floats: Tensor, integers: Tensor) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Which rank runs which agent. Plain numbers: no MPI here, so that a plan can be made before MPI starts."""
+"""Which rank each agent belongs to. Plain numbers: no MPI here, so that a plan can be made before MPI starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mpidl.errors import ConfigError
 
 @dataclass(frozen=True)
 class Placement:
-    """The rank of every agent. Agents of one rank need not be neighbours: those of a dead rank are dealt out anew."""
+    """The rank that every agent belongs to; those of one rank need not be neighbours."""
 
     owners: tuple[int, ...]
     ranks: int
@@ -47,5 +47,5 @@ class Placement:
         return self._by_rank[rank]
 
     def owner(self, agent: int) -> int:
-        """The rank that runs this agent."""
+        """The rank that this agent belongs to; in a round another may run it."""
         return self.owners[agent]

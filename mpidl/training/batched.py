@@ -60,14 +60,13 @@ class BatchedGradients(Gradients):
 
     def _evaluate(self, asked: Sequence[tuple[int, Tensor, int, Tensor]], x: Tensor, y: Tensor) -> None:
         """Writes the gradients of (agent, row, step, out), whose batches are the x and y of the same place."""
-        learner = self._learner
-        layout = learner.rows
+        learner, network = self._learner, self._learner.rows
         statistics: dict[str, Tensor] = {}
         pairs = [self._statistics.of_agent(agent) for agent, _, _, _ in asked] if self._statistics else []
         if pairs:
             floats, integers = (torch.stack(rows) for rows in zip(*pairs, strict=True))
             # Under vmap, BatchNorm updates a copy of statistics that are not contiguous.
-            statistics = {name: view.contiguous() for name, view in layout.buffer_views(floats, integers).items()}
+            statistics = {name: view.contiguous() for name, view in network.buffer_views(floats, integers).items()}
         learner.seed_torch("dropout", asked[0][0], asked[0][2])
 
         def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
@@ -78,7 +77,7 @@ class BatchedGradients(Gradients):
         X = torch.stack([row for _, row, _, _ in asked])
         try:
             with second_derivatives():
-                gradients, losses = together(layout.views(X), statistics, x, y)
+                gradients, losses = together(network.views(X), statistics, x, y)
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -88,9 +87,9 @@ class BatchedGradients(Gradients):
         except Exception as error:
             raise learner.blamed(error) from error
         if pairs:
-            for name, view in layout.buffer_views(floats, integers).items():
+            for name, view in network.buffer_views(floats, integers).items():
                 view.copy_(statistics[name])
-        pieces = [gradients[name].reshape(len(asked), -1) for name in layout.names]
+        pieces = [gradients[name].reshape(len(asked), -1) for name in network.names]
         for at, (agent, _, step, out) in enumerate(asked):
             if pairs and self.observations.is_first(agent, step):
                 # As agent by agent, a further gradient of the same step leaves the statistics alone.
