@@ -39,6 +39,9 @@ def comm(request: pytest.FixtureRequest) -> int:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run tests that take long")
     parser.addoption(
+        "--starting", choices=("ranks", "none"), help="run only tests that start ranks, or only those that start none"
+    )
+    parser.addoption(
         "--second-mpi",
         action="store_true",
         help="run only tests that start ranks; unless with --full, each with one choice of ranks and parameters",
@@ -52,11 +55,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--second-mpi"):
-        starting = [item for item in items if _starts_ranks(item)]
-        chosen = set(starting if config.getoption("--full") else _each_once(starting))
-        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-        items[:] = [item for item in items if item in chosen]
+    second, starting = config.getoption("--second-mpi"), config.getoption("--starting")
+    if second or starting:
+        chosen = [item for item in items if _starts_ranks(item) is (second or starting == "ranks")]
+        kept = set(_each_once(chosen) if second and not config.getoption("--full") else chosen)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = [item for item in items if item in kept]
     if not config.getoption("--full"):
         for item in items:
             if item.get_closest_marker("full"):

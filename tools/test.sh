@@ -17,19 +17,50 @@ say "style and types of the source"
 
 setup_mpich
 
-# What pytest returns where tests failed, and where none were selected.
+# What pytest returns where tests failed, and where none were selected; what lies between ended it early.
 FAILED=1 NONE=5
 
+# both CODE OTHER: what two parts of the tests return together, the first that failed first.
+both() {
+    if [ "$1" -ne 0 ] && [ "$1" -ne "$NONE" ]; then
+        echo "$1"
+    elif [ "$2" -ne "$NONE" ]; then
+        echo "$2"
+    else
+        echo "$1"
+    fi
+}
+
+logs="$(mktemp -d)"
+touch "$logs/none" "$logs/mpich"
+beside() {
+    local code=0 second=0
+    "$VENV/bin/python" -m pytest --starting none -o cache_dir=.pytest_cache/none "$@" >"$logs/none" 2>&1 || code=$?
+    if [ "$code" -gt "$FAILED" ] && [ "$code" -ne "$NONE" ]; then
+        return "$code"
+    fi
+    "$MPICH_VENV/bin/python" -m pytest --second-mpi -o cache_dir=.pytest_cache/mpich "$@" >"$logs/mpich" 2>&1 ||
+        second=$?
+    return "$(both "$code" "$second")"
+}
+
+say "tests that start ranks; those that start none, and those under MPICH, run beside them and are told afterwards"
+# A process group of its own, which hears of no Ctrl-C: this script tells it.
+set -m
+beside "$@" </dev/null &
+second=$!
+set +m
+trap 'kill -INT -- "-$second" 2>/dev/null && wait "$second" || true; rm -rf "$logs"' EXIT
+
 code=0
-"$VENV/bin/python" -m pytest "$@" || code=$?
+"$VENV/bin/python" -m pytest --starting ranks "$@" || code=$?
 if [ "$code" -gt "$FAILED" ] && [ "$code" -ne "$NONE" ]; then
     exit "$code"
 fi
-
+other=0
+wait "$second" || other=$?
+say "tests that start no ranks"
+cat "$logs/none"
 say "tests that start ranks, under MPICH"
-second=0
-"$MPICH_VENV/bin/python" -m pytest --second-mpi -o cache_dir=.pytest_cache/mpich "$@" || second=$?
-if [ "$second" -ne "$NONE" ]; then
-    code=$((code == 0 || code == NONE ? second : code))
-fi
-exit "$code"
+cat "$logs/mpich"
+exit "$(both "$code" "$other")"
