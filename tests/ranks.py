@@ -118,13 +118,13 @@ def _run_all(folder: Path) -> None:
                 found = _run_case(case, comm)
                 faulthandler.cancel_dump_traceback_later()
                 tell(case=case.name, seconds=time.monotonic() - begin, **found)
-            if not _all_arrive(world, GRACE_SECONDS if found["outcome"] == "failed" else None):
+            if not all_arrive(world, GRACE_SECONDS if found["outcome"] == "failed" else None):
                 world.Abort(1)
             if comm != MPI.COMM_NULL:
                 comm.Free()
 
 
-def _all_arrive(world: Any, patience: float | None) -> bool:
+def all_arrive(world: Any, patience: float | None = None) -> bool:
     """Whether all ranks end the case; those that wait leave the cores to the others."""
     arrived = world.Ibarrier()
     end = None if patience is None else time.monotonic() + patience

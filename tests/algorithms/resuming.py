@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from tests.algorithms.problems import run
+from tests.ranks import all_arrive
 
 Saved = dict[str, list[tuple[tuple[int, ...], Any]]]
 """The whole declared state by name: the ids and values that each rank held."""
 
 
-def sub_communicators(comm: Any, sizes: tuple[int, ...]) -> Any:
-    """For each size in turn, a communicator of the first so many ranks; None on the others."""
+def parts(comm: Any, *steps: Sequence[int]) -> Iterator[Any]:
+    """For each step in turn, this rank's communicator where the ranks form parts of these sizes, side by side.
+
+    Ranks that are left over wait, and leave the cores to the others.
+    """
     from mpi4py import MPI
 
-    for size in sizes:
-        part = comm.Split(0 if comm.rank < size else MPI.UNDEFINED, comm.rank)
-        yield size, None if part == MPI.COMM_NULL else part
+    for sizes in steps:
+        number = next((n for n in range(len(sizes)) if comm.rank < sum(sizes[: n + 1])), MPI.UNDEFINED)
+        part = comm.Split(number, comm.rank)
         if part != MPI.COMM_NULL:
+            yield part
             part.Free()
+        all_arrive(comm)
 
 
 def assert_same(first: Any, other: Any, what: str) -> None:
@@ -46,10 +52,10 @@ def assert_resuming_twice_is_exact(config: Any, comm: Any, ways: Sequence[tuple[
         saved: Saved | None = None
         for ranks, begin, end in zip(way, (0, *stops), (*stops, None), strict=True):
             result = None
-            for _, part in sub_communicators(comm, (ranks,)):
-                if part and end is not None:
+            for part in parts(comm, (ranks,)):
+                if end is not None:
                     result = _train(config, part, saved, begin, end)
-                elif part:
+                else:
                     resumed = run(config, part, before=functools.partial(_resume, saved=saved, done=begin))
                     assert np.array_equal(resumed.rows, whole.rows), f"{way} ranks"
                     _assert_records_continue(whole.records, resumed.records)

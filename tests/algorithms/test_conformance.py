@@ -8,11 +8,14 @@ import pytest
 from mpidl.algorithms import ALGORITHMS
 from mpidl.algorithms.decentralized.base import Decentralized
 from tests.algorithms.problems import VARIANTS, configuration, label, run
-from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same, sub_communicators
+from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same, parts
 from tests.ranks import on_ranks
 
 # Where who takes part would change what is compared.
 ALL = {"participation": 1.0}
+
+# Numbers of ranks before a run is stopped, after it is resumed, and after it is once more.
+WAYS = [(4, 2, 3), (2, 3, 1), (1, 1, 1)]
 
 every_variant = pytest.mark.parametrize("settings", VARIANTS, ids=label)
 
@@ -20,19 +23,24 @@ every_variant = pytest.mark.parametrize("settings", VARIANTS, ids=label)
 @every_variant
 @on_ranks(4)
 def test_the_number_of_ranks_does_not_change_a_bit(settings, comm):
-    outcomes = {
-        size: run(configuration(settings), part) for size, part in sub_communicators(comm, (1, 2, 3, 4)) if part
-    }
+    outcomes = {part.size: run(configuration(settings), part) for part in parts(comm, (4,), (3, 1), (2,))}
     for size, outcome in outcomes.items():
-        assert_same(outcomes[max(outcomes)], outcome, f"{size} ranks against {max(outcomes)}")
-    # Ranks that took no part in the smaller runs compare with rank 0, which did in all.
+        assert_same(outcomes[4], outcome, f"{size} ranks against 4")
     assert_same(comm.bcast(outcomes[4]), outcomes[4], "rank 0 against this one")
 
 
 @every_variant
 @on_ranks(4)
 def test_resuming_on_another_number_of_ranks_is_exact(settings, comm):
-    assert_resuming_twice_is_exact(configuration(settings), comm, [(4, 2, 3), (2, 3, 1), (1, 1, 1)])
+    way = WAYS[VARIANTS.index(settings) % 2]
+    assert_resuming_twice_is_exact(configuration(settings), comm, [way])
+
+
+@pytest.mark.full
+@every_variant
+@on_ranks(4)
+def test_resuming_in_every_way_is_exact(settings, comm):
+    assert_resuming_twice_is_exact(configuration(settings), comm, WAYS)
 
 
 @every_variant
@@ -43,10 +51,9 @@ def test_identical_agents_do_what_one_alone_does(settings, comm):
     sections = {"problem": "copies", "data": {"batch": "full"}}
     settings |= {key: value for key, value in ALL.items() if key in settings}
     many = run(configuration(settings, agents=6, **sections), comm)
-    for _, part in sub_communicators(comm, (1,)):
-        if part:
-            alone = run(configuration(settings, agents=1, **sections), part)
-            assert np.abs(many.rows - alone.rows).max() <= 1e-12
+    for part in parts(comm, (1,)):
+        alone = run(configuration(settings, agents=1, **sections), part)
+        assert np.abs(many.rows - alone.rows).max() <= 1e-12
 
 
 @every_variant
@@ -88,11 +95,12 @@ def test_one_agent_is_plain_sgd(settings, comm):
 
 
 @every_variant
-@on_ranks(2, 4)
+@on_ranks(4)
 def test_bytes_are_those_of_the_formula(settings, comm):
-    agents, rounds = 4, 12
+    agents, rounds = 4, 6
     settings |= {key: value for key, value in ALL.items() if key in settings}
-    config = configuration(settings, agents=agents)
+    train = {"rounds": rounds, "precision": "float64", "device": "cpu"}
+    config = configuration(settings, agents=agents, train=train)
     outcome = run(config, comm)
     method = ALGORITHMS.find(settings["name"])
     row = outcome.rows.shape[1] * 8
@@ -112,7 +120,11 @@ def test_bytes_are_those_of_the_formula(settings, comm):
 @pytest.mark.parametrize("name", list(ALGORITHMS))
 @on_ranks(2)
 def test_training_is_recorded_and_learns(name, comm):
-    outcome = run(configuration({"name": name}), comm)
+    # As the algorithm is by itself, but for steps by the hundred between two rounds.
+    config = configuration({"name": name})
+    if (getattr(config.algorithm, "local_steps", None) or 0) > 3:
+        config = configuration({"name": name, "local_steps": 3})
+    outcome = run(config, comm)
     for record in outcome.records:
         for key, value in record.items():
             if record["round"] or key not in ("train_loss", "gradient_norm", "drift"):
@@ -121,7 +133,7 @@ def test_training_is_recorded_and_learns(name, comm):
 
 
 @every_variant
-@on_ranks(1, 3)
+@on_ranks(4)
 def test_memory_and_bytes_are_told_beforehand(settings, comm):
     from mpidl.experiment.compose import compose
     from mpidl.experiment.rehearsal import rehearse
@@ -129,11 +141,12 @@ def test_memory_and_bytes_are_told_beforehand(settings, comm):
     # How many are drawn by chance is told on average only.
     settings |= ALL if settings.get("sampling") == "bernoulli" else {}
     config = configuration(settings)
-    needs = rehearse(config, comm.size)
-    composed = compose(config, comm)
-    composed.training.run()
-    sent = sum(comm.allgather(composed.meters.bytes_sent))
-    if comm.rank == 0:
-        assert needs.state_bytes == composed.state.bytes()
-    assert sent == needs.round_bytes * config.train.rounds
-    composed.close()
+    for part in parts(comm, (3, 1)):
+        needs = rehearse(config, part.size)
+        composed = compose(config, part)
+        composed.training.run()
+        sent = sum(part.allgather(composed.meters.bytes_sent))
+        if part.rank == 0:
+            assert needs.state_bytes == composed.state.bytes()
+        assert sent == needs.round_bytes * config.train.rounds
+        composed.close()

@@ -12,7 +12,7 @@ from tests.algorithms.averaging import SHARE, STEPS, equally, k_steps
 from tests.algorithms.corrected import scaffold
 from tests.algorithms.problems import configuration, run
 from tests.algorithms.recurrences import AGENTS, DECAY, LR, ROUNDS, Problem, metropolis
-from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same, sub_communicators
+from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same, parts
 from tests.ranks import on_ranks
 
 MU = 0.8
@@ -63,15 +63,11 @@ def test_it_equals_its_dense_recurrence_and_the_ranks_do_not_change_a_bit(name, 
     def keep(composed: Any) -> None:
         start.append(np.tile(composed.rows.flatten().detach().numpy(), (AGENTS, 1)))
 
-    outcomes = []
-    for _, part in sub_communicators(comm, (1, 2, 3)):
-        if part:
-            outcomes.append(run(configured(name), part, before=keep))
+    outcomes = [run(configured(name), part, before=keep) for part in parts(comm, (3,), (1, 2))]
     expected = CASES[name][1](Problem(), start[0])
     assert np.abs(expected - start[0][: len(expected)]).max() > 0.05
     assert np.abs(outcomes[0].rows - expected).max() <= 1e-12
-    for outcome in outcomes[1:]:
-        assert_same(outcomes[0], outcome, name)
+    assert_same(*outcomes, f"{name}: fewer ranks against 3")
 
 
 @every_case
