@@ -83,17 +83,17 @@ def test_an_epoch_has_as_many_rounds_as_draw_every_example_once(settings: dict[s
 def test_fedga_says_where_its_local_steps_take_away_more_than_beta_adds(comm):
     from mpidl.experiment.compose import compose
 
-    told: dict[float, tuple[str, ...]] = {}
+    warnings: dict[float, tuple[str, ...]] = {}
     records = {}
     for beta in (0.01, 0.2):
         config = configuration({"name": "fedga", "lr": 0.1, "beta": beta, "local_steps": 5})
         composed = compose(config, comm)
-        told[beta] = composed.warnings
+        warnings[beta] = composed.warnings
         composed.close()
         records[beta] = run(config, comm).records[-1]["net_regularizer"]
-    assert any("beta/2 - lr(K - 1)/4 is -0.095; aligning needs a beta above 0.2" in line for line in told[0.01])
-    assert not any("beta/2" in line for line in told[0.2])
-    assert records == {beta: pytest.approx(beta / 2 - 0.1) for beta in told}
+    assert any("beta/2 - lr(K - 1)/4 is -0.095; aligning needs a beta above 0.2" in line for line in warnings[0.01])
+    assert not any("beta/2" in line for line in warnings[0.2])
+    assert records == {beta: pytest.approx(beta / 2 - 0.1) for beta in warnings}
 
 
 @on_ranks(2)

@@ -46,16 +46,16 @@ def _settings(name: str, nesterov: bool, **more: str) -> dict:
 
 def _trained(settings: dict, comm) -> tuple[np.ndarray, np.ndarray]:
     """The start, and where mpidl goes from it."""
-    found: list[np.ndarray] = []
+    start: list[np.ndarray] = []
 
     def keep(composed) -> None:
         algorithm = composed.training.algorithm
         row = algorithm.model(algorithm.models[-1]).reshape(-1, algorithm.state.parameters)[0]
-        found.append(np.tile(row.numpy().copy(), (AGENTS, 1)))
+        start.append(np.tile(row.numpy().copy(), (AGENTS, 1)))
 
     sections = {"model": "logistic", "train": {"rounds": ROUNDS, "precision": "float64"}}
     outcome = run(configuration(settings, agents=AGENTS, **sections), comm, before=keep)
-    return found[0], outcome.rows
+    return start[0], outcome.rows
 
 
 @pytest.mark.parametrize("nesterov", [False, True], ids=["heavy ball", "nesterov"])

@@ -205,6 +205,6 @@ def test_d2_warns_on_even_rings(comm):
 
     for agents, warned in ((8, True), (7, False)):
         composed = compose(configuration({"name": "d2"}, agents=agents), comm)
-        told = [warning for warning in composed.warnings if "d2 never forgets an error" in warning]
-        assert bool(told) == warned and all("-0.333333" in warning for warning in told)
+        warnings = [warning for warning in composed.warnings if "d2 never forgets an error" in warning]
+        assert bool(warnings) == warned and all("-0.333333" in warning for warning in warnings)
         composed.close()

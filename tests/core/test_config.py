@@ -90,9 +90,9 @@ def test_a_mistake_is_one_sentence(change, sentence):
 
 def test_exponents_without_a_point_are_numbers(tmp_path):
     text = "a: 1e-3\nb: 1E5\nc: -2e+2\nd: 12\ne: 1.5\nf: .5\ng: v1e3\nh: 1_000\n"
-    found = reading.read(write(tmp_path, text))
-    assert found == {"a": 1e-3, "b": 1e5, "c": -200.0, "d": 12, "e": 1.5, "f": 0.5, "g": "v1e3", "h": 1000}
-    assert isinstance(found["d"], int)
+    values = reading.read(write(tmp_path, text))
+    assert values == {"a": 1e-3, "b": 1e5, "c": -200.0, "d": 12, "e": 1.5, "f": 0.5, "g": "v1e3", "h": 1000}
+    assert isinstance(values["d"], int)
 
 
 @pytest.mark.parametrize(
@@ -165,9 +165,9 @@ def test_more_ranks_than_agents_are_refused_before_mpi_starts(tmp_path):
 def test_environment_variables_stand_for_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("PLACE", "/somewhere")
     text = "model: logistic\ndata: {name: digits, root: $PLACE/data}\nalgorithm: csgd\ntrain: {epochs: 1}\n"
-    found = load(write(tmp_path, text))
-    assert found.data.root == "/somewhere/data"
-    assert found.name == "run"
+    config = load(write(tmp_path, text))
+    assert config.data.root == "/somewhere/data"
+    assert config.name == "run"
 
 
 def test_a_whole_number_may_stand_where_any_number_may():
@@ -176,5 +176,5 @@ def test_a_whole_number_may_stand_where_any_number_may():
 
 def test_a_merge_key_brings_what_is_not_given(tmp_path):
     text = "a: &base {x: 1, y: 2}\nb: {<<: *base, y: 3}\nc: {<<: [*base], z: 4}\n"
-    found = reading.read(write(tmp_path, text))
-    assert found == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 1, "y": 2, "z": 4}}
+    values = reading.read(write(tmp_path, text))
+    assert values == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 1, "y": 2, "z": 4}}

@@ -30,11 +30,11 @@ def declared(agents: Sequence[int], device: str = "cpu") -> State:
 
 def test_every_kind_has_its_shape_and_its_start():
     state = declared((1, 3))
-    found = {item.name: (item, ids, values) for item, ids, values in state.items()}
-    assert [item.kind for item, _, _ in found.values()] == [
+    states = {item.name: (item, ids, values) for item, ids, values in state.items()}
+    assert [item.kind for item, _, _ in states.values()] == [
         *(Kind.ROWS, Kind.ROWS, Kind.EDGE_ROWS, Kind.SCALARS, Kind.SERVER, Kind.FACTORS, Kind.BUFFERS)
     ]
-    shapes = {name: tuple(values.shape) for name, (_, _, values) in found.items()}
+    shapes = {name: tuple(values.shape) for name, (_, _, values) in states.items()}
     assert shapes == {
         "parameters": (2, 6),
         "corrections": (0, 6),
@@ -45,10 +45,10 @@ def test_every_kind_has_its_shape_and_its_start():
         "counters": (2, 4),
     }
     for name, start in (("parameters", 1), ("replicas", 0), ("weights", 1), ("basis", 0.25), ("counters", 0)):
-        assert (found[name][2] == start).all()
-    assert found["weights"][2].dtype == torch.float64 and found["counters"][2].dtype == torch.int64
-    assert found["parameters"][1] == found["weights"][1] == (1, 3)
-    assert found["replicas"][1] == (1, 2, 4), "edges are held where they start"
+        assert (states[name][2] == start).all()
+    assert states["weights"][2].dtype == torch.float64 and states["counters"][2].dtype == torch.int64
+    assert states["parameters"][1] == states["weights"][1] == (1, 3)
+    assert states["replicas"][1] == (1, 2, 4), "edges are held where they start"
 
 
 def test_lazy_items_exist_once_touched():

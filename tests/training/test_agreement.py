@@ -75,9 +75,9 @@ def here(path: Path) -> Iterator[None]:
 @pytest.mark.parametrize("what", sorted(CONFIGURATIONS))
 @on_ranks(3)
 def test_another_configuration_on_one_rank_is_named_by_its_key(comm, what):
-    sections, told = CONFIGURATIONS[what]
-    told = f"rank 0 on {HOST} and rank 2 on {HOST} disagree: {told}"
-    assert composed(configuration(**(sections if comm.rank == 2 else {})), comm).startswith(told)
+    sections, sentence = CONFIGURATIONS[what]
+    sentence = f"rank 0 on {HOST} and rank 2 on {HOST} disagree: {sentence}"
+    assert composed(configuration(**(sections if comm.rank == 2 else {})), comm).startswith(sentence)
 
 
 @on_ranks(2)
@@ -135,14 +135,14 @@ DATA: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("what", sorted(DATA))
 @on_ranks(2)
 def test_other_data_on_one_host_are_named(comm, what):
-    change, told = DATA[what]
+    change, difference = DATA[what]
     if what == "one label":
         # Whatever the last label is, not that.
         change = {"y": (int(plugins.even().y[-1]) + 1) % plugins.CLASSES}
     config = configuration(problem="varying")
     with changed(change if comm.rank else {}):
         text = composed(config, comm)
-    assert re.search(f"rank 0 on {HOST} and rank 1 on {HOST} disagree: {told}", text), text
+    assert re.search(f"rank 0 on {HOST} and rank 1 on {HOST} disagree: {difference}", text), text
 
 
 @pytest.mark.parametrize("place", ["replicate", "own"])
