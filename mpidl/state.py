@@ -276,7 +276,7 @@ class State:
         end: Literal[0, 1] | None = None,
     ) -> Declaration:
         if name in self.declarations:
-            raise ValueError(f"state {name!r} is declared twice")
+            raise ValueError(f"state {name!r} is declared twice; declare it once, when its owner is made")
         declared = Declaration(name, kind, shape, dtype, initial, ids, total, lazy, edges, end)
         self.declarations[name] = declared
         return declared

@@ -25,7 +25,7 @@ COUNTERS = (
 
 # By the meters of `World`, which count what the run's own do not.
 BYTES_OTHER = Metric(
-    "bytes_other", "bytes", "bytes handed to MPI for what is not the algorithm's: measurements, snapshots, agreement"
+    "bytes_other", "bytes", "bytes handed to MPI for what no formula counts: measurements, snapshots, agents that move"
 )
 
 METERS = (*SECONDS, *COUNTERS, BYTES_OTHER)
