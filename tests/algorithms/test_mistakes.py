@@ -63,6 +63,24 @@ class DraftsTwice(Decentralized):
         return self.mix(self.draft().copy_(X))
 
 
+class SendsTwice(Decentralized):
+    def round(self, X: Tensor) -> Tensor:
+        self.send(X)
+        self.send(X)
+        return self.receive()
+
+
+class SendsAndForgets(Decentralized):
+    def round(self, X: Tensor) -> Tensor:
+        self.send(X)
+        return X
+
+
+class ReceivesWhatWasNotSent(Decentralized):
+    def round(self, X: Tensor) -> Tensor:
+        return self.receive()
+
+
 class InPlaceAndNot(Decentralized):
     in_place = ("parameters",)
 
@@ -86,15 +104,19 @@ MISTAKES: dict[type[Decentralized], str] = {
     ReturnsARow: "returns a block of shape (64,) from round(); return the block of all rows, of shape (5, 64)",
     OutOfPlaceTwice: "mixes 'parameters' out of place twice in a round; write it in place the second time",
     DraftsTwice: "asks for draft('parameters') after mixing it out of place; ask once in a round",
+    SendsTwice: "sends 'parameters' twice before receive('parameters')",
+    SendsAndForgets: "sends 'parameters' and ends the round without receive('parameters')",
+    ReceivesWhatWasNotSent: "receives 'parameters', which it did not send",
     InPlaceAndNot: "mixes 'parameters' out of place, but its `in_place` names it; write it in place",
     InPlaceAndDrafted: "asks for draft('parameters'), but its `in_place` names it; write it in place",
 }
 
 
+@pytest.mark.parametrize("agents", [1, 5])
 @pytest.mark.parametrize("algorithm", MISTAKES, ids=lambda algorithm: algorithm.__name__)
 @on_ranks(1)
-def test_a_mistake_is_told_with_its_cure(algorithm, comm):
+def test_a_mistake_is_told_with_its_cure(algorithm, agents, comm):
     name = f"{__name__}:{algorithm.__name__}"
     with pytest.raises(ConfigError) as caught:
-        run(configuration({"name": name}, agents=5), comm)
-    assert str(caught.value) == f"algorithm: {name!r} {MISTAKES[algorithm]}"
+        run(configuration({"name": name}, agents=agents), comm)
+    assert str(caught.value) == f"algorithm: {name!r} {MISTAKES[algorithm]}".replace("(5,", f"({agents},")

@@ -46,6 +46,8 @@ class Decentralized(Algorithm):
         self._exchanges: dict[str, Exchange] = {}
         self._edges: dict[str, EdgeExchange] = {name: context.exchanges.edges(name) for name in self.edgewise}
         self._drafted: set[str] = set()
+        self._sent: set[str] = set()
+        """What has been sent and not received yet."""
         self._alone = len(context.everyone) == 1
         self._spare: dict[str, Tensor] = {}
         """Of an agent that is alone, the block beside the present one."""
@@ -86,6 +88,8 @@ class Decentralized(Algorithm):
         self._mean = None
         self._drafted.clear()
         X = self.round(self.X)
+        for name in self._sent:
+            raise self._refused(f"sends {name!r} and ends the round without receive({name!r})")
         if getattr(X, "shape", None) != self.X.shape:
             raise self._refused(f"returns {_described(X)} from round(); return {_whole(self.X)}")
         if X.data_ptr() != self.X.data_ptr():
@@ -114,9 +118,12 @@ class Decentralized(Algorithm):
         exchange, present = self._exchange(name), self.present[name]
         if getattr(Z, "shape", None) != present.shape:
             raise self._refused(f"mixes {name!r} from {_described(Z)}; give {_whole(present)}")
+        if name in self._sent:
+            raise self._refused(f"sends {name!r} twice before receive({name!r})")
         out_of_place = Z.data_ptr() != present.data_ptr()
         if out_of_place:
             Z = self._as_draft(Z, name)
+        self._sent.add(name)
         if not self._alone:
             exchange.start(Z, self.t)
         elif out_of_place:
@@ -124,6 +131,9 @@ class Decentralized(Algorithm):
 
     def receive(self, name: str = "parameters") -> Tensor:
         """The second half of `mix`."""
+        if name not in self._sent:
+            raise self._refused(f"receives {name!r}, which it did not send")
+        self._sent.remove(name)
         if self._alone:
             # Nobody to mix with: under every scheme the row stays as it is.
             block = self.present[name]
