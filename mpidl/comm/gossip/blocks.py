@@ -30,15 +30,16 @@ class Roles:
         """Number of the block returned last."""
         self.draft = 1 if len(blocks) == 3 else None
         """Number of the block that may be written beside the present one."""
-        self._published = len(blocks) - 1
+        self.filled = len(blocks) - 1
+        """Number of the block that a turn fills, which the turn before has published."""
 
     def turn(self, Z: Tensor) -> tuple[int, int]:
         """The number of the block Z, which is to be published, and of the block to be filled."""
-        return self._publishable(Z), self._published
+        return self._publishable(Z), self.filled
 
     def ended(self, published: int, filled: int) -> None:
         """Changes the roles once a turn is finished."""
-        self.present, self._published = filled, published
+        self.present, self.filled = filled, published
         if self.draft is not None:
             (self.draft,) = {0, 1, 2} - {published, filled}
 

@@ -121,7 +121,7 @@ class RowExchange:
 
     def _add(self, turn: Turn) -> Steps:
         """Fills the other block, chunk by chunk."""
-        departures, filled = turn.route.departures, self._roles.turn(self.blocks[turn.side])[1]
+        departures, filled = turn.route.departures, self._roles.filled
         key = (turn.route.letters, turn.side, filled, *turn.published.values())
         totals = self._totals.get(key)
         if totals is None:

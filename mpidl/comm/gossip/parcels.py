@@ -92,6 +92,8 @@ class Parcels(Generic[Key]):
     def _collect(self, turn: Turn) -> Steps:
         """Until all rows are here."""
         route = turn.route
+        if route.everything is not None:
+            return
         for c in range(-(-self._cargo.length // self._turns.chunk)):
             route.departures.advance(c)
             for arrival in route.arrivals.values():

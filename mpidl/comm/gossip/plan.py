@@ -107,6 +107,11 @@ class Plans:
         """Whether the same plans come back, so that requests for them may be kept."""
         return self._topology.period is not None
 
+    @property
+    def static(self) -> bool:
+        """Whether all rounds have the same plan, so that neighbours mean the same by it, whatever round they are in."""
+        return self._topology.period == 1
+
     def at(self, t: int) -> Plan:
         mixing = self._topology.at(t)
         if not self.recurring:

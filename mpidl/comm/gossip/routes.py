@@ -37,6 +37,8 @@ class Route:
     """The rows sent, by item."""
     leaving: BatchGroup
     """What to wait for before the rows may be written again."""
+    everything: BatchGroup | None
+    """What leaves and what arrives, where a row goes as one message at most; longer ones are awaited by the chunk."""
     bytes: int
     """Bytes of rows handed to MPI in a round; headers, 64 bytes per letter, are not counted."""
     messages: int
@@ -62,6 +64,13 @@ class Route:
         for arrival in self.arrivals.values():
             arrival.start()
         self.letters.receive()
+
+    def land(self) -> None:
+        """Brings what has arrived to where it is read; long rows land chunk by chunk."""
+        self.letters.land()
+        if self.everything is not None:
+            for arrival in self.arrivals.values():
+                arrival.arrive(0)
 
 
 class Routes:
@@ -118,14 +127,18 @@ class Routes:
         if (plan, side) not in self._departures:
             links = self._streamed(plan.sends)
             self._departures[plan, side] = Departures(lane, links, rows, self._leaving, self._ahead)
-        letters, departures = self._letters[which], self._departures[plan, side]
+        letters, arrivals, departures = self._letters[which], self._arrivals[plan], self._departures[plan, side]
+        leaving = [*departures.batches, letters.sent]
+        arriving = [arrival.awaited(0) for arrival in arrivals.values()]
+        short = self._cargo.length <= self._landing.elements or not (arriving or departures.batches)
         return Route(
             letters=letters,
-            arrivals=self._arrivals[plan],
+            arrivals=arrivals,
             landing=self._landing,
             departures=departures,
             rows=rows,
-            leaving=BatchGroup([*departures.batches, letters.sent]),
+            leaving=BatchGroup(leaving),
+            everything=BatchGroup([letters.arrived, *arriving, *leaving]) if short else None,
             bytes=letters.payload_bytes + departures.bytes,
             messages=len(letters.outgoing) + departures.messages,
             rows_read=sum(len(link.items) for link in plan.receives if link.rank in sharing),

@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,11 +52,11 @@ class Cargo:
     whole: bool = False
     """Whether an arriving row is kept until the turn after, rather than summed chunk by chunk."""
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         return self.length * self.dtype.itemsize
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """Eight bytes that tell this meaning from others."""
         return hashlib.blake2b(self.meaning.encode(), digest_size=8).digest()

@@ -48,6 +48,8 @@ class Slots:
     ) -> None:
         self.elements, self.dtype, self.direct = elements, dtype, direct
         self._device, self._twins = device, twins and not direct
+        # Asked of the device in every round, it would cost more than a message.
+        self._on_gpu = device.type == "cuda"
         self._slots: list[Slot] = []
         self._wholes: list[Slot] = []
 
@@ -70,17 +72,17 @@ class Slots:
 
     def settle(self) -> None:
         """Until a GPU is through with memory that MPI is about to touch there; MPI knows nothing of streams."""
-        if self.direct and self._device.type == "cuda":
+        if self.direct and self._on_gpu:
             torch.cuda.current_stream(self._device).synchronize()
 
     def idle(self) -> None:
         """Until a GPU is through with all slots, which may be received into only then."""
-        if self._device.type == "cuda":
+        if self._on_gpu:
             torch.cuda.current_stream(self._device).synchronize()
 
     def copies(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Copies:
         """Copies from the first to the second of each pair; where they are the same, nothing."""
-        stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
+        stream = torch.cuda.Stream(self._device) if self._on_gpu else None
         return Copies([(source, target) for source, target in pairs if source is not target], stream)
 
     @property

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mpidl.comm.gossip.blocks import Stock
     from mpidl.comm.gossip.neighbourhood import Neighbourhood
     from mpidl.comm.gossip.plan import Item, Plan
+    from mpidl.comm.gossip.routes import Route
     from mpidl.comm.gossip.streams import Arrival
     from mpidl.comm.gossip.turns import Turn
 
@@ -69,7 +70,7 @@ class Terms:
         homes |= {rank: memory.of(rank)[turn.published[rank]] for rank in plan.sources & memory.sharing}
         if self._together:
             return [self._all(plan, homes, out, own)]
-        return self._each(plan, homes, route.arrivals, out, own)
+        return self._each(plan, homes, route, out, own)
 
     def _all(self, plan: Plan, homes: Mapping[int, Tensor], out: Tensor, own: Tensor) -> Total:
         runs = self._runs.get(plan)
@@ -93,11 +94,9 @@ class Terms:
         weights = self._sums.weights(run.weights).view(*targets.shape[:-1], 1)
         return Addition(split(targets, self._chunk), split(rows, self._chunk), weights, places)
 
-    def _each(
-        self, plan: Plan, homes: Mapping[int, Tensor], arrivals: Mapping[Item, Arrival], out: Tensor, own: Tensor
-    ) -> list[Total]:
-        mixing, mine = plan.mixing, self._world.mine
-        uses = [(i, j) for i in mine for j in mixing.neighbours[i] if j in arrivals]
+    def _each(self, plan: Plan, homes: Mapping[int, Tensor], route: Route, out: Tensor, own: Tensor) -> list[Total]:
+        mixing, mine, arrivals, landed = plan.mixing, self._world.mine, route.arrivals, route.everything is not None
+        uses = [(i, j) for i in mine for j in mixing.neighbours[i] if j in arrivals and not landed]
         first = {j: i for i, j in reversed(uses)}
         last = {j: i for i, j in uses}
         rows: dict[Item, Row] = {

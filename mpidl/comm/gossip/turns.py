@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from mpidl.comm.gossip.handshake import Header, compare_beliefs, graph_digest
 from mpidl.comm.gossip.messages import short_name
@@ -21,9 +20,11 @@ if TYPE_CHECKING:
     from mpidl.comm.gossip.sizes import Cargo
 
 
-@dataclass(frozen=True)
-class Turn:
-    """One turn once its letters are here: rows of ranks that share memory can be read, others are arriving."""
+class Turn(NamedTuple):
+    """One turn once its letters are here: rows of ranks that share memory can be read, and others that are short.
+
+    The chunks of longer ones are arriving.
+    """
 
     plan: Plan
     route: Route
@@ -151,16 +152,22 @@ class Turns:
 
     def _complete(self, plan: Plan, route: Route, header: Header, side: int, rest: Rest) -> Steps:
         """What is to be done up to the end of the turn, and what is to be awaited for it."""
-        letters = route.letters
+        letters, everything = route.letters, route.everything
+        # Each wait may cost a rank its turn on a core. Where plans change, though, letters are looked at first: rows
+        # that a neighbour's plan does not have would never come.
+        first = everything if everything and self._plans.static else letters.arrived
         try:
-            yield letters.arrived
+            yield first
         except CommunicationError as error:
             raise letters.explain(error, header, self.name) from error
         published = letters.check(header, self.name)
-        letters.land()
+        if everything and everything is not first:
+            yield everything
+        route.land()
         self._last = Turn(plan, route, side, published)
         yield from rest(self._last)
-        yield route.leaving
+        if everything is None:
+            yield route.leaving
 
     def close(self) -> None:
         """Releases requests; no turn may be under way."""
