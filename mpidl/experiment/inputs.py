@@ -55,6 +55,14 @@ class Inputs:
         agents = config.agents_on(ranks)
         config.model.check_task(dataset.task)
         shares = config.data.deal(dataset, agents, config.seed)
+        batch, most = config.data.batch, int(shares.sizes.max())
+        # Where some agents can fill a batch, those with fewer examples take all that they have.
+        if batch != "full" and batch > most:
+            raise ConfigError(
+                f"{batch:,} is more than the {most:,} examples that any agent has; give at most so many, or 'full' for "
+                "all of each agent's own",
+                "data.batch",
+            )
         return cls(config, agents, dataset, shares, _weights(config.model.initial_file))
 
     @property

@@ -52,10 +52,16 @@ class ErdosRenyi(Random):
     )
     hint: ClassVar[str] = "raise p above ln(agents)/agents"
 
+    def mean_degree(self, agents: int) -> float:
+        return self._probability(agents) * (agents - 1)
+
     def draw(self, agents: int, random: np.random.Generator) -> Neighbours:
-        p = min(1.0, 2 * math.log(agents) / agents) if self.p is None else self.p
+        p = self._probability(agents)
         later = (np.flatnonzero(random.random(agents - i - 1) < p) + i + 1 for i in range(agents))
         return undirected(agents, ((i, int(j)) for i, row in enumerate(later) for j in row))
+
+    def _probability(self, agents: int) -> float:
+        return min(1.0, 2 * math.log(agents) / agents) if self.p is None else self.p
 
 
 class RandomRegular(Random):
@@ -77,6 +83,9 @@ class RandomRegular(Random):
                 "graph.degree",
             )
         return super().edges(agents, seed)
+
+    def mean_degree(self, agents: int) -> float:
+        return self.degree or 0
 
     def draw(self, agents: int, random: np.random.Generator) -> Neighbours | None:
         degree = min(4, agents - 1) if self.degree is None else self.degree
@@ -145,6 +154,9 @@ class SmallWorld(Random):
     )
     p: float = Field(0.1, ge=0, le=1, description="probability that an edge is moved")
     hint: ClassVar[str] = "raise degree or lower p"
+
+    def mean_degree(self, agents: int) -> float:
+        return min(self.degree, agents - 1)
 
     def draw(self, agents: int, random: np.random.Generator) -> Neighbours:
         hops = range(1, min(self.degree // 2, agents // 2) + 1)

@@ -49,3 +49,6 @@ class Complete(Undirected):
 
     def edges(self, agents: int, seed: int) -> Iterable[tuple[int, int]]:
         return combinations(range(agents), 2)
+
+    def mean_degree(self, agents: int) -> float:
+        return agents - 1

@@ -16,6 +16,9 @@ from mpidl.graphs.base import Graph, Mixing, Periodic, Topology
 # neighbours[i]: ascending agents j ≠ i whose row agent i receives.
 Neighbours = Sequence[tuple[int, ...]]
 
+# Weights that a process holds of a graph, each in so many bytes with what is worked out from it: 6 GB.
+MOST_WEIGHTS, BYTES_PER_WEIGHT = 50_000_000, 125
+
 
 def _known(value: object) -> object:
     if value not in RULES:
@@ -129,7 +132,19 @@ class Undirected(Graph):
     def edges(self, agents: int, seed: int) -> Iterable[tuple[int, int]]:
         """Each edge at least once, in either direction."""
 
+    def mean_degree(self, agents: int) -> float:
+        """Neighbours of an agent, about; a graph that can have many of them tells it before its edges are made."""
+        return 0.0
+
     def build(self, agents: int, seed: int) -> Topology:
+        weights = agents * self.mean_degree(agents)
+        if weights > MOST_WEIGHTS:
+            raise ConfigError(
+                f"{self.name!r} of {agents:,} agents has {weights:,.0f} weights, which need "
+                f"{weights * BYTES_PER_WEIGHT / 1e9:,.0f} GB on every rank, and at most {MOST_WEIGHTS:,} are held; "
+                "choose a sparser graph, or a federated algorithm, which averages over all agents without one",
+                "graph",
+            )
         return by_rule(undirected(agents, self.edges(agents, seed)), self.weights, one_way=False)
 
 

@@ -7,8 +7,18 @@ from typing import Any
 import pytest
 
 from mpidl import config as reading
+from mpidl.errors import ConfigError
 from mpidl.experiment import Config
 from mpidl.experiment.inputs import Inputs
+
+RUN: dict[str, Any] = {
+    "agents": 4,
+    "model": "logistic",
+    "data": {"name": "digits", "batch": 16},
+    "algorithm": {"name": "dsgd", "lr": 0.1},
+    "graph": "ring",
+    "train": {"epochs": 2},
+}
 
 
 @pytest.mark.parametrize(
@@ -24,14 +34,24 @@ from mpidl.experiment.inputs import Inputs
 def test_an_epoch_is_as_many_rounds_as_draw_as_many_examples_as_there_are(
     keys: dict[str, Any], rounds: int, rounds_per_epoch: float
 ) -> None:
-    run = {
-        "agents": 4,
-        "model": "logistic",
-        "data": {"name": "digits", "batch": 16},
-        "algorithm": {"name": "dsgd", "lr": 0.1},
-        "graph": "ring",
-        "train": {"epochs": 2},
-    }
-    inputs = Inputs.read(reading.validate(Config, run | keys), 1)
+    inputs = Inputs.read(reading.validate(Config, RUN | keys), 1)
     assert sum(inputs.sizes.values()) == 1437
     assert (inputs.length.rounds, inputs.length.rounds_per_epoch) == (rounds, rounds_per_epoch)
+
+
+def test_a_batch_that_no_agent_can_fill_is_refused() -> None:
+    def read(batch: int, **data: Any) -> Inputs:
+        return Inputs.read(reading.validate(Config, RUN | {"data": {"name": "digits", "batch": batch, **data}}), 1)
+
+    assert max(read(360).sizes.values()) == 360
+    told = (
+        "data.batch: 100,000 is more than the 360 examples that any agent has; give at most so many, or 'full'"
+    )
+    with pytest.raises(ConfigError, match=told):
+        read(100_000)
+    uneven = {"split": {"name": "dirichlet-class", "alpha": 0.1}}
+    sizes = sorted(read(1, **uneven).sizes.values())
+    assert sizes[0] < sizes[-1]
+    read(sizes[-1], **uneven)
+    with pytest.raises(ConfigError, match=f"more than the {sizes[-1]:,} examples"):
+        read(sizes[-1] + 1, **uneven)

@@ -125,3 +125,17 @@ def test_what_an_algorithm_needs_is_checked_by_its_words(need, graph, words):
     refused(lambda topology: validate.require(topology, need, "mine"), topology, words)
     if need != "symmetrical":
         validate.require(build("chain", 6), need, "mine")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("complete", "'complete' of 20,000 agents has 399,980,000 weights, which need 50 GB on every rank"),
+        ({"name": "erdos-renyi", "p": 0.5}, "has 199,990,000 weights, which need 25 GB"),
+        ({"name": "random-regular", "degree": 19_000}, "has 380,000,000 weights"),
+        ({"name": "small-world", "degree": 10_000}, "has 200,000,000 weights"),
+    ],
+)
+def test_more_weights_than_a_rank_can_hold_are_refused_before_they_are_made(value, told):
+    with pytest.raises(ConfigError, match=f"^graph: [^\n]*{told}[^\n]*at most 50,000,000 are held; [^\n]*$"):
+        build(value, 20_000)
