@@ -47,18 +47,23 @@ CASES: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
     "edges on a narrow wire": ({"name": "ngc"}, IRREGULAR, {"wire": "float32"}),
     "relayed on a narrow wire": ({"name": "relaysgd"}, "chain", {"wire": "float32"}),
 }
+# Beside those above, so that every scheme is seen with low rank.
+MORE: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
+    "deepsqueeze, low rank": (MOMENTUM, IRREGULAR, {"scheme": SQUEEZE, "compressor": LOWRANK}),
+    "direct, low rank": (MOMENTUM, IRREGULAR, {"scheme": DIRECT, "compressor": LOWRANK}),
+}
 every_case = pytest.mark.parametrize("name", CASES)
 
 
 def configured(name: str, **sections: Any) -> Any:
-    settings, graph, gossip = CASES[name]
+    settings, graph, gossip = (CASES | MORE)[name]
     train = {"rounds": ROUNDS, "precision": "float64", "device": "cpu"}
     gossip = {"transport": "messages"} | gossip | sections.pop("gossip", {})
     method = {"lr": LR, "weight_decay": DECAY, **settings}
     return configuration(method, agents=AGENTS, model="logistic", train=train, graph=graph, gossip=gossip, **sections)
 
 
-@every_case
+@pytest.mark.parametrize("name", CASES | MORE)
 @on_ranks(4)
 def test_neither_ranks_nor_the_way_of_rows_change_a_bit(name, comm):
     outcomes = [run(configured(name, gossip={"transport": "auto"}), comm)]

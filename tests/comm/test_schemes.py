@@ -122,8 +122,20 @@ def test_a_scheme_equals_its_dense_recurrence_and_keeps_the_mean(comm, scheme, k
     assert np.abs(found.numpy() - rows(AGENTS, PARAMETERS).numpy() - sum(map(push, range(ROUNDS)))).max() > 0.1
 
 
-@every_compressor
-@every_case
+# Low rank, which needs matrices, is tried so in tests/algorithms/test_compressed.py.
+PLACED = [
+    *((scheme, kind, compressor) for scheme, kind in CASES for compressor in COMPRESSORS_TRIED),
+    *(
+        (scheme, "irregular", compressor)
+        for scheme in ("choco", "deepsqueeze", "direct")
+        for compressor in ({"name": "qsgd", "bits": 4, "per": 64}, {"name": "randomk", "fraction": 0.1})
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "kind", "compressor"), PLACED, ids=[f"{scheme}-{kind}-{c['name']}" for scheme, kind, c in PLACED]
+)
 @on_ranks(4)
 def test_bits_and_bytes_depend_neither_on_placement_nor_on_transport(comm, scheme, kind, compressor):
     found, bytes_sent = [], []

@@ -44,9 +44,7 @@ def test_a_batch_that_no_agent_can_fill_is_refused() -> None:
         return Inputs.read(reading.validate(Config, RUN | {"data": {"name": "digits", "batch": batch, **data}}), 1)
 
     assert max(read(360).sizes.values()) == 360
-    told = (
-        "data.batch: 100,000 is more than the 360 examples that any agent has; give at most so many, or 'full'"
-    )
+    told = "data.batch: 100,000 is more than the 360 examples that any agent has; give at most so many, or 'full'"
     with pytest.raises(ConfigError, match=told):
         read(100_000)
     uneven = {"split": {"name": "dirichlet-class", "alpha": 0.1}}
