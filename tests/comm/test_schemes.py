@@ -144,13 +144,15 @@ def test_bits_and_bytes_depend_neither_on_placement_nor_on_transport(comm, schem
         if comm.rank < ranks:
             # Rows of edges of a graph that is drawn anew share no memory.
             shared = "auto" if (scheme, kind) == ("choco", "drawn") else "shared"
-            for way in ({"transport": shared}, {"transport": "messages"}, {"transport": "messages", "sizes": LARGE}):
+            ways: list[dict[str, Any]] = [{"transport": "messages"}]
+            ways += [{"transport": shared}] * (ranks > 1) + [{"transport": "messages", "sizes": LARGE}] * (ranks == 4)
+            for way in ways:
                 result, meters = run(part, scheme, kind, compressor, way, owners)
                 found.append(result)
                 bytes_sent.append(sum(part.allgather(meters.bytes_sent)))
         part.Free()
     if comm.rank == 0:
-        assert len(found) == 12
+        assert len(found) == 8
         assert all(torch.equal(other, found[0]) for other in found)
         row = COMPRESSORS.parse(compressor).codec(LAYOUT, torch.float64, torch.device("cpu")).nbytes
         assert set(bytes_sent) == {sum(graphs()[kind].at(t).messages for t in range(ROUNDS)) * row}
