@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpidl.comm.agreement import agree
-from mpidl.comm.start import startup
+from mpidl.comm.start import sentinel, startup
 from mpidl.errors import SaveError
 from mpidl.experiment.compose import ComposedRun, compose
 from mpidl.experiment.schema import Config
@@ -55,14 +55,17 @@ def train(config: Config, comm: Communicator, output: Path, overwrite: bool = Fa
             log.warning("%s", forecast.warning)
         for warning in filter(None, (*run.warnings, forecast.warning)):
             run_file.event("warning", warning)
-        hooks.append(make_progress(forecast.longest))
     # And all wait for it, so that none has trained when it cannot be made.
     world.barrier()
     writer = FileWriter(run_file, run.meters)
     hooks.append(writer)
+    if run_file is not None:
+        # After the writer: what is not in the file yet is not told.
+        hooks.append(make_progress(run.forecast.longest))
     snapshots = _snapshots(run, run_file)
     hooks += [snapshots] if snapshots else []
-    run.training.run()
+    with sentinel.before_ending(writer.save_at_once):
+        run.training.run()
     unsaved = writer.unsaved or (snapshots.unsaved if snapshots else None)
     sentence = world.bcast_text(str(unsaved or ""))
     run.close()

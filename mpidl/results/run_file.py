@@ -11,7 +11,7 @@ file) leaves a file that may not open. So the structure of a run file never chan
 
 from __future__ import annotations
 
-import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ from mpidl.results.metrics import METRICS
 from mpidl.results.names import STATUSES
 from mpidl.results.output import check_output, unwritable
 from mpidl.results.provenance import utc_now
-from mpidl.results.storage import open_file, sync, system_words
+from mpidl.results.storage import open_file, replace, sync, system_words
 from mpidl.results.table import Table
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ _METERS = {meter.name: meter for meter in METERS}
 class RunFile:
     """The run file of one run, held by its only writer: create or open, append and flush, finish.
 
-    Records, timings and events are kept in memory until `flush`; a flush that fails keeps them for the next.
+    Records, timings and events are kept in memory until `flush`; a flush that fails keeps them for the next. Another
+    thread may flush as well: `busy` is held while the file is written, and by whoever appends what belongs together.
     """
 
     def __init__(self, path: Path, agents: int, lock: WriterLock, room: int, metrics: Iterable[Metric]) -> None:
@@ -62,6 +63,7 @@ class RunFile:
         self._events: list[tuple[float, int, bytes, bytes]] = []
         self._committed_events = 0
         self.records = 0
+        self.busy = threading.RLock()
 
     @classmethod
     def create(
@@ -160,33 +162,34 @@ class RunFile:
     ) -> None:
         """Commits models as they are after this round, one of `room` such; see `mpidl.results.snapshots`."""
         try:
-            with open_file(self.path, "r+") as file:
+            with self.busy, open_file(self.path, "r+") as file:
                 there = snapshots.GROUP in file
                 if there:
                     snapshots.write(file, round, models)
             if not there:
                 self._replace(lambda file: snapshots.create(file, models, parameters, room))
-                with open_file(self.path, "r+") as file:
+                with self.busy, open_file(self.path, "r+") as file:
                     snapshots.write(file, round, models)
         except _HDF5_ERRORS as error:
             raise self._save_error(error) from error
 
     def flush(self) -> None:
         """Commits everything appended so far to the file."""
-        if not self._pending and not self._events:
-            return
-        columns = {
-            "metrics": metrics_columns(self._pending),
-            "timing": timing_columns(self._timing, len(self._pending)),
-            "events": events_columns(self._events),
-        }
-        try:
-            self._edit(columns)
-        except _HDF5_ERRORS as error:
-            raise self._save_error(error) from error
-        self.records += len(self._pending)
-        self._committed_events += len(self._events)
-        self._pending, self._timing, self._events = [], [], []
+        with self.busy:
+            if not self._pending and not self._events:
+                return
+            columns = {
+                "metrics": metrics_columns(self._pending),
+                "timing": timing_columns(self._timing, len(self._pending)),
+                "events": events_columns(self._events),
+            }
+            try:
+                self._edit(columns)
+            except _HDF5_ERRORS as error:
+                raise self._save_error(error) from error
+            self.records += len(self._pending)
+            self._committed_events += len(self._events)
+            self._pending, self._timing, self._events = [], [], []
 
     def finish(self, status: str = "finished") -> None:
         """Flushes, says how the run ended, and gives up the lock.
@@ -199,7 +202,7 @@ class RunFile:
             try:
                 self.flush()
             finally:
-                with open_file(self.path, "r+") as file:
+                with self.busy, open_file(self.path, "r+") as file:
                     set_text(file, "status", status)
                     set_text(file, "finished", utc_now())
                 sync(self.path)
@@ -258,19 +261,8 @@ class RunFile:
         set_text(file, "updated", utc_now())
 
     def _replace(self, change: Callable[[h5py.File], None], copy: bool = True) -> None:
-        """Makes a change of structure in a copy, and puts it in the file's place in one go."""
-        part = self.path.with_name(self.path.name + ".part")
-        try:
-            if copy:
-                shutil.copyfile(self.path, part)
-            with open_file(part, "r+" if copy else "w") as file:
-                change(file)
-            sync(part)
-            part.replace(self.path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        sync(self.path.parent)
+        with self.busy:
+            replace(self.path, change, copy)
 
     def _note_missing_locks(self) -> None:
         if not self._lock.enforced:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -75,6 +76,22 @@ def open_file(path: Path, mode: Literal["r", "r+", "w"]) -> Iterator[h5py.File]:
         finally:
             if content.error is not None:
                 raise content.error
+
+
+def replace(path: Path, change: Callable[[h5py.File], None], copy: bool = True) -> None:
+    """Makes a change of structure in a copy, or in a new file, and puts it in the file's place in one go."""
+    part = path.with_name(path.name + ".part")
+    try:
+        if copy:
+            shutil.copyfile(path, part)
+        with open_file(part, "r+" if copy else "w") as file:
+            change(file)
+        sync(part)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
 
 
 def is_hdf5(path: Path) -> bool:

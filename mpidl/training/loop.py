@@ -46,6 +46,9 @@ class Hook:
     def recorded(self, training: Training, record: Record) -> None:
         """After a record of measurements was made; it is complete on rank 0 and partial elsewhere."""
 
+    def flushed(self, training: Training) -> None:
+        """On rank 0, once all records so far are in the run file, or could not be saved. Must not communicate."""
+
     def finish(self, training: Training, status: str) -> None:
         """At the end ("finished", "diverged", …). Must not communicate: after a failure other ranks may be gone."""
 
@@ -111,6 +114,11 @@ class Training:
         """Tell all hooks what was measured."""
         for hook in self.hooks:
             hook.recorded(self, record)
+
+    def flushed(self) -> None:
+        """Tell all hooks that no record is left to be saved."""
+        for hook in self.hooks:
+            hook.flushed(self)
 
     def due(self, every: int, done: int) -> bool:
         """Whether what happens every so many rounds, and after the last, happens once `done` are done."""

@@ -1,4 +1,7 @@
-"""Telling a person how a run is going: a bar on a terminal, elsewhere a line for each record."""
+"""Telling a person how a run is going: a bar on a terminal, elsewhere a line for each record.
+
+Only what is in the run file is told, so that whatever ends a run, nothing that was printed is lost.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,12 @@ _SHOWN = ("train_loss", "test_accuracy_", "test_loss_", "consensus_distance")
 
 
 class ProgressLines(Hook):
-    """One line for each record, at most one per second; and one before an evaluation that takes long."""
+    """A line for the newest record at each flush, and one before an evaluation that takes long."""
 
     def __init__(self, evaluation: float = 0.0) -> None:
         """`evaluation`: seconds that one is expected to take."""
-        self._last, self._evaluation = float("-inf"), evaluation
+        self._evaluation = evaluation
+        self._newest: Record | None = None
 
     def measuring(self, training: Training) -> None:
         if self._evaluation > 5:
@@ -26,9 +30,16 @@ class ProgressLines(Hook):
             print(f"{where}  evaluating, about {self._evaluation:.0f} s", file=sys.stderr, flush=True)
 
     def recorded(self, training: Training, record: Record) -> None:
-        if training.seconds - self._last >= 1 or training.done in (0, training.rounds):
-            self._last = training.seconds
-            print(f"round {training.done}/{training.rounds}  {summary(record)}", file=sys.stderr, flush=True)
+        self._newest = record
+
+    def flushed(self, training: Training) -> None:
+        if self._newest is not None:
+            where = f"round {self._newest['round']}/{training.rounds}"
+            print(f"{where}  {summary(self._newest)}", file=sys.stderr, flush=True)
+            self._newest = None
+
+    def finish(self, training: Training, status: str) -> None:
+        self.flushed(training)
 
 
 class ProgressBar(Hook):
@@ -44,7 +55,7 @@ class ProgressBar(Hook):
             TimeRemainingColumn(),
             console=console,
         )
-        self._record = ""
+        self._records: list[Record] = []
 
     def start(self, training: Training) -> None:
         self._task = self._progress.add_task("round", total=training.rounds, completed=training.done)
@@ -58,9 +69,15 @@ class ProgressBar(Hook):
 
     def recorded(self, training: Training, record: Record) -> None:
         self._progress.update(self._task, description="round")
-        self._progress.console.print(f"round {training.done}  {summary(record)}", highlight=False)
+        self._records.append(record)
+
+    def flushed(self, training: Training) -> None:
+        for record in self._records:
+            self._progress.console.print(f"round {record['round']}  {summary(record)}", highlight=False)
+        self._records.clear()
 
     def finish(self, training: Training, status: str) -> None:
+        self.flushed(training)
         self._progress.stop()
 
 

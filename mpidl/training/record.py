@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("mpidl")
 
 FLUSH_SECONDS = 1.0
+# For a write that another thread has begun; a rank that is told to end has two seconds in all.
+_PATIENCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -145,29 +147,51 @@ def _mean(values: Sequence[float] | np.ndarray) -> float:
 class FileWriter(Hook):
     """Writes every record into the run file, together with each rank's timing; flushed at most once per second.
 
-    What cannot be saved does not stop the training: a person is told, and the next flush tries again. `unsaved` says
-    what has not been saved in the end.
+    A record that came too soon after a flush waits for the next round that ends late enough. What cannot be saved does
+    not stop the training: a person is told, and the next flush tries again. `unsaved` says what has not been saved in
+    the end.
     """
 
     def __init__(self, run_file: RunFile | None, meters: Meters) -> None:
         """`run_file` is rank 0's; the other ranks hand in their timing and write nothing."""
         self._run_file, self._meters = run_file, meters
-        self._flushed, self._warned = -np.inf, False
+        self._flushed, self._waiting, self._warned = -np.inf, False, False
         self.unsaved: SaveError | None = None
 
     def recorded(self, training: Training, record: Record) -> None:
         mine = self._meters.read() | {BYTES_OTHER.name: training.world.meters.bytes_mpi}
         timing = training.world.gather_numbers(mine)
         if self._run_file is not None:
-            self._run_file.append(record)
-            self._run_file.append_timing(timing)
-            if time.perf_counter() - self._flushed > FLUSH_SECONDS:
-                self._save(self._run_file.flush)
-                self._flushed = time.perf_counter()
+            with self._run_file.busy:
+                self._run_file.append(record)
+                self._run_file.append_timing(timing)
+            self._waiting = True
+            self._flush(training)
+
+    def after_round(self, training: Training, done: int) -> None:
+        if self._waiting:
+            self._flush(training)
+
+    def save_at_once(self) -> None:
+        """In another thread, when the process is told to end: what the main one may have no time to save."""
+        if self._run_file is None or not self._run_file.busy.acquire(timeout=_PATIENCE_SECONDS):
+            return
+        try:
+            self._run_file.flush()
+        except SaveError as error:
+            log.warning("%s", error)
+        finally:
+            self._run_file.busy.release()
 
     def finish(self, training: Training, status: str) -> None:
         if self._run_file is not None:
             self._save(partial(self._run_file.finish, status))
+
+    def _flush(self, training: Training) -> None:
+        if self._run_file is not None and time.perf_counter() - self._flushed > FLUSH_SECONDS:
+            self._save(self._run_file.flush)
+            self._flushed, self._waiting = time.perf_counter(), False
+            training.flushed()
 
     def _save(self, write: Callable[[], None]) -> None:
         self.unsaved = None

@@ -181,9 +181,13 @@ def data(batch=16):
     assert records(folder / "out.h5") == 3
 
 
-def test_an_interrupt_ends_all_ranks_and_keeps_what_was_recorded(folder: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_all_ranks_and_keeps_every_record_that_was_printed(
+    folder: Path, number: signal.Signals, code: int
+) -> None:
+    words = ["-s", "train.rounds=1000000", "-s", "evaluate.every=1", "-o", "out.h5"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "mpidl", "run", "small.yaml", "-n", "2", "-s", "train.rounds=1000000", "-o", "out.h5"],
+        [sys.executable, "-m", "mpidl", "run", "small.yaml", "-n", "2", *words],
         stderr=subprocess.PIPE,
         text=True,
         env=environment(),
@@ -193,13 +197,15 @@ def test_an_interrupt_ends_all_ranks_and_keeps_what_was_recorded(folder: Path) -
         while not (folder / "out.h5").exists() or records(folder / "out.h5") < 2:
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=30)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert err.splitlines()[-1] == "mpidl: interrupted"
-    assert records(folder / "out.h5") >= 2
+    printed = [int(line.split("/")[0].removeprefix("round ")) for line in err.splitlines() if line.startswith("round")]
+    assert len(printed) >= 2
+    assert records(folder / "out.h5") > printed[-1]
     assert status(folder / "out.h5") == "interrupted"
     assert [entry for entry in Path("/proc").iterdir() if _works_in(entry, folder)] == []
 

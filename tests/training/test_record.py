@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,13 +12,15 @@ import pytest
 from mpidl.comm.meters import Meters
 from mpidl.errors import SaveError
 from mpidl.training import record
+from mpidl.training.progress import ProgressBar, ProgressLines
 from mpidl.training.record import FLUSH_SECONDS, FileWriter
 
 TRAINING = SimpleNamespace(
+    flushed=lambda: None,
     world=SimpleNamespace(
         meters=SimpleNamespace(bytes_mpi=0.0),
         gather_numbers=lambda mine: {name: np.array([value]) for name, value in mine.items()},
-    )
+    ),
 )
 
 
@@ -35,7 +38,7 @@ class File:
     """Stands for a run file on a disk that may be full."""
 
     def __init__(self) -> None:
-        self.records, self.flushes, self.full = 0, [], False
+        self.records, self.flushes, self.full, self.busy = 0, [], False, threading.RLock()
 
     def append(self, row: dict[str, float]) -> None:
         self.records += 1
@@ -86,3 +89,52 @@ def test_a_problem_is_told_once_and_forgotten_when_a_later_flush_works(
     file.full = False
     writer.finish(TRAINING, "finished")
     assert writer.unsaved is None
+
+
+def test_a_record_that_came_too_soon_is_flushed_with_a_later_round_and_told_then(clock: Clock) -> None:
+    file, told = File(), []
+    training = SimpleNamespace(**vars(TRAINING) | {"flushed": lambda: told.append(file.flushes[-1])})
+    writer = FileWriter(file, Meters())
+    for _ in range(3):
+        writer.recorded(training, {"round": 0})
+    for _ in range(4):
+        clock.now += FLUSH_SECONDS / 2
+        writer.after_round(training, 1)
+    assert file.flushes == told == [1, 3]
+
+
+def test_what_was_recorded_is_saved_by_another_thread_unless_the_file_is_being_written(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = File()
+    writer = FileWriter(file, Meters())
+    for _ in range(3):
+        writer.recorded(TRAINING, {"round": 0})
+    monkeypatch.setattr(record, "_PATIENCE_SECONDS", 0.01)
+
+    def elsewhere() -> None:
+        thread = threading.Thread(target=writer.save_at_once)
+        thread.start()
+        thread.join()
+
+    with file.busy:
+        elsewhere()
+    assert file.flushes == [1]
+    elsewhere()
+    assert file.flushes == [1, 3]
+
+
+@pytest.mark.parametrize("bar", [False, True])
+def test_only_what_is_in_the_run_file_is_told(bar: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    progress = ProgressBar(80) if bar else ProgressLines()
+    training = SimpleNamespace(done=0, rounds=9, seconds=0.0)
+    progress.start(training)
+    for done in (0, 3):
+        progress.recorded(training, {"round": done, "epoch": 0.0, "seconds": 0.0})
+    assert "epoch" not in capsys.readouterr().err
+    progress.flushed(training)
+    told = capsys.readouterr().err
+    assert "round 3" in told and told.count("epoch") == (2 if bar else 1)
+    progress.recorded(training, {"round": 6, "epoch": 0.0, "seconds": 0.0})
+    progress.finish(training, "diverged")
+    assert capsys.readouterr().err.count("round 6") == 1

@@ -2,7 +2,8 @@
 
 Python runs a signal's handler when the main thread is back from the library that it has called, and a rank may wait in
 MPI for one that never comes; that mpirun was killed, MPI notices after seconds. So a thread watches over a rank: it
-gives the main thread a moment to end by itself, the run file closed, and then ends the process.
+gives the main thread a moment to end by itself, the run file closed, and then ends the process. What must be done in
+any case is done by the thread, at once.
 """
 
 from __future__ import annotations
@@ -20,6 +21,18 @@ from mpidl.errors import ExitCode, Interruption
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 # For the main thread to hear of a signal, and then to be done; mpirun of Open MPI itself gives ranks two seconds.
 HEAR_SECONDS, END_SECONDS = 0.5, 2.0
+
+_last_acts: list[Callable[[], None]] = []
+
+
+@contextmanager
+def before_ending(act: Callable[[], None]) -> Iterator[None]:
+    """While this lasts, a watched rank that is told to end does this first: in another thread, and perhaps twice."""
+    _last_acts.append(act)
+    try:
+        yield
+    finally:
+        _last_acts.remove(act)
 
 
 @contextmanager
@@ -90,11 +103,22 @@ def _watch(parent: int, signals: int, heard: threading.Event, over: threading.Ev
         if any(number in ENDING for number in numbers):
             code = ExitCode.ENDED
             say()
+            _act()
+        elif signal.SIGINT in numbers:
+            # Python raises it where it can, and the rank is not ended while it cannot.
+            _act()
         elif parent in ready:
             os.kill(os.getpid(), signal.SIGTERM)
             code = ExitCode.COMMUNICATION
+            _act()
         elif not numbers:
             return
     if over.wait(HEAR_SECONDS) or heard.is_set() and over.wait(END_SECONDS - HEAR_SECONDS):
         return
     os._exit(code)
+
+
+def _act() -> None:
+    # The main thread may change it meanwhile.
+    for act in _last_acts[:]:
+        act()
