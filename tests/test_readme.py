@@ -22,7 +22,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCKS = [(language, text) for language, text in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)]
 CONFIGURATION = next(text for language, text in BLOCKS if language == "yaml")
-PLUGINS = [text for language, text in BLOCKS if language == "python"]
+PYTHON = [text for language, text in BLOCKS if language == "python"]
+PLUGINS = [text for text in PYTHON if "used as" in text.splitlines()[0]]
+AFTER_A_RUN = [text for text in PYTHON if text not in PLUGINS]
 SHOWN = [
     shlex.split(line, comments=True)[1:]
     for language, text in BLOCKS
@@ -53,6 +55,10 @@ def test_the_first_configuration_and_the_commands_after_it_work(
     run = results.open("runs/first.h5")
     assert (run.status, run.config["algorithm"]["lr"], run.config["agents"]) == ("finished", 0.05, 8)
     assert Path("curves.png").stat().st_size > 0
+    for text in AFTER_A_RUN:
+        command = [sys.executable, "-c", text]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.mpi

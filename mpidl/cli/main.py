@@ -25,6 +25,8 @@ COMMANDS = {
     "list": ("mpidl.cli.list:list_parts", "Algorithms, graphs, models, data, splits and schedules that can be named."),
     "info": ("mpidl.cli.info:info", "What one of them is, and its settings."),
     "show": ("mpidl.cli.show:show", "What is in a run file."),
+    "evaluate": ("mpidl.cli.evaluate:evaluate", "Measure a model that a run has kept."),
+    "checkpoint": ("mpidl.cli.checkpoint:checkpoint", "Take out, describe and verify the models that a run has kept."),
     "compare": ("mpidl.cli.compare:compare", "Runs side by side in a table."),
     "plot": ("mpidl.cli.plot:plot", "Curves of one or more runs as a picture."),
     "graph": ("mpidl.cli.graph:graph", "A graph's neighbours, weights and spectrum."),
@@ -48,10 +50,11 @@ class Commands(click.Group):
             raise click.UsageError(f"command {choices_sentence(name, COMMANDS)}")
         module, _, attribute = COMMANDS[name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
-        if not any(_DEBUG in option.opts for option in command.params):
-            command.params.append(
-                click.Option([_DEBUG], is_flag=True, expose_value=False, help="Show the traceback of an error.")
-            )
+        for each in (command, *(command.commands.values() if isinstance(command, click.Group) else ())):
+            if not any(_DEBUG in option.opts for option in each.params):
+                each.params.append(
+                    click.Option([_DEBUG], is_flag=True, expose_value=False, help="Show the traceback of an error.")
+                )
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

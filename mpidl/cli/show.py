@@ -140,9 +140,10 @@ def _facts(run: Run) -> Table:
     table.add_row("agents", f"{run.agents}" + (f" over {len(hosts)} ranks ({places})" if hosts else ""))
     if provenance.get("transport"):
         table.add_row("exchange", str(provenance["transport"]))
-    if len(run.snapshots) and len(run.snapshots["round"]):
-        rounds, models = run.snapshots["round"], sorted(set(run.snapshots) - {"round"})
-        table.add_row("models kept", f"{', '.join(models)}; the last of {len(rounds)} after round {rounds[-1]}")
+    if run.kept:
+        rounds = [f"{kept.group if kept.group == 'best' else 'after'} round {kept.round}" for kept in run.kept]
+        named = rounds if len(rounds) < 4 else [rounds[0], "…", *rounds[-2:]]
+        table.add_row("models kept", f"{', '.join(sorted(run.kept[0].models))}; {', '.join(named)}")
     commit = str(provenance.get("git_commit", ""))[:12]
     if commit:
         table.add_row("code", f"git {commit}" + (" with changes" if provenance.get("git_dirty") else ""))

@@ -1,11 +1,11 @@
-"""Rows from rank to rank: all of them to rank 0, or items by themselves to wherever they are needed next.
+"""Rows from rank to rank: all of them to rank 0 in turn, or items by themselves to wherever they are needed next.
 
 Both sides know every message in advance, and none is longer than MPI can count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -39,29 +39,44 @@ def pieces(memory: Tensor) -> list[list[Any]]:
 
 
 def gather_rows(world: World, block: Tensor, owners: Sequence[int] | None = None) -> Tensor | None:
-    """On rank 0 the rows [n, P] of all ranks, in the host's memory; elsewhere None. A collective call.
+    """On rank 0 the rows [n, P] of all ranks, as `rows_in_turn` brings them; elsewhere None. A collective call."""
+    owners = world.placement.owners if owners is None else owners
+    whole = new_rows((len(owners), block.shape[1]), block.dtype, "cpu") if world.rank == 0 else None
+    for number, (row,) in enumerate(rows_in_turn(world, [block], owners)):
+        if whole is not None:
+            whole[number] = row
+    return whole
 
-    `owners[i]` is the rank whose block [k, P] holds row i, ascending; by default row i is that of agent i. Rows travel
-    one by one, so that no rank needs a copy of its block.
+
+def rows_in_turn(
+    world: World, blocks: Sequence[Tensor], owners: Sequence[int] | None = None
+) -> Iterator[Sequence[Tensor]]:
+    """On rank 0, agent by agent, its row of each block [k, P_b], in the host's memory until the next is asked for.
+
+    On other ranks nothing. `owners[i]` is the rank whose blocks hold row i, ascending; by default row i is that of
+    agent i. No rank needs memory for more than one agent. A collective call: all ranks go on to its end.
     """
     owners = world.placement.owners if owners is None else owners
-    if len(block) != owners.count(world.rank):
-        raise ValueError(f"{len(block)} rows are not the {owners.count(world.rank)} of rank {world.rank}")
-    whole = new_rows((len(owners), block.shape[1]), block.dtype, "cpu") if world.rank == 0 else None
-    own = iter(block)
-    for number, owner in enumerate(owners):
-        if whole is not None and owner == 0:
-            whole[number] = next(own)
-        elif whole is not None:
-            for piece in pieces(whole[number]):
-                world.comm.Recv(piece, owner)
-        elif owner == world.rank:
-            row = next(own).detach().to("cpu").contiguous()
-            parts = pieces(row)
-            for piece in parts:
-                world.comm.Send(piece, 0)
-            world.meters.handed_to_mpi(row.nbytes, len(parts))
-    return whole
+    for block in blocks:
+        if len(block) != owners.count(world.rank):
+            raise ValueError(f"{len(block)} rows are not the {owners.count(world.rank)} of rank {world.rank}")
+    arrived = [new_rows(block.shape[1:], block.dtype, "cpu") for block in blocks] if world.rank == 0 else []
+    own = iter(zip(*blocks, strict=True))
+    for owner in owners:
+        if owner == world.rank:
+            rows = [row.detach().to("cpu").contiguous() for row in next(own)]
+            if world.rank == 0:
+                yield rows
+            else:
+                parts = [piece for row in rows for piece in pieces(row)]
+                for piece in parts:
+                    world.comm.Send(piece, 0)
+                world.meters.handed_to_mpi(sum(row.nbytes for row in rows), len(parts))
+        elif world.rank == 0:
+            for row in arrived:
+                for piece in pieces(row):
+                    world.comm.Recv(piece, owner)
+            yield arrived
 
 
 def move_items(

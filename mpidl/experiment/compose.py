@@ -7,9 +7,9 @@ import shutil
 import sys
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils import deterministic
 
 from mpidl.algorithms.decentralized.base import Decentralized
 from mpidl.comm.gossip.neighbourhood import Neighbourhood
@@ -26,8 +26,10 @@ from mpidl.experiment.context import Links, NoExchanges, make_algorithm, movable
 from mpidl.experiment.inputs import Inputs, Length
 from mpidl.experiment.schema import Config, build_topology
 from mpidl.graphs.base import Topology
+from mpidl.layout import Network
 from mpidl.models.losses import per_example_loss
 from mpidl.parameters import RowModule
+from mpidl.results.snapshots import Form
 from mpidl.state import State
 from mpidl.training.batched import BatchedGradients
 from mpidl.training.evaluate import Evaluator
@@ -37,7 +39,9 @@ from mpidl.training.heterogeneity import Heterogeneity
 from mpidl.training.learner import Learner
 from mpidl.training.loop import Hook, Training
 from mpidl.training.observations import Observations
+from mpidl.training.precision import set_arithmetic
 from mpidl.training.record import Cadence, Recorder
+from mpidl.training.snapshots import ModelRows
 from mpidl.training.statistics import OwnStatistics, ServerStatistics, Statistics
 from mpidl.training.watch import DivergenceWatch, NetworkCheck
 
@@ -61,6 +65,7 @@ class ComposedRun:
     transports: dict[str, str]
     """By quantity that neighbours exchange, how."""
     forecast: Forecast
+    models: ModelRows
 
     def close(self) -> None:
         """Gives back threads, communicators and shared memory; a collective call."""
@@ -73,7 +78,7 @@ class ComposedRun:
 def compose(config: Config, comm: Communicator) -> ComposedRun:
     """Everything of a run, in the order in which its parts need each other. A collective call."""
     agree_on_run(comm, config)
-    _set_arithmetic(config)
+    set_arithmetic(config.train.tf32, config.train.deterministic)
     world = World(comm, config.agents_on(comm.size), "cpu" if config.train.device == "cpu" else "auto")
     meters = Meters()
 
@@ -139,20 +144,9 @@ def compose(config: Config, comm: Communicator) -> ComposedRun:
     of_gossip, transports = (gossip.warnings(), gossip.transports()) if gossip else ((), {})
     of_parts = (*dataset.warnings, *shares.warnings, *algorithm.warnings())
     warnings = (*of_parts, *filter(None, [world.warning]), *of_gossip)
-    return ComposedRun(
-        config, length, world, training, rows, state, topology, meters, gossip, batches, warnings, transports, forecast
-    )
-
-
-def _set_arithmetic(config: Config) -> None:
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.train.tf32
-    # As torch.use_deterministic_algorithms, but without its import of the compiler, which takes a second.
-    torch.set_deterministic_debug_mode("error" if config.train.deterministic else "default")
-    # Filling fresh memory only shows the use of uninitialised values; it would cost a pass over every temporary.
-    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of a module
-    if config.train.deterministic:
-        # Read by cuBLAS when it is first used; without it, its matrix products are refused.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    models_to_keep = ModelRows(algorithm, world, evaluator, statistics, _form(inputs, rows, world))
+    about_gossip = (meters, gossip, batches, warnings, transports)
+    return ComposedRun(config, length, world, training, rows, state, topology, *about_gossip, forecast, models_to_keep)
 
 
 def _compile(module: nn.Module, exactly: bool) -> None:
@@ -169,6 +163,13 @@ def _initial(inputs: Inputs, rows: RowModule, world: World) -> Tensor:
     if inputs.config.model.init != "per-agent":
         return rows.flatten().expand(len(world.mine), -1)
     return torch.stack([RowModule(inputs.network(agent).to(world.device)).flatten() for agent in world.mine])
+
+
+def _form(inputs: Inputs, rows: RowModule, world: World) -> Form:
+    """What the models of this run have in common; of constants only what rank 0 writes."""
+    network = Network(rows.entries, inputs.dataset.example_shape, inputs.dataset.outputs)
+    constants = rows.constants().numpy() if world.rank == 0 else np.empty(0, dtype=np.uint8)
+    return Form(network, constants, {})
 
 
 def _statistics(config: Config, rows: RowModule, state: State, world: World) -> Statistics | None:

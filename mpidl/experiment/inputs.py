@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import nn
 
+from mpidl import results
 from mpidl.config import Duration
 from mpidl.data.dataset import Dataset
 from mpidl.data.shares import Shares, batches_per_pass
@@ -15,7 +15,6 @@ from mpidl.errors import ConfigError, ResultsError
 from mpidl.experiment.schema import Config
 from mpidl.models import initial
 from mpidl.models.initial import Weights, initial_module
-from mpidl.results import snapshots
 from mpidl.results.checked import is_run_file
 from mpidl.training.precision import Precision
 
@@ -54,6 +53,8 @@ class Inputs:
         """The same where the data set has been loaded."""
         agents = config.agents_on(ranks)
         config.model.check_task(dataset.task)
+        if dataset.task == "regression" and "accuracy" in (config.checkpoint.best or ""):
+            raise ConfigError("a regression has no accuracy; choose a loss", "checkpoint.best")
         shares = config.data.deal(dataset, agents, config.seed)
         batch, most = config.data.batch, int(shares.sizes.max())
         # Where some agents can fill a batch, those with fewer examples take all that they have.
@@ -102,8 +103,6 @@ def _weights(path: str | None) -> Weights | None:
     if not is_run_file(file):
         return initial.read(path)
     try:
-        parameters = snapshots.latest(file)
+        return Weights(path, results.open(file).state_dict())
     except ResultsError as error:
         raise ConfigError(str(error), "model.init") from error
-    values = {name: torch.from_numpy(value) for name, value in parameters.items()}
-    return Weights(path, values, trained_only=True)

@@ -11,12 +11,12 @@ from mpidl.comm.agreement import agree
 from mpidl.comm.start import sentinel, startup
 from mpidl.errors import SaveError
 from mpidl.experiment.compose import ComposedRun, compose
+from mpidl.experiment.keeping import keepers
 from mpidl.experiment.schema import Config
 from mpidl.results import provenance
 from mpidl.results.run_file import RunFile
 from mpidl.training.progress import make_progress
 from mpidl.training.record import FileWriter
-from mpidl.training.snapshots import Snapshots
 
 if TYPE_CHECKING:
     from mpidl.comm.world import Communicator
@@ -62,11 +62,11 @@ def train(config: Config, comm: Communicator, output: Path, overwrite: bool = Fa
     if run_file is not None:
         # After the writer: what is not in the file yet is not told.
         hooks.append(make_progress(run.forecast.longest))
-    snapshots = _snapshots(run, run_file)
-    hooks += [snapshots] if snapshots else []
+    kept = keepers(run, run_file)
+    hooks += kept
     with sentinel.before_ending(writer.save_at_once):
         run.training.run()
-    unsaved = writer.unsaved or (snapshots.unsaved if snapshots else None)
+    unsaved = next(filter(None, [writer.unsaved, *(each.unsaved for each in kept)]), None)
     sentence = world.bcast_text(str(unsaved or ""))
     run.close()
     if sentence:
@@ -74,16 +74,6 @@ def train(config: Config, comm: Communicator, output: Path, overwrite: bool = Fa
         raise unsaved or SaveError(sentence)
     if world.rank == 0:
         print(f"results in {output}", file=sys.stderr, flush=True)
-
-
-def _snapshots(run: ComposedRun, run_file: RunFile | None) -> Snapshots | None:
-    """The hook that keeps models, where the configuration asks for it."""
-    training, often = run.training, run.config.checkpoint.snapshots
-    if often is None:
-        return None
-    models = run.config.evaluate.models or training.algorithm.models
-    parameters = dict(zip(run.rows.names, map(tuple, run.rows.shapes), strict=True))
-    return Snapshots(run_file, run.length.every(often), models, parameters)
 
 
 def create_run_file(run: ComposedRun, output: Path, overwrite: bool) -> RunFile:

@@ -108,6 +108,14 @@ class EvaluateSettings(Section):
 class CheckpointSettings(Section):
     """What a run keeps of its models."""
 
+    final: bool | Literal["all"] = Field(
+        True,
+        description="whether the run file keeps the models of the last round: true: what all agents or the server "
+        "hold, and agents' own up to 256 MiB in all; all: agents' own, whatever they take",
+    )
+    best: str | None = Field(
+        None, description="a loss or accuracy, as in the run file; the models are kept that were the best by it"
+    )
     snapshots: Rounds | None = Field(
         None, description="how often the run file keeps the evaluated models, and after the last round; null: never"
     )
@@ -179,7 +187,18 @@ class Config(Section):
         for name in self.evaluate.models or ():
             if name not in method.models:
                 raise ConfigError(choices_sentence(name, method.models), "evaluate.models")
+        if self.checkpoint.best is not None and self.checkpoint.best not in self._measured:
+            raise ConfigError(choices_sentence(self.checkpoint.best, self._measured), "checkpoint.best")
         return self
+
+    @property
+    def _measured(self) -> tuple[str, ...]:
+        """The losses and accuracies that the run can record."""
+        models = self.evaluate.models or self.method.models
+        parts = ("test", "validation") if self.data.validation else ("test",)
+        quantities = ("loss", "accuracy")
+        of_models = [f"{part}_{quantity}_{model}" for part in parts for quantity in quantities for model in models]
+        return ("train_loss", *of_models)
 
     def agents_on(self, ranks: int) -> int:
         """How many agents there are on so many ranks."""

@@ -33,7 +33,7 @@ class Model(Part):
     init: str = Field(
         default="shared",
         description="where the agents start: shared (one draw for all), per-agent (one draw for each), or a file: "
-        "a state_dict, or a run file that keeps models",
+        "a state_dict (of torch or safetensors), or a run file that keeps models",
     )
 
     @field_validator("init")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mpidl.errors import ConfigError, nearest
 from mpidl.files import open_regular
 from mpidl.models.base import Model
+from mpidl.models.files import SAFETENSORS, read_safetensors
 from mpidl.seeding import torch_seed
 
 _KEY = "model.init"
@@ -47,18 +48,15 @@ def initial_module(
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors by name, out of the file `path`; `trained_only` where it has no buffers and no frozen parameters."""
+    """Tensors by name, out of the file `path`."""
 
     path: str
     values: dict[str, Tensor]
-    trained_only: bool = False
 
 
 def fill(module: nn.Module, weights: Weights) -> None:
     """Copy weights into the module's own memory; names and shapes must be the module's."""
     path, given, wanted = weights.path, weights.values, module.state_dict()
-    if weights.trained_only:
-        wanted = {name: value.data for name, value in module.named_parameters() if value.requires_grad}
     _check_names(given, wanted, path)
     for name, target in wanted.items():
         _check_value(name, given[name], target, path)
@@ -83,10 +81,12 @@ def expanded(path: str) -> Path:
 
 
 def read(path: str) -> Weights:
-    """A state_dict that torch.save wrote."""
+    """A state_dict that torch.save wrote, or safetensors."""
     file = expanded(path)
     try:
         with FileIO(open_regular(file, os.O_RDONLY)) as opened:
+            if file.suffix == SAFETENSORS:
+                return Weights(path, read_safetensors(opened.readall()))
             _refuse_packed(opened, path)
             opened.seek(0)
             content = torch.load(opened, map_location="cpu", weights_only=True)

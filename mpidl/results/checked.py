@@ -107,9 +107,9 @@ class Group:
             raise ValueError(f"{array.name} has {len(array)} rows, not {rows}")
         return array[()] if rows is None else array[:rows]
 
-    def row(self, name: str, row: int) -> np.ndarray:
-        """One row of an array of numbers."""
-        return self._array(name, "fiu")[row]
+    def row(self, name: str, *place: int, kinds: str = "fiu") -> Any:
+        """One row of an array of numbers, or of fixed texts."""
+        return self._array(name, kinds)[place]
 
     def text(self, name: str) -> str:
         """A text that is stored alone."""

@@ -6,16 +6,20 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mpidl import notation
 from mpidl.errors import ConfigError, ResultsError
-from mpidl.results import checked, lock
+from mpidl.results import checked, lock, models
 from mpidl.results.checked import Group
 from mpidl.results.metrics import higher_is_better
+from mpidl.results.models import Kept, KeptModel
 from mpidl.results.names import SCALES, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 # Kinds of numbers, as numpy calls them.
 NUMBERS, WHOLE = "fiu", "iu"
@@ -100,6 +104,7 @@ class Run:
     metrics: Columns
     timing: Columns
     snapshots: Columns
+    kept: tuple[Kept, ...]
     events: tuple[Event, ...]
     quantities: dict[str, tuple[str, str]]
 
@@ -156,6 +161,30 @@ class Run:
         record = int(finite[(np.argmax if higher_is_better(name) else np.argmin)(values[finite])])
         return Best(float(values[record]), int(self.metrics["round"][record]))
 
+    def model(self, model: str | int | None = None, round: int | str | None = None) -> KeptModel:
+        """A model that the file keeps: "consensus" or "server", or an agent's own by its number.
+
+        `round` is one of those that models are kept of, or "best"; by default the newest.
+        """
+        return models.read(self.path, models.choose(self.path, self.kept, round), model)
+
+    def model_bytes(self) -> int:
+        """Of a model that the file keeps, statistics included."""
+        return models.network(self.path, self.kept[-1]).nbytes if self.kept else 0
+
+    def state_dict(self, model: str | int | None = None, round: int | str | None = None) -> dict[str, Tensor]:
+        """What `module.load_state_dict` takes, BatchNorm statistics included, of such a model."""
+        return self.model(model, round).state_dict()
+
+    def build(
+        self, model: str | int | None = None, round: int | str | None = None, plug_ins: bool = False
+    ) -> nn.Module:
+        """The network of this run with the numbers of such a model, in evaluation mode.
+
+        A network that does not come with mpidl is code, which runs only where `plug_ins` says so.
+        """
+        return models.build(self.model(model, round), self.config.get("model"), plug_ins)
+
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {self.status}, {self.records} records)"
 
@@ -201,6 +230,7 @@ def _run(path: Path, root: Group, written: bool) -> Run:
         metrics=Columns(path, "metrics", records, _scales_first(metrics.names)),
         timing=Columns(path, "timing", records, timing.names),
         snapshots=_snapshots(path, root),
+        kept=models.find(root),
         events=_events(root.group("events")),
         quantities={
             name: (table.of_column(name, "units"), table.of_column(name, "description"))
@@ -240,11 +270,12 @@ def _snapshots(path: Path, root: Group) -> Columns:
     if "snapshots" not in root:
         return Columns(path, "snapshots", 0, ())
     group = root.group("snapshots")
-    group.shape("round", WHOLE)
-    for name, shape in group.columns(3).items():
-        if len(shape) == 1 and name != "round":
+    names = ("round", *models.names(group))
+    for name in names:
+        shape = group.shape(name, WHOLE if name == "round" else NUMBERS)
+        if len(shape) not in ((1,) if name == "round" else (2, 3)):
             raise ValueError(f"/snapshots/{name} is no column of models")
-    columns = Columns(path, "snapshots", group.count("records"), group.names)
+    columns = Columns(path, "snapshots", group.count("records"), names)
     columns.load(root, _LOADED_AT_ONCE // 16)
     return columns
 

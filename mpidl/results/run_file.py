@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from mpidl.results.metrics import METRICS
 from mpidl.results.names import STATUSES
 from mpidl.results.output import check_output, unwritable
 from mpidl.results.provenance import utc_now
+from mpidl.results.snapshots import SNAPSHOTS, Form, Models
 from mpidl.results.storage import open_file, replace, sync, system_words
 from mpidl.results.table import Table
 
@@ -157,21 +158,29 @@ class RunFile:
         """Adds an event (a resume, a warning, a failure, …), stamped with the time; -1 is before the first round."""
         self._events.append((time.time(), round, kind.encode(), text.encode()))
 
-    def snapshot(
-        self, round: int, models: Mapping[str, np.ndarray], parameters: Mapping[str, Sequence[int]], room: int
-    ) -> None:
-        """Commits models as they are after this round, one of `room` such; see `mpidl.results.snapshots`."""
-        try:
-            with self.busy, open_file(self.path, "r+") as file:
-                there = snapshots.GROUP in file
-                if there:
-                    snapshots.write(file, round, models)
-            if not there:
-                self._replace(lambda file: snapshots.create(file, models, parameters, room))
-                with self.busy, open_file(self.path, "r+") as file:
-                    snapshots.write(file, round, models)
-        except _HDF5_ERRORS as error:
-            raise self._save_error(error) from error
+    def keep(self, group: str, form: Form, models: Models, places: int) -> None:
+        """Commits models, one of so many times, after what was appended before; see `mpidl.results.snapshots`.
+
+        Their rows are taken one at a time, which may take long.
+        """
+        with self.busy:
+            self.flush()
+            try:
+                with open_file(self.path, "r+") as file:
+                    there, full = group in file, group == SNAPSHOTS and group in file and snapshots.is_full(file, group)
+                if not there:
+                    self._replace(lambda file: snapshots.create(file, group, form, places))
+                elif full:
+                    self._replace(lambda file: snapshots.enlarge(file, group, form, places))
+                with open_file(self.path, "r+") as file:
+                    snapshots.write(file, group, form, models)
+            except _HDF5_ERRORS as error:
+                raise self._save_error(error) from error
+
+    def kept_last(self, group: str) -> int | None:
+        """The round of the newest models in a group, if there are any."""
+        with self.busy, open_file(self.path, "r") as file:
+            return snapshots.newest(file, group)
 
     def flush(self) -> None:
         """Commits everything appended so far to the file."""

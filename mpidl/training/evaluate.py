@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import torch
@@ -19,11 +19,8 @@ from mpidl.errors import ConfigError
 from mpidl.seeding import stream
 
 if TYPE_CHECKING:
-    from mpidl.algorithms.base import Algorithm
-    from mpidl.comm.world import World
     from mpidl.data.batches import Batch, EvaluationPart
     from mpidl.training.learner import Learner
-    from mpidl.training.statistics import Statistics
 
 OWN = "local"
 """The model that is not one that all ranks hold, but each agent's own."""
@@ -34,14 +31,49 @@ LEAST_OWN = 500
 MaybePair = tuple[Tensor | None, Tensor | None]
 
 
+class Together(Protocol):
+    """Who measures together, as far as that matters here."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def agents(self) -> int: ...
+
+    @property
+    def mine(self) -> tuple[int, ...]: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def sum(self, values: np.ndarray) -> np.ndarray: ...
+
+
+class HasModels(Protocol):
+    """What is measured: an algorithm, or what was kept of one."""
+
+    def model(self, name: str) -> Tensor: ...
+
+
+class HasStatistics(Protocol):
+    """The statistics with which its models are measured."""
+
+    def of_agent(self, agent: int) -> MaybePair: ...
+
+    def of_shared_model(self, learner: Learner, row: Tensor) -> MaybePair: ...
+
+
 class Evaluator:
     """Measures models of an algorithm, called by their names, on parts of the data set ("test", "validation")."""
 
     def __init__(
         self,
         learner: Learner,
-        world: World,
-        statistics: Statistics | None,
+        world: Together,
+        statistics: HasStatistics | None,
         models: Sequence[str],
         parts: Sequence[EvaluationPart],
         counts_hits: bool,
@@ -61,7 +93,7 @@ class Evaluator:
         self.own_examples = sum(map(len, sum(self._own_examples.values(), []))) if OWN in models else 0
         """How many an evaluation takes of all shared models together, and of one agent's own."""
 
-    def measure(self, algorithm: Algorithm, own: bool = True) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    def measure(self, algorithm: HasModels, own: bool = True) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """By metric, a number for each shared model, and numbers [k] for each local agent's own. A collective call.
 
         Without `own`, agents' own models are left out.
@@ -87,12 +119,16 @@ class Evaluator:
         statistics: MaybePair = self._statistics.of_agent(agent) if self._statistics else (None, None)
         list(self._measure(self._learner.rows.flatten(), *statistics, self._whole(self.parts[0], range(1))))
 
+    def shared_statistics(self, row: Tensor) -> MaybePair:
+        """With which a model that every rank holds is measured. A collective call."""
+        if self._statistics is None:
+            return None, None
+        with self._learner.precision.context(self._world.device):
+            return self._statistics.of_shared_model(self._learner, row)
+
     def _shared(self, row: Tensor, part: EvaluationPart) -> dict[str, float]:
         """Quantities of a model that every rank holds. A collective call."""
-        statistics: MaybePair = (None, None)
-        if self._statistics is not None:
-            with self._learner.precision.context(self._world.device):
-                statistics = self._statistics.of_shared_model(self._learner, row)
+        statistics = self.shared_statistics(row)
         chunks = self._learner.batches.test_chunks(part)
         measured = np.zeros((chunks, 3))
         mine = range(self._world.rank, chunks, self._world.size)

@@ -1,12 +1,14 @@
-"""The numbers that a network computes with, beside those that rows hold."""
+"""The numbers that a network computes with, beside those that rows hold, and how torch is to compute."""
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch.utils import deterministic as filling
 
 Name = Literal["float32", "float64", "bfloat16", "float16"]
 
@@ -35,3 +37,15 @@ class Precision:
     def context(self, device: torch.device) -> AbstractContextManager[object]:
         """Inside, modules compute in this precision."""
         return nullcontext() if self.autocast is None else torch.autocast(device.type, self.autocast)
+
+
+def set_arithmetic(tf32: bool, deterministic: bool) -> None:
+    """For this process: whether a GPU may round to TF32, and whether torch may use only what repeats its bits."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    # As torch.use_deterministic_algorithms, but without its import of the compiler, which takes a second.
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
+    # Filling fresh memory only shows the use of uninitialised values; it would cost a pass over every temporary.
+    filling.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of a module
+    if deterministic:
+        # Read by cuBLAS when it is first used; without it, its matrix products are refused.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -55,10 +55,12 @@ class ProgressBar(Hook):
             TimeRemainingColumn(),
             console=console,
         )
+        # Before the loop begins: the first record is measured earlier.
+        self._task = self._progress.add_task("round", total=None)
         self._records: list[Record] = []
 
     def start(self, training: Training) -> None:
-        self._task = self._progress.add_task("round", total=training.rounds, completed=training.done)
+        self._progress.update(self._task, total=training.rounds, completed=training.done)
         self._progress.start()
 
     def after_round(self, training: Training, done: int) -> None:

@@ -166,11 +166,12 @@ class FileWriter(Hook):
                 self._run_file.append(record)
                 self._run_file.append_timing(timing)
             self._waiting = True
-            self._flush(training)
+
+    def start(self, training: Training) -> None:
+        self._flush(training)
 
     def after_round(self, training: Training, done: int) -> None:
-        if self._waiting:
-            self._flush(training)
+        self._flush(training)
 
     def save_at_once(self) -> None:
         """In another thread, when the process is told to end: what the main one may have no time to save."""
@@ -188,7 +189,9 @@ class FileWriter(Hook):
             self._save(partial(self._run_file.finish, status))
 
     def _flush(self, training: Training) -> None:
-        if self._run_file is not None and time.perf_counter() - self._flushed > FLUSH_SECONDS:
+        if self._run_file is None or not self._waiting:
+            return
+        if time.perf_counter() - self._flushed > FLUSH_SECONDS:
             self._save(self._run_file.flush)
             self._flushed, self._waiting = time.perf_counter(), False
             training.flushed()

@@ -12,7 +12,7 @@ import pytest
 from mpidl import results
 from mpidl.cli.main import main
 from mpidl.errors import ResultsError
-from mpidl.results import apart, snapshots
+from mpidl.results import apart
 from mpidl.results.run_file import RunFile
 from tests.results import forged
 
@@ -60,7 +60,7 @@ def test_a_forged_file_is_one_sentence_in_every_command(
 def test_a_forged_model_is_one_sentence(path: Path, kind: str) -> None:
     words = forged.forge(path, kind)
     with pytest.raises(ResultsError, match=words) as caught:
-        snapshots.latest(path)
+        results.open(path).state_dict()
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
     assert main(["show", str(path)]) == 0
 
@@ -69,7 +69,7 @@ def test_a_sound_file_is_read_whole(path: Path) -> None:
     found = results.open(path)
     assert found.provenance["versions"] == {"torch": "2.13.0"}
     assert found.timing["gradient"][:, 0].tolist() == [0, 1, 2, 3, 4]
-    assert snapshots.latest(path)["weight"].tolist() == [[0, 1], [2, 3]]
+    assert found.state_dict()["weight"].tolist() == [[40, 41, 42], [43, 44, 45]]
 
 
 def test_a_named_pipe_is_not_waited_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

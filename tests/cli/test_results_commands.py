@@ -19,7 +19,9 @@ from mpidl.cli.plot import plot
 from mpidl.cli.show import show
 from mpidl.errors import ResultsError
 from mpidl.results.run_file import RunFile
+from mpidl.results.snapshots import BEST, SNAPSHOTS
 from tests.analysis.runs import run
+from tests.results.kept import PLAIN, models
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,9 +43,12 @@ def test_show_tells_of_models_that_are_kept(tmp_path: Path) -> None:
     path = run(tmp_path, "small").path
     assert "models kept" not in invoke(show, path).output
     writer = RunFile.open(path)
-    writer.snapshot(40, {"consensus": np.zeros(4)}, {"weight": (4,)}, 1)
+    for round in (20, 40, 60, 80):
+        writer.keep(SNAPSHOTS, PLAIN, models(round, PLAIN), 4)
+    writer.keep(BEST, PLAIN, models(60, PLAIN), 2)
     writer.finish()
-    assert re.search(r"models kept +consensus; the last of 1 after round 40", invoke(show, path).output)
+    words = "after round 20, …, after round 80, best round 60"
+    assert re.search(rf"models kept +consensus; {words}", invoke(show, path).output)
 
 
 def test_show_prints_lists_in_a_configuration_as_they_are(tmp_path: Path) -> None:

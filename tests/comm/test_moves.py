@@ -7,7 +7,7 @@ import torch
 
 from mpidl.comm import moves
 from mpidl.comm.meters import Meters
-from mpidl.comm.moves import gather_rows, move_items
+from mpidl.comm.moves import gather_rows, move_items, rows_in_turn
 from mpidl.comm.placement import Placement
 from mpidl.comm.world import World
 from mpidl.errors import CommunicationError
@@ -21,21 +21,24 @@ def row(agent: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
 
 @on_ranks(1, 2, 4)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
-def test_rows_of_all_agents_are_gathered_in_their_order(comm, dtype):
+def test_rows_of_all_agents_reach_rank_0_in_their_order(comm, dtype):
     world = World(comm, Placement(tuple((agent * agent) % comm.size for agent in range(7)), comm.size))
     # A length whose rows do not lie one behind the other.
     block = new_rows((len(world.mine), 5), dtype, "cpu")
     for place, agent in enumerate(world.mine):
         block[place] = row(agent, (5,), dtype)
-    whole = gather_rows(world, block)
+    # And what they keep beside them, perhaps nothing.
+    counters, nothing = torch.tensor(world.mine)[:, None], new_rows((len(world.mine), 0), dtype, "cpu")
+    arrived = [[each.clone() for each in rows] for rows in rows_in_turn(world, [block, counters, nothing])]
     if comm.rank:
-        assert whole is None
-        assert world.meters.bytes_mpi == len(world.mine) * 5 * dtype.itemsize
+        assert not arrived
+        assert world.meters.bytes_mpi == len(world.mine) * (5 * dtype.itemsize + 8)
     else:
-        assert torch.equal(whole, torch.stack([row(agent, (5,), dtype) for agent in range(7)]))
-        assert world.meters.bytes_mpi == 0
+        assert world.meters.bytes_mpi == 0 and len(arrived) == 7
+        for agent, (numbers, counter, empty) in enumerate(arrived):
+            assert torch.equal(numbers, row(agent, (5,), dtype)) and counter.tolist() == [agent] and not len(empty)
     with pytest.raises(ValueError, match="rows are not the"):
-        gather_rows(world, block[:0] if len(world.mine) else new_rows((1, 5), dtype, "cpu"))
+        list(rows_in_turn(world, [block[:0] if len(world.mine) else new_rows((1, 5), dtype, "cpu")]))
     world.close()
 
 

@@ -10,7 +10,9 @@ import h5py
 import numpy as np
 
 from mpidl.results.run_file import RunFile
+from mpidl.results.snapshots import SNAPSHOTS
 from tests.results.conftest import AGENTS, CONFIG, GRAPH
+from tests.results.kept import FORM, NETWORK, models
 
 Change = Callable[[h5py.File], object]
 
@@ -26,7 +28,7 @@ def write_sound(path: Path) -> Path:
         run.append_timing({"gradient": np.ones(2) * number})
         run.event("note", f"at {number}", number)
         run.flush()
-    run.snapshot(40, {"consensus": np.arange(6, dtype=np.float32)}, {"weight": (2, 2), "bias": (2,)}, 1)
+    run.keep(SNAPSHOTS, FORM, models(40), 1)
     run.finish()
     return path
 
@@ -69,6 +71,17 @@ def _group_in_itself(file: h5py.File) -> None:
 NESTED = "[" * 100_000
 ALIASES = "v0: &v0 [1]\n" + "".join(f"v{n}: &v{n} [*v{n - 1}, *v{n - 1}, *v{n - 1}]\n" for n in range(1, 20))
 
+TOLD = json.loads(NETWORK.to_json())
+
+
+def _network(text: str) -> Change:
+    return _put("snapshots/network", text)
+
+
+def _tensor(entry: list[object]) -> Change:
+    return _network(json.dumps(TOLD | {"tensors": [*TOLD["tensors"], entry]}))
+
+
 # What is forged, and what is said of it.
 FORGED: dict[str, tuple[Change, str]] = {
     "a link to another file": (_put("metrics/train_loss", h5py.ExternalLink("/etc/other.h5", "/x")), "a link to"),
@@ -106,10 +119,20 @@ FORGED: dict[str, tuple[Change, str]] = {
     "a time that is a number": (_say("/", "updated", 5), "is no text"),
     "a status that is an array": (_say("/", "status", ["a", "b"]), "is no text"),
     "hosts that are numbers": (_say("provenance", "hosts", [1, 2]), "hosts are no list"),
-    "a model without names": (_say("snapshots", "names", "[1, 2]"), "no names"),
-    "names nested without end": (_say("snapshots", "names", NESTED), "recursion"),
-    "shapes that do not fit": (_say("snapshots", "shapes", json.dumps([[-1, -6], [0]])), "names and shapes"),
-    "shapes beyond all numbers": (_say("snapshots", "shapes", json.dumps([[10**30], [1]])), "numbers, and a model 6"),
+    "a model of other numbers": (_put("snapshots/consensus", np.zeros((1, 8), np.float32)), "not have its checksum"),
+    "a model of texts": (_put("snapshots/sha256/consensus", np.array([b"x"])), "not have its checksum"),
+    "a network that is a list": (_network("[1, 2]"), "not described as one"),
+    "a network nested without end": (_network(NESTED), "recursion"),
+    "a network without tensors": (_network(json.dumps(TOLD | {"tensors": []})), "nothing that is trained"),
+    "a tensor without a name": (_tensor([5, "float32", [2], "parameters", 0]), "no names and shapes"),
+    "a tensor of negative sizes": (_tensor(["a", "float32", [-1, -6], "parameters", 0]), "no names and shapes"),
+    "a tensor beyond all numbers": (_tensor(["a", "float32", [10**30], "parameters", 0]), "numbers, and a model 8"),
+    "a tensor before its row": (_tensor(["a", "float32", [2], "parameters", -4]), "no names and shapes"),
+    "a tensor beyond the constants": (_tensor(["a", "int64", [9], "constants", 0]), "'a' is not there"),
+    "a tensor of objects": (_tensor(["a", "object", [2], "constants", 0]), "consists of 'object'"),
+    "a tensor of a word of torch": (_tensor(["a", "save", [2], "constants", 0]), "consists of 'save'"),
+    "a tensor of a row that is none": (_tensor(["a", "float32", [2], "elsewhere", 0]), "no names and shapes"),
+    "outputs that are no number": (_network(json.dumps(TOLD | {"outputs": "many"})), "not described as one"),
     "aliases of aliases": (_put("config", ALIASES), "its /config"),
     "a configuration in itself": (_put("config", "a: &a [*a]"), "refers to itself"),
     "a nested configuration": (_put("config", "a: " + NESTED), "nests deeper"),
@@ -119,7 +142,7 @@ FORGED: dict[str, tuple[Change, str]] = {
 }
 
 # What concerns those alone who start from a model that is kept.
-OF_A_MODEL = {name for name in FORGED if name.split()[0] in ("shapes", "names") or "model" in name}
+OF_A_MODEL = {name for name in FORGED if {"model", "network", "tensor", "outputs"} & set(name.split())}
 
 
 def forge(path: Path, name: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from mpidl import results
 from mpidl.errors import ConfigError, ResultsError, SaveError
-from mpidl.results import run_file
+from mpidl.results import storage
 from mpidl.results.run_file import RunFile
 from tests.results.conftest import AGENTS
 
@@ -73,7 +73,7 @@ def test_what_reached_the_file_before_the_error_is_counted_and_not_told_twice(
         if path == full.path.parent:
             raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(run_file, "sync", fail)
+    monkeypatch.setattr(storage, "sync", fail)
     full.append({"round": 2})
     full.event("note", "once")
     with pytest.raises(SaveError, match="it keeps its 3 records$"):

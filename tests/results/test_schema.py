@@ -15,6 +15,8 @@ from mpidl.metrics import Metric
 from mpidl.results.metrics import METRICS
 from mpidl.results.names import SCALES, SCHEMA_VERSION, SIGNALS
 from mpidl.results.run_file import RunFile
+from mpidl.results.snapshots import GROUPS
+from tests.results.kept import FORM, models
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 LAYOUT = next(block for block in README.split("```") if block.startswith("\n/ "))
@@ -29,7 +31,8 @@ def file(create: Callable[..., RunFile]) -> h5py.File:
         if round_ == 2:
             run.append({"round": round_, "test_accuracy_consensus": 0.5})
         run.flush()
-    run.snapshot(3, {"consensus": np.zeros(4), "local": np.zeros((3, 4))}, {"weight": (4,)}, 1)
+    for group in GROUPS:
+        run.keep(group, FORM, models(3), 1)
     run.event("note", "all is well")
     run.finish()
     with h5py.File(run.path, "r", locking=False) as opened:

@@ -55,6 +55,12 @@ class File:
         self.flush()
 
 
+def add(writer: FileWriter, training: SimpleNamespace = TRAINING) -> None:
+    """A record after a round."""
+    writer.recorded(training, {"round": 0})
+    writer.after_round(training, 1)
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
@@ -66,7 +72,7 @@ def test_records_are_flushed_at_most_once_a_second_and_all_in_the_end(clock: Clo
     file = File()
     writer = FileWriter(file, Meters())
     for _ in range(40):
-        writer.recorded(TRAINING, {"round": 0})
+        add(writer)
         clock.now += FLUSH_SECONDS / 8
     writer.finish(TRAINING, "finished")
     # The first at once, so that a run can be watched from its start.
@@ -82,7 +88,7 @@ def test_a_problem_is_told_once_and_forgotten_when_a_later_flush_works(
     with caplog.at_level(logging.WARNING, "mpidl"):
         for file.full in (False, True, True, False, True):
             clock.now += 2 * FLUSH_SECONDS
-            writer.recorded(TRAINING, {"round": 0})
+            add(writer)
             outcomes.append(str(writer.unsaved))
     assert outcomes == ["None", "the disk is full", "the disk is full", "None", "the disk is full"]
     assert [entry.message for entry in caplog.records] == ["the disk is full; training goes on, and it is tried again"]
@@ -96,7 +102,7 @@ def test_a_record_that_came_too_soon_is_flushed_with_a_later_round_and_told_then
     training = SimpleNamespace(**vars(TRAINING) | {"flushed": lambda: told.append(file.flushes[-1])})
     writer = FileWriter(file, Meters())
     for _ in range(3):
-        writer.recorded(training, {"round": 0})
+        add(writer, training)
     for _ in range(4):
         clock.now += FLUSH_SECONDS / 2
         writer.after_round(training, 1)
@@ -109,7 +115,7 @@ def test_what_was_recorded_is_saved_by_another_thread_unless_the_file_is_being_w
     file = File()
     writer = FileWriter(file, Meters())
     for _ in range(3):
-        writer.recorded(TRAINING, {"round": 0})
+        add(writer)
     monkeypatch.setattr(record, "_PATIENCE_SECONDS", 0.01)
 
     def elsewhere() -> None:
@@ -128,6 +134,8 @@ def test_what_was_recorded_is_saved_by_another_thread_unless_the_file_is_being_w
 def test_only_what_is_in_the_run_file_is_told(bar: bool, capsys: pytest.CaptureFixture[str]) -> None:
     progress = ProgressBar(80) if bar else ProgressLines()
     training = SimpleNamespace(done=0, rounds=9, seconds=0.0)
+    # The first record is measured before anything has begun.
+    progress.measuring(training)
     progress.start(training)
     for done in (0, 3):
         progress.recorded(training, {"round": done, "epoch": 0.0, "seconds": 0.0})

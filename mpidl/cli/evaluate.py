@@ -1,0 +1,69 @@
+"""`mpidl evaluate`: measures a model that a run has kept, and says what the run has recorded of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mpidl.cli.numbers import ABSENT, console, json_line
+
+if TYPE_CHECKING:
+    from mpidl.experiment.measuring import Measured
+
+
+def round_or_best(text: str | None) -> int | str | None:
+    """A round as it is written on a command line: a number, or "best"."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() else text
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN.h5")
+@click.option("--model", metavar="MODEL", help="consensus, server, or an agent's number; default: what all hold.")
+@click.option("--round", "of_round", metavar="ROUND", help="A round that models are kept of, or best; default: last.")
+@click.option("--data", metavar="DATA", help="Other data, as in a configuration: mnist, or '{name: npz, …}'.")
+@click.option("-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a key, as in data.root=/d.")
+@click.option("--plug-ins", is_flag=True, help="Let code that the run file names, and mpidl does not bring, run.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per measurement, each on a line.")
+def evaluate(
+    run: Path,
+    model: str | None,
+    of_round: str | None,
+    data: str | None,
+    overrides: Sequence[str],
+    plug_ins: bool,
+    as_json: bool,
+) -> None:
+    """Measure a model that RUN.h5 keeps, in one process, beside what the run has recorded of it.
+
+    On the processor and the versions of the run both are the same, to the last bit.
+    """
+    from mpidl import results
+    from mpidl.experiment.measuring import measure
+
+    opened = results.open(run)
+    measured = measure(opened, model, round_or_best(of_round), data, overrides, plug_ins)
+    if as_json:
+        for each in measured:
+            click.echo(json_line({"path": str(run)} | asdict(each)))
+        return
+    _print(measured)
+    if any(each.recorded is not None and each.recorded != each.value for each in measured):
+        click.echo("They differ: equal bits need the versions, the processor and the settings of the run.", err=True)
+
+
+def _print(measured: Sequence[Measured]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("", "measured", "recorded", "after round"):
+        table.add_column(title, justify="right" if title else "left")
+    for each in measured:
+        name = each.metric if each.agent is None else f"{each.metric} of agent {each.agent}"
+        recorded = ABSENT if each.recorded is None else repr(each.recorded)
+        table.add_row(name, repr(each.value), recorded, str(each.round))
+    console().print(table)

@@ -1,0 +1,164 @@
+"""Measuring a model that a run has kept, by itself: as the run has measured it, to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mpidl import config as reading
+from mpidl.comm.start import device as devices
+from mpidl.data.batches import EvaluationPart, Storage
+from mpidl.data.shares import Shares
+from mpidl.errors import ConfigError, ResultsError, quoted
+from mpidl.experiment.schema import Config
+from mpidl.models.losses import per_example_loss
+from mpidl.parameters import RowModule
+from mpidl.results import Run, models
+from mpidl.results.models import OWN, KeptModel
+from mpidl.training.evaluate import Evaluator, MaybePair
+from mpidl.training.learner import Learner
+from mpidl.training.precision import Precision, set_arithmetic
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A loss or accuracy of a kept model; `recorded` is what the run has recorded of it in that round, if it has."""
+
+    metric: str
+    agent: int | None
+    round: int
+    value: float
+    recorded: float | None
+
+
+@dataclass(frozen=True)
+class _OneProcess:
+    """In place of the ranks: one that holds the model of one agent out of so many."""
+
+    agents: int
+    mine: tuple[int, ...]
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        return values
+
+
+@dataclass(frozen=True)
+class _KeptRow:
+    """A kept model and its statistics, as an evaluation asks for them."""
+
+    row: Tensor
+    statistics: tuple[Tensor, Tensor]
+
+    def model(self, name: str) -> Tensor:
+        return self.row[None] if name == OWN else self.row
+
+    def of_shared_model(self, learner: Learner, row: Tensor) -> tuple[Tensor, Tensor]:
+        return self.statistics
+
+    def of_agent(self, agent: int) -> MaybePair:
+        return self.statistics
+
+
+def measure(
+    run: Run,
+    model: str | int | None = None,
+    round: int | str | None = None,
+    data: str | None = None,
+    overrides: Iterable[str] = (),
+    plug_ins: bool = False,
+) -> list[Measured]:
+    """Loss and accuracy of a model that the run's file keeps, by default of one that all agents or the server hold.
+
+    `data` is a section of a configuration, as text, to measure on its test part instead of the run's own; `overrides`
+    are `key=value`. The model and the data may be code that does not come with mpidl: it runs if `plug_ins` says so.
+    """
+    kept = run.model(model, round)
+    config = _configuration(run, data, overrides, plug_ins)
+    set_arithmetic(config.train.tf32, config.train.deterministic)
+    if config.train.threads != "auto":
+        torch.set_num_threads(config.train.threads)
+    world = _OneProcess(run.agents, (kept.agent or 0,), devices.resolve(devices.choose(config.train.device, 0)))
+    evaluator, holder = _evaluator(kept, config, world, data is None)
+    of_shared, of_agents = evaluator.measure(holder)
+    values = of_shared | {name: float(each[0]) for name, each in of_agents.items()}
+    return [
+        Measured(name, kept.agent, kept.round, value, _recorded(run, kept, name) if data is None else None)
+        for name, value in values.items()
+    ]
+
+
+def _configuration(run: Run, data: str | None, overrides: Iterable[str], plug_ins: bool) -> Config:
+    """The run's own, with what is to be different."""
+    keys = run.config
+    given = [f"data={data}"] if data is not None else []
+    foreign = next((name for name in _names(keys) if ":" in name), None)
+    if foreign is not None and not plug_ins:
+        raise ResultsError(
+            f"the configuration in {str(run.path)!r} names {quoted(foreign)}, code that does not come with mpidl; to "
+            "have it run, say --plug-ins"
+        )
+    # The model is taken from the run file, whatever it started from.
+    model = keys.get("model")
+    keys["model"] = model | {"init": "shared"} if isinstance(model, dict) else model
+    return reading.validate(Config, reading.expand(reading.override(keys, [*given, *overrides])))
+
+
+def _names(value: Any) -> Iterator[str]:
+    """Every part that a configuration names."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("name"), str):
+            yield value["name"]
+        for each in value.values():
+            yield from _names(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _names(each)
+
+
+def _evaluator(kept: KeptModel, config: Config, world: _OneProcess, own_data: bool) -> tuple[Evaluator, _KeptRow]:
+    dataset = config.data.load()
+    network = kept.network
+    for what, has, wants in (
+        ("shape", dataset.example_shape, network.example_shape),
+        ("outputs", dataset.outputs, network.outputs),
+    ):
+        if has != wants:
+            raise ConfigError(f"its examples have {what} {has}, and the model is made for {wants}", "data")
+    precision = Precision.named(config.train.precision, config.train.loss_scale)
+    # Whatever is allowed to run has been asked for by now.
+    module = models.build(kept, config.model.model_dump(mode="json"), plug_ins=True).to(world.device)
+    rows = RowModule(module)
+    parts: list[EvaluationPart] = ["test"]
+    shares = Shares([np.empty(0, dtype=np.int64)] * world.agents)
+    if config.data.validation and own_data:
+        parts.append("validation")
+        shares = config.data.deal(dataset, world.agents, config.seed)
+    # Training examples have no part in it.
+    source = config.data.model_copy(update={"place": "own"})
+    batches = source.batches(dataset, shares, config.seed, replace(Storage(world.device, precision.rows), mine=()))
+    learner = Learner(
+        rows, batches, config.loss or per_example_loss(dataset.task), precision, config.seed, config.model.name
+    )
+    holder = _KeptRow(rows.flatten(), rows.flatten_buffers(precision.rows))
+    statistics = holder if rows.float_buffers + rows.integer_buffers else None
+    counts_hits = dataset.task != "regression"
+    own = config.evaluate.local_examples
+    return Evaluator(learner, world, statistics, (kept.name,), parts, counts_hits, own), holder
+
+
+def _recorded(run: Run, kept: KeptModel, metric: str) -> float | None:
+    """What the run has recorded of this model when it was kept."""
+    records = np.flatnonzero(run.metrics["round"] == kept.round) if run.records else np.empty(0, dtype=np.int64)
+    if metric not in run.metrics or not len(records):
+        return None
+    value = run.metrics[metric][records[-1]]
+    found = float(value if kept.agent is None else value[kept.agent])
+    return None if np.isnan(found) else found

@@ -1,0 +1,132 @@
+"""Models that a run file keeps are measured again, checked, taken out, and started from, by commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import pytest
+import torch
+
+from mpidl import results
+from mpidl.cli.main import main
+from tests.cli.test_run import mpidl
+
+WORDS = ["-n", "2", "-o", "run.h5", "-s", "checkpoint.best=test_loss_consensus"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A run file."""
+    from tests.cli.conftest import CONFIG
+
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "small.yaml").write_text(CONFIG)
+    done = mpidl("run", str(folder / "small.yaml"), *WORDS, "-o", str(folder / "run.h5"))
+    assert done.returncode == 0, done.stderr
+    return (folder / "run.h5").read_bytes()
+
+
+@pytest.fixture
+def run(trained: bytes, folder: Path) -> Path:
+    """The run file in the current folder, beside `small.yaml`."""
+    (folder / "run.h5").write_bytes(trained)
+    return folder / "run.h5"
+
+
+def answer(capfd: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    """What a command prints, on either stream."""
+    found = main(words)
+    out, err = capfd.readouterr()
+    assert found == code, err
+    return out + err
+
+
+@pytest.mark.mpi
+def test_models_are_measured_as_they_were_recorded(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["--round", "best"], ["--model", "2"]):
+        lines = [json.loads(line) for line in answer(capfd, "evaluate", "run.h5", "--json", *words).splitlines()]
+        assert [line["metric"].split("_")[1] for line in lines] == ["loss", "accuracy"]
+        assert all(line["value"] == line["recorded"] is not None for line in lines)
+    assert "differ" not in answer(capfd, "evaluate", "run.h5")
+    other = answer(capfd, "evaluate", "run.h5", "--data", "{name: digits, crop: 1}", "--json")
+    assert [json.loads(line)["recorded"] for line in other.splitlines()] == [None, None]
+    for words, sentence in (
+        (["--model", "consenus"], "did you mean 'consensus'?"),
+        (["--model", "4"], "its agents are 0 to 3"),
+        (["--round", "3"], "keeps no model of round 3 (4, best)"),
+        (["--data", "digit"], "data.name: data 'digit' is not known; did you mean 'digits'?"),
+        (["--data", "{name: blobs}"], "data: its examples have shape"),
+        (["-s", "data.rot=x"], "data.rot: 'rot' is not known; did you mean 'root'?"),
+    ):
+        told = answer(capfd, "evaluate", "run.h5", *words, code=2)
+        assert sentence in told and told.count("\n") == 1
+
+
+@pytest.mark.mpi
+def test_code_that_a_run_file_names_runs_only_where_a_person_says_so(
+    run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with h5py.File(run, "r+") as file:
+        text = file["config"][()].decode().replace("name: logistic", 'name: "os:abort"')
+        del file["config"]
+        file["config"] = text
+    told = answer(capfd, "evaluate", "run.h5", code=2)
+    assert "'os:abort', code that does not come with mpidl" in told
+    assert results.open(run).state_dict()
+
+
+@pytest.mark.mpi
+def test_a_configuration_of_another_network_is_refused_before_it_takes_memory(run: Path) -> None:
+    with h5py.File(run, "r+") as file:
+        text = file["config"][()].decode().replace("name: logistic", "name: mlp\n  hidden: [1000000000]")
+        text = text.replace("  bias: true\n", "")
+        del file["config"]
+        file["config"] = text
+    with pytest.raises(OSError, match="does not fit the network that its configuration describes"):
+        results.open(run).build()
+
+
+@pytest.mark.mpi
+def test_models_are_listed_described_and_verified(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    listed = answer(capfd, "checkpoint", "list", "run.h5")
+    assert "final" in listed and "best test_loss_consensus" in listed and "local (0 to 3)" in listed
+    described = answer(capfd, "checkpoint", "describe", "run.h5", "--model", "1")
+    assert "10×64" in described and "agent 1 after round 4: 650 trained numbers" in described
+    assert "6 models, each as it was written" in answer(capfd, "checkpoint", "verify", "run.h5")
+    with h5py.File(run, "r+") as file:
+        file["snapshots/local"][0, 2, 5] += 1
+    assert "its model of agent 2 of round 4 does not have" in answer(capfd, "checkpoint", "verify", "run.h5", code=2)
+    assert "damaged" in answer(capfd, "checkpoint", "export", "run.h5", "--model", "2", "-o", "x.pt", code=2)
+    assert not Path("x.pt").exists()
+    assert "did you mean 'export'?" in answer(capfd, "checkpoint", "exprt", code=2)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_a_model_is_exported_and_another_run_starts_from_it(
+    run: Path, suffix: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if suffix == "safetensors":
+        pytest.importorskip("safetensors")
+    path = Path(f"x.{suffix}")
+    assert "consensus of run.h5 after round 4" in answer(capfd, "checkpoint", "export", "run.h5", "-o", str(path))
+    assert "exists" in answer(capfd, "checkpoint", "export", "run.h5", "-o", str(path), code=2)
+    answer(capfd, "checkpoint", "export", "run.h5", "-o", str(path), "--overwrite")
+    assert "model.init=start.pt" in answer(capfd, "checkpoint", "import", str(path), "small.yaml", "-o", "start.pt")
+    wanted = results.open(run).state_dict("consensus")
+    found = torch.load("start.pt", weights_only=True)
+    assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
+    wrong = answer(capfd, "checkpoint", "import", str(path), "small.yaml", "-s", "model={name: mlp}", code=2)
+    assert "model.init" in wrong and wrong.count("\n") == 1
+
+
+@pytest.mark.mpi
+def test_other_files_are_not_replaced_and_other_endings_not_guessed(
+    run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert "does not end in .pt" in answer(capfd, "checkpoint", "export", "run.h5", "-o", "x.bin", code=2)
+    Path("notes.pt").write_text("mine")
+    told = answer(capfd, "checkpoint", "export", "run.h5", "-o", "notes.pt", "--overwrite", code=2)
+    assert "replaces no other" in told and Path("notes.pt").read_text() == "mine"
