@@ -165,11 +165,10 @@ class Letters:
         """Bytes of rows that leave inside letters."""
         return sum(letter.payload.nbytes for letter in self.outgoing)
 
-    def receive(self) -> None:
-        """Makes ready for those that arrive."""
+    def clear(self) -> None:
+        """Forgets those that have arrived; to be done before `arrived` is started."""
         for letter in self.incoming:
             letter.head[:] = _NOTHING
-        self.arrived.start()
 
     def write(self, header: Header, rows: Mapping[Item, Tensor]) -> None:
         """Header and rows (rounded to the wire's dtype) into those that leave; `sent.start()` sends them."""

@@ -116,11 +116,11 @@ class Batch:
 
     def wait(self) -> None:
         """Until all have arrived or left; at once where none was started."""
-        _wait_for([self])
+        _wait_for([self], self.requests)
 
     def done(self) -> bool:
         """Whether all have arrived or left, without waiting; asking lets MPI move them on."""
-        return _have_gone([self])
+        return _have_gone([self], self.requests)
 
     def free(self) -> None:
         """Gives persistent requests back; none may be under way."""
@@ -131,29 +131,41 @@ class Batch:
 
 
 class BatchGroup:
-    """What `Batch` waits for, of several at once that have been started."""
+    """Several batches of one lane, all of whose messages are in them, by one call instead of one for each."""
 
-    def __init__(self, batches: Sequence[Batch]) -> None:
-        self._batches = batches
+    def __init__(self, lane: Lane, batches: Sequence[Batch]) -> None:
+        self._keep, self._batches = lane.keep, batches
+        self._kept = _requests(batches) if lane.keep else []
+
+    def start(self) -> None:
+        if self._keep:
+            _under_way.update(self._batches)
+            MPI.Prequest.Startall(cast("list[MPI.Prequest]", self._kept))
+        else:
+            for batch in self._batches:
+                batch.start()
 
     def wait(self) -> None:
-        _wait_for(self._batches)
+        """Until all have arrived or left, as of one batch."""
+        _wait_for(self._batches, self._kept)
 
     def done(self) -> bool:
-        return _have_gone(self._batches)
+        """Whether they have, as of one batch."""
+        return _have_gone(self._batches, self._kept)
 
 
-def _wait_for(batches: Sequence[Batch]) -> None:
+def _wait_for(batches: Sequence[Batch], requests: list[MPI.Request]) -> None:
+    """`requests`: those of the batches, where they are kept."""
     try:
-        MPI.Request.Waitall(_requests(batches))
+        MPI.Request.Waitall(requests or _requests(batches))
     except MPI.Exception as error:
         raise _explained(error) from error
     _under_way.difference_update(batches)
 
 
-def _have_gone(batches: Sequence[Batch]) -> bool:
+def _have_gone(batches: Sequence[Batch], requests: list[MPI.Request]) -> bool:
     try:
-        gone = MPI.Request.Testall(_requests(batches))
+        gone = MPI.Request.Testall(requests or _requests(batches))
     except MPI.Exception as error:
         raise _explained(error) from error
     if gone:

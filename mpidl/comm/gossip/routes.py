@@ -35,6 +35,8 @@ class Route:
     departures: Departures
     rows: Mapping[Item, Tensor]
     """The rows sent, by item."""
+    arriving: BatchGroup
+    """Letters, and as many chunks of rows as there is room for."""
     leaving: BatchGroup
     """What to wait for before the rows may be written again."""
     everything: BatchGroup | None
@@ -61,9 +63,8 @@ class Route:
         """Makes ready for all that arrives."""
         if self.arrivals:
             self.landing.idle()
-        for arrival in self.arrivals.values():
-            arrival.start()
-        self.letters.receive()
+        self.letters.clear()
+        self.arriving.start()
 
     def land(self) -> None:
         """Brings what has arrived to where it is read; long rows land chunk by chunk."""
@@ -129,16 +130,17 @@ class Routes:
             self._departures[plan, side] = Departures(lane, links, rows, self._leaving, self._ahead)
         letters, arrivals, departures = self._letters[which], self._arrivals[plan], self._departures[plan, side]
         leaving = [*departures.batches, letters.sent]
-        arriving = [arrival.awaited(0) for arrival in arrivals.values()]
-        short = self._cargo.length <= self._landing.elements or not (arriving or departures.batches)
+        arriving = [letters.arrived, *(message for arrival in arrivals.values() for message in arrival.messages)]
+        short = self._cargo.length <= self._landing.elements or not (arrivals or departures.batches)
         return Route(
             letters=letters,
             arrivals=arrivals,
             landing=self._landing,
             departures=departures,
             rows=rows,
-            leaving=BatchGroup(leaving),
-            everything=BatchGroup([letters.arrived, *arriving, *leaving]) if short else None,
+            arriving=BatchGroup(lane, arriving),
+            leaving=BatchGroup(lane, leaving),
+            everything=BatchGroup(lane, [*arriving, *leaving]) if short else None,
             bytes=letters.payload_bytes + departures.bytes,
             messages=len(letters.outgoing) + departures.messages,
             rows_read=sum(len(link.items) for link in plan.receives if link.rank in sharing),

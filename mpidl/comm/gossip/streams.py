@@ -141,20 +141,17 @@ class Arrival:
         starts = range(0, length, slots.elements)
         self.whole = whole
         self._chunks, self._ring, self._settle = len(starts), len(ring), slots.settle
-        self._messages = [lane.batch() for _ in ring]
-        for message, slot in zip(self._messages, ring, strict=True):
+        self.messages = [lane.batch() for _ in ring]
+        """What is to be started before the sender sends: as many chunks as there are slots."""
+        for message, slot in zip(self.messages, ring, strict=True):
             message.receive(slot.outside, rank, tag)
         self._copies = [slots.copies([(slot.outside, slot.inside)]) for slot in ring]
         self.row: Row = [ring[c % self._ring].inside[: length - start] for c, start in enumerate(starts)]
         """The chunks where they are read; each holds what it should from `arrive` to `release`."""
 
-    def start(self) -> None:
-        for message in self._messages:
-            message.start()
-
     def awaited(self, c: int) -> Batch:
         """What to wait for before `arrive`."""
-        return self._messages[c % self._ring]
+        return self.messages[c % self._ring]
 
     def arrive(self, c: int) -> None:
         """Chunk c is here, and can be read after this."""
@@ -165,10 +162,10 @@ class Arrival:
         if c + self._ring < self._chunks:
             self._copies[c % self._ring].wait()
             self._settle()
-            self._messages[c % self._ring].start()
+            self.messages[c % self._ring].start()
 
     def free(self) -> None:
-        for message in self._messages:
+        for message in self.messages:
             message.free()
 
 
