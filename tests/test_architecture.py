@@ -43,9 +43,10 @@ HEIGHT = {name: len(LAYERS) - place for place, names in enumerate(LAYERS) for na
 ROOMS = (
     ("benchmark",),
     ("gossip", "reduce"),
-    ("moves",),
+    ("combine",),
+    ("board", "moves"),
     ("world",),
-    ("agreement", "start", "placement", "meters", "tree"),
+    ("agreement", "start", "placement", "meters", "sharing", "tree"),
 )
 ROOM_HEIGHT = {name: len(ROOMS) - place for place, names in enumerate(ROOMS) for name in names}
 

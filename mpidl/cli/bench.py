@@ -65,7 +65,9 @@ def bench(
     output: Path | None,
     overwrite: bool,
 ) -> int:
-    """Time of a round of gossip with one agent per rank and float32 rows, of MPI's allreduce, and of copying a row.
+    """Time of a round of gossip with one agent per rank and float32 rows, of sums over all, and of copying a row.
+
+    allreduce is MPI's, sum the same in the fixed order that `train.deterministic` takes.
 
     Times are the median and the quartiles of the slowest rank. The last column says how many copies of a row, made on
     all ranks at once, would have taken as long: mixing d neighbours' rows moves (d + 3)/3 times the memory of one. At
@@ -118,11 +120,11 @@ def _lengths(text: str) -> list[int]:
 
 
 def _check_memory(length: int, exchanges: int, ranks: int) -> None:
-    """Refuses what would not fit: on each rank a row and its copy, and two blocks for each way to exchange it."""
+    """Refuses what would not fit: on each rank a row, its copy, what a sum shares, and two blocks a way to exchange."""
     from mpidl.cli.numbers import amount
     from mpidl.launch.surroundings import memory
 
-    needed, there = ranks * 4 * length * (2 + 2 * exchanges), memory()
+    needed, there = ranks * 4 * length * (5 + 2 * exchanges), memory()
     if there is not None and needed > there:
         raise ConfigError(
             f"rows of {length:,} numbers need {amount(needed)} on {ranks} ranks, and {amount(there)} are free; "
@@ -208,8 +210,8 @@ def _write(output: Path, measured: Sequence[Measurement], hosts: Sequence[str]) 
         Metric(
             "what",
             "",
-            "mix: a round of gossip; allreduce; copy: of one row on every rank at once; staging: its way from a GPU to "
-            "pageable memory and back",
+            "mix: a round of gossip; allreduce; sum: the same in a fixed order; copy: of one row on every "
+            "rank at once; staging: its way from a GPU to pageable memory and back",
         ),
         Metric("graph", "", "for mix, who exchanges with whom"),
         Metric("transport", "", "as gossip.transport has it"),

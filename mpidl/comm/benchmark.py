@@ -19,6 +19,7 @@ from mpidl.comm.gossip.neighbourhood import Neighbourhood
 from mpidl.comm.gossip.ranks import Gossip
 from mpidl.comm.gossip.settings import GossipSettings
 from mpidl.comm.meters import Meters
+from mpidl.comm.reduce import Reducer
 from mpidl.comm.world import World
 from mpidl.graphs.base import Topology
 from mpidl.layout import Layout
@@ -36,8 +37,9 @@ Play = TypeVar("Play")
 class Measurement:
     """Quartiles of the slowest rank's seconds.
 
-    `what` is `mix`, `allreduce`, `copy`, or on a GPU `staging`, a row's way to pageable memory of the host and back;
-    `bytes` are of rows that reach a rank: one from each neighbour of the agent that has most, the sum, or the copy.
+    `what` is `mix`, `allreduce` (MPI's), `sum` (the same in the fixed order of deterministic runs), `copy`, or on a GPU
+    `staging`, a row's way to pageable memory of the host and back; `bytes` are of rows that reach a rank: one from each
+    neighbour of the agent that has most, the sum, or the copy.
     """
 
     what: str
@@ -100,6 +102,7 @@ def measure(
             plays["allreduce", "", "MPI"] = partial(world.comm.Allreduce, sent, received)
         else:
             plays["staging", "", ""] = partial(_by_the_host, source, target)
+        plays["sum", "", ""] = _summing(Reducer(world, parameters, source.dtype), source, target)
         gossips = []
         travelled, warnings = {("", "MPI"): "", ("", ""): ""}, [world.warning] if world.warning else []
         for name, topology in graphs.items():
@@ -149,6 +152,12 @@ def _mixing(gossip: Gossip) -> Callable[[], object]:
         block, t = exchange.mix(block, t), t + 1
 
     return mix
+
+
+def _summing(reducer: Reducer, source: torch.Tensor, target: torch.Tensor) -> Callable[[], object]:
+    """Sums of one row from each rank."""
+    owners, rank = range(reducer.world.size), reducer.world.rank
+    return lambda: reducer.sum([(rank, source)], len(owners), owners, out=target)
 
 
 def _by_the_host(source: torch.Tensor, target: torch.Tensor) -> None:

@@ -1,12 +1,14 @@
 """Sums of rows over agents, the same bits on every rank, however many ranks there are and whoever runs which agent.
 
 Each rank sums what it can alone as the rows come, keeping O(log n) partial rows. The rest is a reduce-scatter and an
-allgather made by hand: rank r receives its slice of every partial row, adds them as the fixed tree says (`tree.py`),
-and hands its slice of the result to all. MPI's own allreduce chooses its order by size, placement and version.
+allgather made by hand: rank r reads its slice of every partial row in shared memory, or receives it, adds them as the
+fixed tree says (`tree.py`), and hands its slice of the result to all; short rows are added by every rank. MPI's own
+allreduce chooses its order by size, placement and version.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
@@ -14,16 +16,12 @@ import numpy as np
 import torch
 from mpi4py import MPI
 
+from mpidl.comm.combine import Combiner
 from mpidl.comm.meters import Meters
-from mpidl.comm.moves import pieces
 from mpidl.comm.tree import Cut, cut
 from mpidl.comm.world import World
 from mpidl.errors import CommunicationError
 
-# Below this many bytes of partial rows in all, latency counts and not volume: every rank gets all and adds by itself.
-SMALL = 64 * 1024
-# Elements added at a time, so that what was just added is still in the cache.
-CHUNK = 64 * 1024
 # Numbers that MPI's own sum is given at a time: it counts in 32-bit integers.
 LONGEST_SUM = 2**27
 
@@ -40,20 +38,28 @@ class Reducer:
         dtype: torch.dtype,
         deterministic: bool = True,
         meters: Meters | None = None,
+        shared: bool = True,
     ) -> None:
+        """`shared`: through shared memory, where all ranks are on one node."""
         self.world = world
         self.parameters = parameters
         self.dtype = dtype
         self.deterministic = deterministic
+        self._shared = shared
         self.meters = meters or world.meters
-        # Slices start on cache lines, so that no two ranks write the same one.
-        width = -(-parameters // world.size // 64) * 64
-        self._bounds = [min(rank * width, parameters) for rank in range(world.size + 1)]
         self._spare: list[torch.Tensor] = []
         self._lent: list[torch.Tensor] = []
         self._host: dict[str, torch.Tensor] = {}
+        self._combiner = Combiner(world, parameters, dtype, self.meters, shared)
         self._wide: dict[int, Reducer] = {}
         """By a number of rows, what sums that many at once."""
+
+    def counting(self, meters: Meters) -> Reducer:
+        """The same sums, in the same memory, counted elsewhere: the two are used by turns."""
+        other = copy.copy(self)
+        other.meters, other._combiner = meters, self._combiner.counting(meters)
+        other._lent, other._wide = [], {}
+        return other
 
     def sum(
         self,
@@ -74,7 +80,7 @@ class Reducer:
         if rows is not None:
             if rows not in self._wide:
                 size = rows * self.parameters
-                self._wide[rows] = Reducer(self.world, size, self.dtype, self.deterministic, self.meters)
+                self._wide[rows] = Reducer(self.world, size, self.dtype, self.deterministic, self.meters, self._shared)
             flat = ((position, row.reshape(-1)) for position, row in leaves)
             whole = None if out is None else out.view(-1)
             return self._wide[rows].sum(flat, positions, owners, whole).view(rows, -1)
@@ -175,83 +181,10 @@ class Reducer:
         if out.device.type == "cuda":
             staged = [self._pinned(f"partial {n}", self.parameters).copy_(row) for n, row in enumerate(partials)]
             result = self._pinned("result", self.parameters)
-            self._combine_on_host(staged, plan, result)
+            self._combiner(staged, plan, result)
             out.copy_(result)
         else:
-            self._combine_on_host(partials, plan, out)
-
-    def _combine_on_host(self, partials: list[torch.Tensor], plan: Cut, out: torch.Tensor) -> None:
-        if plan.inputs * out.nbytes <= SMALL:
-            self._add(self._gather_partials(partials, plan), plan, out)
-            return
-        begin, end = self._bounds[self.world.rank : self.world.rank + 2]
-        self._add(self._scatter_partials(partials, plan), plan, out[begin:end])
-        self._gather_slices(out)
-
-    def _gather_partials(self, partials: list[torch.Tensor], plan: Cut) -> list[torch.Tensor]:
-        """Every partial row of every rank."""
-        own = torch.stack(partials) if partials else torch.empty(0, dtype=self.dtype)
-        rows = torch.empty(plan.inputs, self.parameters, dtype=self.dtype)
-        counts = [len(nodes) * rows[0].nbytes for nodes in plan.nodes]
-        self.world.comm.Allgatherv([_bytes(own), MPI.BYTE], [_bytes(rows), counts, MPI.BYTE])
-        self.meters.handed_to_mpi(own.nbytes)
-        return list(rows)
-
-    def _scatter_partials(self, partials: list[torch.Tensor], plan: Cut) -> list[torch.Tensor]:
-        """This rank's slice of every partial row of every rank."""
-        bounds, rank = self._bounds, self.world.rank
-        width = bounds[rank + 1] - bounds[rank]
-        others = plan.inputs - len(partials)
-        received = iter(self._buffer("received", others * width).view(others, width))
-        slices: list[torch.Tensor] = []
-        requests: list[MPI.Request] = []
-        for source, nodes in enumerate(plan.nodes):
-            if source == rank:
-                slices += [row[bounds[rank] : bounds[rank + 1]] for row in partials]
-                continue
-            for _ in nodes:
-                slices.append(next(received))
-                requests += self._receive(slices[-1], source)
-        for step in range(1, self.world.size):
-            # Everyone starts with another target, so that no rank is flooded first.
-            target = (rank + step) % self.world.size
-            for row in partials:
-                requests += self._send(row[bounds[target] : bounds[target + 1]], target)
-        MPI.Request.Waitall(requests)
-        return slices
-
-    def _gather_slices(self, out: torch.Tensor) -> None:
-        """Completes `out`, of which each rank has computed its slice."""
-        bounds, rank = self._bounds, self.world.rank
-        requests: list[MPI.Request] = []
-        for step in range(1, self.world.size):
-            source = (rank - step) % self.world.size
-            requests += self._receive(out[bounds[source] : bounds[source + 1]], source)
-        for step in range(1, self.world.size):
-            requests += self._send(out[bounds[rank] : bounds[rank + 1]], (rank + step) % self.world.size)
-        MPI.Request.Waitall(requests)
-
-    def _send(self, part: torch.Tensor, target: int) -> list[MPI.Request]:
-        messages = pieces(part)
-        self.meters.handed_to_mpi(part.nbytes, len(messages))
-        return [self.world.comm.Isend(message, target) for message in messages]
-
-    def _receive(self, part: torch.Tensor, source: int) -> list[MPI.Request]:
-        return [self.world.comm.Irecv(message, source) for message in pieces(part)]
-
-    def _add(self, inputs: list[torch.Tensor], plan: Cut, out: torch.Tensor) -> None:
-        """Adds up what all ranks have, a chunk at a time."""
-        if not plan.additions:
-            out.copy_(inputs[0])
-            return
-        spare = plan.registers - plan.inputs
-        scratch = self._buffer("scratch", spare * CHUNK).view(spare, CHUNK)
-        for begin in range(0, len(out), CHUNK):
-            end = min(begin + CHUNK, len(out))
-            values = [part[begin:end] for part in inputs] + [part[: end - begin] for part in scratch]
-            values[plan.root] = out[begin:end]
-            for target, left, right in plan.additions:
-                torch.add(values[left], values[right], out=values[target])
+            self._combiner(partials, plan, out)
 
     def _library_sum(self, rows: Iterator[torch.Tensor], out: torch.Tensor) -> None:
         """MPI's allreduce: the order of additions, and so the last bits, are the library's."""
@@ -273,18 +206,8 @@ class Reducer:
             if host is not out:
                 out.copy_(host)
 
-    def _buffer(self, name: str, elements: int) -> torch.Tensor:
-        """Host memory that is kept from one sum to the next: its first touch costs as much as the sum itself."""
-        if name not in self._host or len(self._host[name]) < elements:
-            self._host[name] = torch.empty(elements, dtype=self.dtype)
-        return self._host[name][:elements]
-
     def _pinned(self, name: str, elements: int) -> torch.Tensor:
         """As `_buffer`, but page-locked: a GPU copies into it at the full speed of the bus."""
         if name not in self._host:
             self._host[name] = torch.empty(elements, dtype=self.dtype, pin_memory=True)
         return self._host[name]
-
-
-def _bytes(part: torch.Tensor) -> np.ndarray:
-    return part.detach().view(torch.uint8).numpy()

@@ -83,4 +83,7 @@ def rows_held(owners: Sequence[int], ranks: int) -> float:
     """At most this many rows of memory does a rank need beside its own and the result to sum over these positions."""
     plan = cut(owners, ranks)
     partial = max(len(nodes) - 1 + max(level for level, _ in nodes) for nodes in plan.nodes if nodes)
-    return partial + (plan.inputs / ranks if ranks > 1 else 0.0)
+    if ranks == 1:
+        return partial
+    # What arrives by messages, or in shared memory partial rows and a result.
+    return partial + max(plan.inputs / ranks, max(map(len, plan.nodes)) + 1)

@@ -111,7 +111,7 @@ def compose(config: Config, comm: Communicator) -> ComposedRun:
         oracle=oracle,
         exchanges=gossip or NoExchanges(),
         topology=topology,
-        reduction=Reducer(world, rows.size, dtype, config.train.deterministic, meters),
+        reduction=measuring.counting(meters),
         measuring=measuring,
         ranks=Movers(world, state),
         count_bytes=count_bytes,

@@ -30,9 +30,9 @@ def test_a_table_and_a_file_hold_every_length_graph_and_transport(tmp_path, mpir
         columns = {name: dataset[()] for name, dataset in file["bench"].items()}
         assert file["bench/median"].attrs["units"] == "s"
         assert "versions" in file.attrs["provenance"]
-    assert columns["what"].tolist() == 2 * [b"copy", b"allreduce", *4 * [b"mix"]]
-    assert columns["ranks"].tolist() == 12 * [2]
-    assert columns["bytes"].tolist() == 6 * [4] + 6 * [800_000]
+    assert columns["what"].tolist() == 2 * [b"copy", b"allreduce", b"sum", *4 * [b"mix"]]
+    assert columns["ranks"].tolist() == 14 * [2]
+    assert columns["bytes"].tolist() == 7 * [4] + 7 * [800_000]
     assert (columns["low"] <= columns["median"]).all()
     assert (columns["low"] > 0).all()
     refused = mpidl("bench", *words)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mpidl import seeding
-from mpidl.comm import moves
+from mpidl.comm import combine, moves
 from mpidl.comm import reduce as module
 from mpidl.comm.meters import Meters
 from mpidl.comm.reduce import Reducer
@@ -95,11 +95,32 @@ def test_tree_sum_of_floats_follows_the_tree():
 @on_ranks(1, 2, 3, 4)
 @pytest.mark.parametrize("kind", ["contiguous", "round robin", "adopted", "last rank only"])
 @pytest.mark.parametrize("parameters", [SMALL_ROW, LARGE_ROW])
-def test_bits_do_not_depend_on_ranks_or_placement(comm, parameters, kind):
+def test_bits_do_not_depend_on_ranks_or_placement_or_on_the_way_that_rows_travel(comm, parameters, kind):
     for positions in [1, 2, 3, 5, 7, 8, 16, 23, 40]:
         table = rows(positions, parameters, torch.float32)
-        found = reduce(comm, table, owners(kind, positions, comm.size))
-        assert torch.equal(found, reference(table)), f"{positions} positions"
+        for read_by_all, shared in ((combine.READ_BY_ALL, True), (0, True), (0, False)):
+            with limited(combine, "READ_BY_ALL", read_by_all):
+                found = reduce(comm, table, owners(kind, positions, comm.size), shared=shared)
+            assert torch.equal(found, reference(table)), f"{positions} positions, shared: {shared}"
+
+
+@on_ranks(4)
+def test_sums_one_after_another_do_not_meet_in_shared_memory(comm):
+    """Ranks that wait at random; every sum of several rows, and of more rows each time."""
+    import random
+    import time
+
+    world = World(comm, comm.size)
+    reducer = Reducer(world, LARGE_ROW, torch.float32)
+    delay = random.Random(comm.rank)
+    for turn in range(30):
+        positions = 4 + turn
+        table = rows(positions, LARGE_ROW, torch.float32) * (turn + 1)
+        owner_of = owners("round robin", positions, comm.size)
+        mine = [(p, table[p]) for p in range(positions) if owner_of[p] == comm.rank]
+        time.sleep(delay.random() * 2e-3)
+        assert torch.equal(reducer.sum(iter(mine), positions, owner_of), reference(table)), turn
+    world.close()
 
 
 @on_ranks(1, 2, 4)
@@ -111,7 +132,7 @@ def test_other_dtypes_are_summed_in_their_own_precision(comm, dtype):
 
 @on_ranks(3)
 def test_a_row_shorter_than_the_number_of_ranks_is_summed(comm):
-    with limited(module, "SMALL", 0):
+    with limited(combine, "SMALL", 0):
         table = rows(5, 2, torch.float64)
         assert torch.equal(reduce(comm, table, owners("round robin", 5, comm.size)), reference(table))
 
@@ -167,14 +188,15 @@ def test_a_wrong_row_is_an_error_before_anything_is_sent(comm):
 
 @on_ranks(1, 2, 4)
 def test_bytes_handed_to_mpi_are_counted(comm):
-    meters = Meters()
     world = World(comm, comm.size)
-    reducer = Reducer(world, LARGE_ROW, torch.float32, meters=meters)
-    reducer.sum([(comm.rank, torch.ones(LARGE_ROW))], comm.size, range(comm.size))
     # All ranks together send every slice but the own one of every partial row, and every slice of the result but one.
-    expected = 2 * (comm.size - 1) * 4 * LARGE_ROW
-    assert comm.allreduce(meters.bytes_mpi) == expected
-    assert meters.seconds["reduction"] > 0
+    by_messages = 2 * (comm.size - 1) * 4 * LARGE_ROW
+    for shared, expected in ((False, by_messages), (True, 0)):
+        meters = Meters()
+        reducer = Reducer(world, LARGE_ROW, torch.float32, meters=meters, shared=shared)
+        reducer.sum([(comm.rank, torch.ones(LARGE_ROW))], comm.size, range(comm.size))
+        assert comm.allreduce(meters.bytes_mpi) == expected
+        assert meters.seconds["reduction"] > 0
 
 
 @on_ranks(1, 2, 3, 4)

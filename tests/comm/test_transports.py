@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mpidl.comm.gossip import memory, routes, streams
+from mpidl.comm import sharing
+from mpidl.comm.gossip import routes, streams
 from mpidl.comm.gossip.sizes import Sizes
 from mpidl.errors import CommunicationError, ConfigError
 from tests.comm.mixing import LARGE, SMALL, dense, gossip_of, mixed, ring_matrix, rows, static, topologies, world_of
@@ -51,11 +52,11 @@ def test_two_nodes_of_shared_memory_with_messages_between_give_the_same_bits(com
 
 @on_ranks(4)
 def test_names_are_gone_from_the_file_system_once_memory_is_mapped(comm):
-    before = set(memory.FOLDER.glob(FILES))
+    before = set(sharing.FOLDER.glob(FILES))
     comm.Barrier()
     gossip, exchange = exchange_of(comm, "shared")
     comm.Barrier()
-    assert set(memory.FOLDER.glob(FILES)) <= before
+    assert set(sharing.FOLDER.glob(FILES)) <= before
     comm.Barrier()
     gossip.close()
 
@@ -63,7 +64,7 @@ def test_names_are_gone_from_the_file_system_once_memory_is_mapped(comm):
 @pytest.mark.parametrize(("call", "why"), [("posix_fallocate", "has no room"), ("ftruncate", "cannot be used")])
 @on_ranks(3)
 def test_without_room_on_one_rank_all_of_its_node_send_messages_and_one_says_why(call, why, comm):
-    before = set(memory.FOLDER.glob(FILES))
+    before = set(sharing.FOLDER.glob(FILES))
     comm.Barrier()
     real = getattr(os, call)
 
@@ -87,19 +88,19 @@ def test_without_room_on_one_rank_all_of_its_node_send_messages_and_one_says_why
         assert gossip.transports() == {"parameters": "shared memory and messages, messages"}
         gossip.close()
         comm.Barrier()
-        assert set(memory.FOLDER.glob(FILES)) <= before
+        assert set(sharing.FOLDER.glob(FILES)) <= before
     finally:
         setattr(os, call, real)
 
 
 @on_ranks(2)
 def test_memory_that_cannot_be_made_or_mapped_is_named(comm):
-    folder, memory.FOLDER = memory.FOLDER, Path("/nowhere") if comm.rank == 1 else memory.FOLDER
+    folder, sharing.FOLDER = sharing.FOLDER, Path("/nowhere") if comm.rank == 1 else sharing.FOLDER
     try:
         with pytest.raises(ConfigError, match="rank 1: /nowhere cannot be used: No such file"):
             exchange_of(comm, "shared")
     finally:
-        memory.FOLDER = folder
+        sharing.FOLDER = folder
 
 
 @pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=["inside letters", "in chunks"])
