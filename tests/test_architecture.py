@@ -44,8 +44,9 @@ ROOMS = (
     ("benchmark",),
     ("gossip", "reduce"),
     ("combine",),
-    ("board", "moves"),
+    ("moves",),
     ("world",),
+    ("board",),
     ("agreement", "start", "placement", "meters", "sharing", "tree"),
 )
 ROOM_HEIGHT = {name: len(ROOMS) - place for place, names in enumerate(ROOMS) for name in names}

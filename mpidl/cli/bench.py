@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mpidl.graphs.base import Topology
 
 TRANSPORTS = ("auto", "shared", "messages")
-_WIDTH = 120
+_WIDTH = 200
 _LONGEST = 2**40
 
 
@@ -120,11 +120,11 @@ def _lengths(text: str) -> list[int]:
 
 
 def _check_memory(length: int, exchanges: int, ranks: int) -> None:
-    """Refuses what would not fit: on each rank a row, its copy, what a sum shares, and two blocks a way to exchange."""
+    """Refuses what would not fit: on each rank a row, its copy, one in a sum, and two blocks for each exchange."""
     from mpidl.cli.numbers import amount
     from mpidl.launch.surroundings import memory
 
-    needed, there = ranks * 4 * length * (5 + 2 * exchanges), memory()
+    needed, there = ranks * 4 * length * (3 + 2 * exchanges), memory()
     if there is not None and needed > there:
         raise ConfigError(
             f"rows of {length:,} numbers need {amount(needed)} on {ranks} ranks, and {amount(there)} are free; "

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from mpi4py import MPI
 
-from mpidl.comm.board import Board
+from mpidl.comm.board import PLACES, Board, length_of
 from mpidl.comm.meters import Meters
 from mpidl.comm.moves import pieces
 from mpidl.comm.tree import Cut
@@ -23,7 +23,7 @@ from mpidl.comm.world import World
 SMALL = 64 * 1024
 # In shared memory, below this many bytes of partial rows in all, every rank adds all of them by itself as well; and so
 # it does where there are two, of which a half would have to be read again.
-READ_BY_ALL = 4 * 2**20
+READ_BY_ALL = 2 * 2**20
 # Elements added at a time, so that what was just added is still in the cache.
 CHUNK = 64 * 1024
 
@@ -33,10 +33,8 @@ class Combiner:
 
     def __init__(self, world: World, parameters: int, dtype: torch.dtype, meters: Meters, shared: bool) -> None:
         self.world, self.parameters, self.dtype, self.meters = world, parameters, dtype, meters
-        # Slices start on cache lines, so that no two ranks write the same one.
-        width = -(-parameters // world.size // 64) * 64
-        self._bounds = [min(rank * width, parameters) for rank in range(world.size + 1)]
-        self._board = Board(world, parameters, dtype, shared)
+        self._bounds = _bounds(parameters, world.size)
+        self._shared = shared
         self._host: dict[str, torch.Tensor] = {}
 
     def counting(self, meters: Meters) -> Combiner:
@@ -47,23 +45,79 @@ class Combiner:
 
     def __call__(self, partials: list[torch.Tensor], plan: Cut, out: torch.Tensor) -> None:
         """Adds the partial rows of all ranks up into `out`, in main memory; `plan` says which and in what order."""
-        if plan.inputs * out.nbytes <= SMALL:
+        board, rows = self._board, max(map(len, plan.nodes)) + 1
+        if board is not None and length_of(rows, self.dtype):
+            self._by_memory(board, partials, plan, out)
+        elif plan.inputs * out.nbytes <= SMALL:
             self._add(self._gather_partials(partials, plan), plan, out)
-            return
-        begin, end = self._bounds[self.world.rank : self.world.rank + 2]
-        by_all = plan.inputs <= 2 or plan.inputs * out.nbytes <= READ_BY_ALL
-        if not self._board.fits(plan, results=not by_all):
+        else:
+            begin, end = self._bounds[self.world.rank : self.world.rank + 2]
             self._add(self._scatter_partials(partials, plan), plan, out[begin:end])
             self._gather_slices(out)
-            return
-        rows = self._board.show(partials, plan)
-        if by_all:
-            self._add(rows, plan, out)
-            return
-        self._add([row[begin:end] for row in rows], plan, self._board.result(self.world.rank)[begin:end])
-        self.world.barrier()
-        for rank, (first, beyond) in enumerate(pairwise(self._bounds)):
-            out[first:beyond] = self._board.result(rank)[first:beyond]
+
+    @property
+    def transport(self) -> str:
+        """How partial rows travel between ranks. At first use a collective call."""
+        return "messages" if self._board is None else "shared memory"
+
+    @property
+    def warning(self) -> str:
+        """Why ranks of one node share no memory, where they should; else empty. At first use a collective call."""
+        board = self.world.board if self._shared else None
+        return f"sums go by messages, not through shared memory: {board.failure}" if board and board.failure else ""
+
+    @property
+    def _board(self) -> Board | None:
+        board = self.world.board if self._shared else None
+        return None if board is None or board.failure else board
+
+    # In shared memory.
+
+    def _by_memory(self, board: Board, partials: list[torch.Tensor], plan: Cut, out: torch.Tensor) -> None:
+        """A piece of all rows after another, each shown in one turn and added in the next, with a barrier between.
+
+        Every rank adds the whole piece; or each adds its slice, and collects those of the others in the turn after.
+        """
+        by_all = plan.inputs <= 2 or plan.inputs * out.nbytes <= READ_BY_ALL
+        # The last row of a place is then for the slice of the sum.
+        rows = max(map(len, plan.nodes)) + (not by_all)
+        places, turn = board.places(rows, self.dtype), board.turn
+        pieces = out.split(length_of(rows, self.dtype))
+        shown = [row.split(len(pieces[0])) for row in partials]
+        last = len(pieces) if by_all else len(pieces) + 1
+        for step in range(last + 1):
+            if step > 1 and not by_all:
+                self._collect(places[(turn + step) % PLACES], pieces[step - 2])
+            if 0 < step <= len(pieces):
+                self._add_shown(places[(turn + step - 1) % PLACES], plan, pieces[step - 1], by_all)
+            if step < len(pieces):
+                for row, place in zip(shown, places[(turn + step) % PLACES][self.world.rank], strict=False):
+                    place[: len(row[step])].copy_(row[step])
+            if step < last:
+                self.world.barrier()
+        # The next sum begins in the place that nobody may be reading still.
+        board.turn = turn + len(pieces)
+
+    def _add_shown(self, places: list[torch.Tensor], plan: Cut, piece: torch.Tensor, by_all: bool) -> None:
+        """Adds up what all ranks show of a piece, into it; or this rank's slice, for the others to collect."""
+        begin, end, target, rank = 0, len(piece), piece, self.world.rank
+        if not by_all:
+            begin, end = _bounds(len(piece), self.world.size)[rank : rank + 2]
+            target = places[rank][-1, begin:end]
+        inputs = [
+            place[row, begin:end] for place, nodes in zip(places, plan.nodes, strict=True) for row in range(len(nodes))
+        ]
+        self._add(inputs, plan, target)
+        self.meters.bytes_shared += (plan.inputs - len(plan.nodes[rank])) * target.nbytes
+
+    def _collect(self, places: list[torch.Tensor], piece: torch.Tensor) -> None:
+        """The slices of a piece that the ranks have added."""
+        for source, (begin, end) in enumerate(pairwise(_bounds(len(piece), self.world.size))):
+            piece[begin:end] = places[source][-1, begin:end]
+            if source != self.world.rank:
+                self.meters.bytes_shared += (end - begin) * piece.itemsize
+
+    # By messages.
 
     def _gather_partials(self, partials: list[torch.Tensor], plan: Cut) -> list[torch.Tensor]:
         """Every partial row of every rank."""
@@ -139,3 +193,9 @@ class Combiner:
 
 def _bytes(part: torch.Tensor) -> np.ndarray:
     return part.detach().view(torch.uint8).numpy()
+
+
+def _bounds(length: int, ranks: int) -> list[int]:
+    """Where each rank's slice of a row begins: on a line of the cache, so that no two ranks write the same one."""
+    each = -(-length // ranks // 64) * 64
+    return [min(rank * each, length) for rank in range(ranks + 1)]

@@ -54,6 +54,18 @@ class Reducer:
         self._wide: dict[int, Reducer] = {}
         """By a number of rows, what sums that many at once."""
 
+    @property
+    def transport(self) -> str:
+        """How sums are made between ranks. At first use a collective call."""
+        if self.world.size == 1:
+            return "none"
+        return self._combiner.transport if self.deterministic else "MPI's own"
+
+    @property
+    def warning(self) -> str:
+        """Why ranks of one node share no memory, where they should; else empty. At first use a collective call."""
+        return self._combiner.warning if self.deterministic else ""
+
     def counting(self, meters: Meters) -> Reducer:
         """The same sums, in the same memory, counted elsewhere: the two are used by turns."""
         other = copy.copy(self)

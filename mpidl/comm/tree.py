@@ -79,11 +79,11 @@ def cut(owners: Sequence[int], ranks: int) -> Cut:
     return Cut(tuple(map(tuple, nodes)), tuple(additions), register[root], registers)
 
 
-def rows_held(owners: Sequence[int], ranks: int) -> float:
-    """At most this many rows of memory does a rank need beside its own and the result to sum over these positions."""
+def rows_held(owners: Sequence[int], ranks: int) -> tuple[float, float]:
+    """At most so many rows of memory a rank needs to sum over these positions, beside its own and the result.
+
+    Of its own partial sums, and of those that reach it where ranks send each other messages.
+    """
     plan = cut(owners, ranks)
     partial = max(len(nodes) - 1 + max(level for level, _ in nodes) for nodes in plan.nodes if nodes)
-    if ranks == 1:
-        return partial
-    # What arrives by messages, or in shared memory partial rows and a result.
-    return partial + max(plan.inputs / ranks, max(map(len, plan.nodes)) + 1)
+    return partial, plan.inputs / ranks if ranks > 1 else 0.0

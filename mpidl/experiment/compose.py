@@ -63,7 +63,7 @@ class ComposedRun:
     warnings: tuple[str, ...]
     """What a person should know of the data, their split, the devices, and how rows travel."""
     transports: dict[str, str]
-    """By quantity that neighbours exchange, how."""
+    """By quantity that neighbours exchange, how; without neighbours, how sums over agents are made."""
     forecast: Forecast
     models: ModelRows
 
@@ -141,9 +141,9 @@ def compose(config: Config, comm: Communicator) -> ComposedRun:
         DivergenceWatch(observations, min(every, max(round(length.rounds_per_epoch), 50))),
     ]
     training = Training(world, algorithm, length.rounds, length.rounds_per_epoch, hooks)
-    of_gossip, transports = (gossip.warnings(), gossip.transports()) if gossip else ((), {})
+    of_gossip, transports = (gossip.warnings(), gossip.transports()) if gossip else ((), {"sums": measuring.transport})
     of_parts = (*dataset.warnings, *shares.warnings, *algorithm.warnings())
-    warnings = (*of_parts, *filter(None, [world.warning]), *of_gossip)
+    warnings = (*of_parts, *filter(None, [world.warning, measuring.warning]), *of_gossip)
     models_to_keep = ModelRows(algorithm, world, evaluator, statistics, _form(inputs, rows, world))
     about_gossip = (meters, gossip, batches, warnings, transports)
     return ComposedRun(config, length, world, training, rows, state, topology, *about_gossip, forecast, models_to_keep)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mpidl.algorithms.base import Rows
+from mpidl.comm.board import PLACE, PLACES
 from mpidl.comm.gossip.exchanges import Exchanges
 from mpidl.comm.gossip.plan import Plan, PlanMaker, Plans, make_edge_plan, make_plan
 from mpidl.comm.gossip.settings import GossipSettings
@@ -195,7 +196,10 @@ def rehearse(config: Config, ranks: int) -> Needs:
     row_bytes = rows.size * dtype.itemsize
     if exchanges is None:
         edges, by_quantity = 0.0, algorithm.packed_bytes()
-        transit = math.ceil(rows_held(placement.owners, ranks) * row_bytes)
+        partial, arriving = rows_held(placement.owners, ranks)
+        shown = PLACES * PLACE if ranks > 1 else 0
+        # Nobody knows yet whether ranks share memory.
+        transit = math.ceil(partial * row_bytes + max(arriving * row_bytes, shown))
     else:
         edges, by_quantity = exchanges.edges_per_round, exchanges.row_bytes
         transit = exchanges.transit_bytes

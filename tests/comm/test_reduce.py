@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from mpidl import seeding
-from mpidl.comm import combine, moves
+from mpidl.comm import board, combine, moves, sharing
 from mpidl.comm import reduce as module
 from mpidl.comm.meters import Meters
 from mpidl.comm.reduce import Reducer
@@ -20,6 +21,8 @@ from mpidl.errors import CommunicationError
 from tests.ranks import on_ranks
 
 SMALL_ROW, LARGE_ROW = 5, 20_001
+SMALL_PLACE = 64 * 1024
+"""Of shared memory, so that a large row is shown in many pieces."""
 
 
 @functools.cache
@@ -99,28 +102,50 @@ def test_bits_do_not_depend_on_ranks_or_placement_or_on_the_way_that_rows_travel
     for positions in [1, 2, 3, 5, 7, 8, 16, 23, 40]:
         table = rows(positions, parameters, torch.float32)
         for read_by_all, shared in ((combine.READ_BY_ALL, True), (0, True), (0, False)):
-            with limited(combine, "READ_BY_ALL", read_by_all):
+            with limited(combine, "READ_BY_ALL", read_by_all), limited(board, "PLACE", SMALL_PLACE):
                 found = reduce(comm, table, owners(kind, positions, comm.size), shared=shared)
             assert torch.equal(found, reference(table)), f"{positions} positions, shared: {shared}"
 
 
 @on_ranks(4)
 def test_sums_one_after_another_do_not_meet_in_shared_memory(comm):
-    """Ranks that wait at random; every sum of several rows, and of more rows each time."""
+    """Ranks that wait at random; sums of several dtypes, in pieces of other lengths each time, added in both ways."""
     import random
     import time
 
-    world = World(comm, comm.size)
-    reducer = Reducer(world, LARGE_ROW, torch.float32)
     delay = random.Random(comm.rank)
-    for turn in range(30):
-        positions = 4 + turn
-        table = rows(positions, LARGE_ROW, torch.float32) * (turn + 1)
-        owner_of = owners("round robin", positions, comm.size)
-        mine = [(p, table[p]) for p in range(positions) if owner_of[p] == comm.rank]
-        time.sleep(delay.random() * 2e-3)
-        assert torch.equal(reducer.sum(iter(mine), positions, owner_of), reference(table)), turn
-    world.close()
+    with limited(board, "PLACE", SMALL_PLACE):
+        world = World(comm, comm.size)
+        reducers = {dtype: Reducer(world, LARGE_ROW, dtype) for dtype in (torch.float32, torch.float64)}
+        for turn in range(40):
+            positions, dtype = 1 + (7 * turn) % 30, (torch.float32, torch.float64)[turn % 2]
+            table = rows(positions, LARGE_ROW, dtype) * (turn + 1)
+            owner_of = owners("round robin", positions, comm.size)
+            mine = [(p, table[p]) for p in range(positions) if owner_of[p] == comm.rank]
+            time.sleep(delay.random() * 2e-3)
+            with limited(combine, "READ_BY_ALL", turn % 3 * 2**20):
+                assert torch.equal(reducers[dtype].sum(iter(mine), positions, owner_of), reference(table)), turn
+        world.close()
+
+
+@on_ranks(3)
+def test_without_shared_memory_on_one_rank_all_send_messages_and_say_why(comm):
+    folder, sharing.FOLDER = sharing.FOLDER, Path("/nowhere") if comm.rank == 1 else sharing.FOLDER
+    try:
+        reducer = Reducer(World(comm, comm.size), LARGE_ROW, torch.float32)
+        assert reducer.transport == "messages"
+        assert "not through shared memory: rank 1: /nowhere cannot be used" in reducer.warning
+        found = reducer.sum([(comm.rank, torch.ones(LARGE_ROW))], comm.size, range(comm.size))
+        assert torch.equal(found, torch.full((LARGE_ROW,), 3.0))
+    finally:
+        sharing.FOLDER = folder
+
+
+@on_ranks(3)
+def test_more_rows_than_a_place_has_lines_go_by_messages(comm):
+    table = rows(40, LARGE_ROW, torch.float32)
+    with limited(board, "PLACE", 4 * board.LINE):
+        assert torch.equal(reduce(comm, table, owners("round robin", 40, comm.size)), reference(table))
 
 
 @on_ranks(1, 2, 4)
@@ -189,13 +214,17 @@ def test_a_wrong_row_is_an_error_before_anything_is_sent(comm):
 @on_ranks(1, 2, 4)
 def test_bytes_handed_to_mpi_are_counted(comm):
     world = World(comm, comm.size)
-    # All ranks together send every slice but the own one of every partial row, and every slice of the result but one.
-    by_messages = 2 * (comm.size - 1) * 4 * LARGE_ROW
-    for shared, expected in ((False, by_messages), (True, 0)):
+    # All ranks together send every slice but the own one of every partial row, and every slice of the result but one;
+    # where each adds whole rows, it reads all of the others'.
+    slices, rows_of_others = 2 * (comm.size - 1) * 4 * LARGE_ROW, comm.size * (comm.size - 1) * 4 * LARGE_ROW
+    ways = ((False, 0, slices, 0), (True, 0, 0, slices), (True, combine.READ_BY_ALL, 0, rows_of_others))
+    for shared, read_by_all, by_mpi, by_memory in ways:
         meters = Meters()
         reducer = Reducer(world, LARGE_ROW, torch.float32, meters=meters, shared=shared)
-        reducer.sum([(comm.rank, torch.ones(LARGE_ROW))], comm.size, range(comm.size))
-        assert comm.allreduce(meters.bytes_mpi) == expected
+        with limited(combine, "READ_BY_ALL", read_by_all):
+            reducer.sum([(comm.rank, torch.ones(LARGE_ROW))], comm.size, range(comm.size))
+        assert comm.allreduce(meters.bytes_mpi) == by_mpi
+        assert comm.allreduce(meters.bytes_shared) == (rows_of_others if comm.size == 2 and shared else by_memory)
         assert meters.seconds["reduction"] > 0
 
 
