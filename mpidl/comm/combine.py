@@ -82,21 +82,21 @@ class Combiner:
         # The last row of a place is then for the slice of the sum.
         rows = max(map(len, plan.nodes)) + (not by_all)
         places, turn = board.places(rows, self.dtype), board.turn
-        pieces = out.split(length_of(rows, self.dtype))
-        shown = [row.split(len(pieces[0])) for row in partials]
-        last = len(pieces) if by_all else len(pieces) + 1
+        parts = out.split(length_of(rows, self.dtype))
+        shown = [row.split(len(parts[0])) for row in partials]
+        last = len(parts) if by_all else len(parts) + 1
         for step in range(last + 1):
             if step > 1 and not by_all:
-                self._collect(places[(turn + step) % PLACES], pieces[step - 2])
-            if 0 < step <= len(pieces):
-                self._add_shown(places[(turn + step - 1) % PLACES], plan, pieces[step - 1], by_all)
-            if step < len(pieces):
+                self._collect(places[(turn + step) % PLACES], parts[step - 2])
+            if 0 < step <= len(parts):
+                self._add_shown(places[(turn + step - 1) % PLACES], plan, parts[step - 1], by_all)
+            if step < len(parts):
                 for row, place in zip(shown, places[(turn + step) % PLACES][self.world.rank], strict=False):
                     place[: len(row[step])].copy_(row[step])
             if step < last:
                 self.world.barrier()
         # The next sum begins in the place that nobody may be reading still.
-        board.turn = turn + len(pieces)
+        board.turn = turn + len(parts)
 
     def _add_shown(self, places: list[torch.Tensor], plan: Cut, piece: torch.Tensor, by_all: bool) -> None:
         """Adds up what all ranks show of a piece, into it; or this rank's slice, for the others to collect."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -25,6 +26,18 @@ class LocalSettings(WorkSettings, MomentumSettings):
     local_momentum: Literal["reset", "keep"] = Field(
         "reset", description="whether an agent's momentum starts at zero in each round, or stays with the agent"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """An agent at work: where it is and steps along, its steps, those before them, and what its direction remembers."""
+
+    agent: int
+    y: Tensor
+    g: Tensor
+    steps: range
+    before: int
+    memory: Mapping[str, Tensor]
 
 
 class Local(Working):
@@ -155,24 +168,31 @@ class Local(Working):
         """Take all local steps of these agents, whose rows are the first of Y."""
         for block in self._fresh.values():
             block.zero_()
-        for place, agent in enumerate(agents):
-            self.begin(agent, x, self.Y[place])
-        schedules = [self.steps(agent) for agent in agents]
-        before = [int(self._taken[agent]) if self._taken is not None else 0 for agent in agents]
-        for k in range(max(map(len, schedules), default=0)):
-            active = [place for place, schedule in enumerate(schedules) if k < len(schedule)]
-            rows, out = [self.Y[place] for place in active], [self.G[place] for place in active]
-            points = [self.point(agents[place], y, x) for place, y in zip(active, rows, strict=True)]
-            steps = [schedules[place][k] for place in active]
-            self.local_gradients([agents[place] for place in active], points, x, out, steps)
-            for place, y, g, step in zip(active, rows, out, steps, strict=True):
-                self.local_gradient(agents[place], y, x, g, step)
-                memory = self._memory(agents[place], place)
-                y.sub_(self.direction.along(g, y, memory, before[place] + k, self.lr, self.layout), alpha=self.lr)
+        # Looked up once: a step on a small network takes some 0.2 ms.
+        lr, layout, along = self.lr, self.layout, self.direction.along
+        rows = zip(agents, self.Y.unbind(), self.G.unbind(), strict=False)
+        working = [
+            _Work(agent, y, g, self.steps(agent), self._taken_by(agent), self._memory(agent, place))
+            for place, (agent, y, g) in enumerate(rows)
+        ]
+        for its in working:
+            self.begin(its.agent, x, its.y)
+        for k in range(max((len(its.steps) for its in working), default=0)):
+            working = [its for its in working if k < len(its.steps)]
+            points = [self.point(its.agent, its.y, x) for its in working]
+            active, steps = [its.agent for its in working], [its.steps[k] for its in working]
+            self.local_gradients(active, points, x, [its.g for its in working], steps)
+            for its, step in zip(working, steps, strict=True):
+                self.local_gradient(its.agent, its.y, x, its.g, step)
+                its.y.sub_(along(its.g, its.y, its.memory, its.before + k, lr, layout), alpha=lr)
 
     def local_gradients(self, agents: Sequence[int], rows: Rows, x: Tensor, out: Rows, steps: Sequence[int]) -> None:
         """∇F_i(row; B), clipped, plus λ·row, in `out`, which `local_gradient` changes further."""
         self.gradients_at(agents, rows, out, steps)
+
+    def _taken_by(self, agent: int) -> int:
+        """Steps that the agent's kept memory has seen."""
+        return 0 if self._taken is None else int(self._taken[agent])
 
     def _memory(self, agent: int, place: int) -> dict[str, Tensor]:
         """What the direction remembers of an agent: its own, or zero at the start of the round."""
