@@ -67,7 +67,7 @@ class SqueezedExchange:
 class Controlled(Local):
     """SCAFFOLD [Karimireddy et al. 2020], option 2: two rows in one sum, of which one carries no weights."""
 
-    uploads = downloads = 2
+    downloads = 2
     weighted = (True, False)
 
     def __init__(self, settings: LocalSettings, context: Context) -> None:

@@ -126,6 +126,7 @@ class Outcome:
     records: list[dict[str, Any]] = field(default_factory=list)
     bytes_sent: int = 0
     bytes_mpi: int = 0
+    bytes_shared: int = 0
 
 
 def run(
@@ -159,6 +160,7 @@ def run(
         collect.records,
         sum(comm.allgather(composed.meters.bytes_sent)),
         sum(comm.allgather(composed.meters.bytes_mpi)),
+        sum(comm.allgather(composed.meters.bytes_shared)),
     )
     composed.close()
     return outcome

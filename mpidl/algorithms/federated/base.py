@@ -38,7 +38,7 @@ class Federated(Algorithm):
     one_start = True
     uploads: ClassVar[int] = 1
     downloads: ClassVar[int] = 1
-    """What `rows_up` and `rows_down` say, where that does not depend on the settings."""
+    """What `rows_up` and `rows_down` say, where nothing else decides it."""
 
     def __init__(self, settings: FederatedSettings, context: Context) -> None:
         super().__init__(settings, context)

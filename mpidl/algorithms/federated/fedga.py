@@ -37,7 +37,7 @@ class FedGA(FedAvg):
 
     settings: Settings
     gradient_formula: ClassVar[str] = "K and a pass"
-    uploads = downloads = 2
+    downloads = 2
     surveys = 1
     metrics = (
         *FedAvg.metrics,

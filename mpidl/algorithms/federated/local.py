@@ -45,7 +45,7 @@ class Local(Working):
 
     A round is made of hooks, of which a method writes those that differ from federated averaging:
 
-        survey(agent, x, out)                  rows summed over S before local work, as many as `surveys`; by default 0
+        survey(agent, x, out)                  `surveys` rows that are summed over S before local work; by default 0
         prepare(x)                             what follows from it; nothing
         begin(agent, x, y)                     where the agent starts; y ← x
         point(agent, y, x)                     where its next gradient is taken; y
@@ -62,7 +62,8 @@ class Local(Working):
 
     settings: LocalSettings
     gradient_formula: ClassVar[str] = "K"
-    surveys: int = 0
+    surveys: ClassVar[int] = 0
+    """What `survey_rows` says, where that does not depend on the settings."""
     survey_weighted: ClassVar[bool] = True
     weighted: ClassVar[tuple[bool, ...]] = (True,)
     """For each row that `upload` writes, whether its sum carries the weights p_i."""
@@ -76,8 +77,9 @@ class Local(Working):
         shape = (context.together, *self.x.shape)
         self.Y, self.G = self.state.scratch(*shape), self.state.scratch(*shape)
         self._uploads, self._total = self.dense(len(self.weighted)), self.dense(len(self.weighted))
-        self._surveys = self.dense(self.surveys) if self.surveys else None
-        self.surveyed = self.dense(self.surveys) if self.surveys else self.x[:0]
+        surveys = self.survey_rows(settings)
+        self._surveys = self.dense(surveys) if surveys else None
+        self.surveyed = self.dense(surveys) if surveys else self.x[:0]
         self._together, keep = context.together, settings.local_momentum == "keep"
         names = self.direction.remembers
         self._kept = {name: self.state.lazy_rows(f"local {name}") for name in names} if keep else {}
@@ -130,10 +132,18 @@ class Local(Working):
                 self._taken[agent] += len(self.steps(agent))
 
     @classmethod
+    def survey_rows(cls, settings: AlgorithmSettings) -> int:
+        """Rows that an agent sends before local work; `weighted` says how many it sends after it."""
+        return cls.surveys
+
+    @classmethod
+    def rows_up(cls, settings: AlgorithmSettings) -> int:
+        return cls.survey_rows(settings) + len(cls.weighted)
+
+    @classmethod
     def rows_of_each(cls, settings: AlgorithmSettings) -> Mapping[str, int]:
         """Of the rows that go up, those of the survey by themselves: they are never packed."""
-        uploads = len(cls.weighted)
-        return {"survey": cls.rows_up(settings) - uploads, "up": uploads, "down": cls.rows_down(settings)}
+        return {"survey": cls.survey_rows(settings), "up": len(cls.weighted), "down": cls.rows_down(settings)}
 
     def packed_bytes(self) -> Mapping[str, int]:
         return {} if self.uplink is None else {"up": self.uplink.row_bytes}

@@ -45,7 +45,6 @@ class MimeLite(Local):
 
     settings: Settings
     gradient_formula: ClassVar[str] = "K and a pass"
-    uploads = 2
     surveys = 1
     plain_alone = False
 

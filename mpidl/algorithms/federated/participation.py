@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
@@ -127,6 +128,13 @@ class Working(Sampled):
         self._passes: dict[int, int] = {}
         """Of the stragglers of the present round."""
         super().__init__(settings, context)
+
+    @classmethod
+    def gradients(cls, settings: AlgorithmSettings) -> str:
+        formula = super().gradients(settings)
+        passes = isinstance(settings, WorkSettings) and settings.local_epochs is not None
+        # K steps, in some papers H.
+        return re.sub(r"\b[KH]\b", "E passes", formula) if passes else formula
 
     def sample(self, t: int) -> tuple[int, ...]:
         agents = super().sample(t)

@@ -41,7 +41,7 @@ class Scaffold(Averaging):
             return self
 
     settings: Settings
-    uploads = downloads = 2
+    downloads = 2
     weighted = (True, False)
 
     def __init__(self, settings: Settings, context: Context) -> None:

@@ -56,9 +56,8 @@ class ScaledLocalSGD(Averaging):
     plain_alone = False
 
     def __init__(self, settings: Settings, context: Context) -> None:
-        shared = settings.scaling == "global"
-        self.surveys = int(shared)
         super().__init__(settings, context)
+        shared = settings.scaling == "global"
         self._floor = settings.floor or (1e-3 if settings.curvature else 1e-8)
         # D², or D itself for oasis: one for all, or the agents' own with how often each was refreshed.
         self._shared = self.state.server("scaling") if shared else None
@@ -68,8 +67,8 @@ class ScaledLocalSGD(Averaging):
         self._divisor, self._statistic, self._z = self.state.scratch(3, *self.x.shape)
 
     @classmethod
-    def rows_up(cls, settings: AlgorithmSettings) -> int:
-        return 2 if isinstance(settings, ScaledLocalSGD.Settings) and settings.scaling == "global" else 1
+    def survey_rows(cls, settings: AlgorithmSettings) -> int:
+        return int(isinstance(settings, ScaledLocalSGD.Settings) and settings.scaling == "global")
 
     @classmethod
     def rows_down(cls, settings: AlgorithmSettings) -> int:
@@ -78,7 +77,7 @@ class ScaledLocalSGD(Averaging):
     @classmethod
     def gradients(cls, settings: AlgorithmSettings) -> str:
         curvature = isinstance(settings, ScaledLocalSGD.Settings) and settings.curvature
-        return "K and a Hessian product" if curvature else "K"
+        return super().gradients(settings) + (" and a Hessian product" if curvature else "")
 
     def round(self, x: Tensor) -> None:
         if self.settings.curvature:
