@@ -97,6 +97,24 @@ class Strict(BaseModel):
         return schema
 
 
+_BYTES = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def _bytes(value: Any) -> int:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kMGT]?B|)\s*", str(value))
+    if match is None or isinstance(value, bool):
+        raise ValueError(f"{quoted(value)} is not an amount of memory; write '4 GB', '500 MB', or a number of bytes")
+    return int(float(match[1]) * _BYTES[match[2]])
+
+
+# Of memory.
+Bytes = Annotated[
+    int,
+    BeforeValidator(_bytes),
+    WithJsonSchema({"type": ["integer", "string"], "description": "bytes, 'N MB', or 'N GB'"}),
+]
+
+
 class Duration(BaseModel):
     """A stretch of training: so many rounds, so many epochs, or a fraction of the run."""
 

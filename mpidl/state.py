@@ -10,109 +10,30 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from mpidl.declarations import Declaration, Kind, LazyEdges, LazyItems
 from mpidl.rows import items, new_rows, room
-
-
-class Kind(StrEnum):
-    """What one item of a state belongs to."""
-
-    ROWS = "rows"  # [agents, P]
-    EDGE_ROWS = "edge_rows"  # [edges, P]
-    SCALARS = "scalars"  # [agents]
-    SERVER = "server"  # [P] or another vector or number, equal on every rank
-    FACTORS = "factors"  # [agents, *shape]: low-rank factors of matrices
-    BUFFERS = "buffers"  # [agents, B]: statistics that a module keeps beside its parameters
-
-
-@dataclass(frozen=True)
-class Declaration:
-    """One state: `total` items of `shape` numbers each over the whole run; this rank holds those in `ids`.
-
-    An id is an agent; for edge rows an index into `edges`, held where the edge starts; for server state it is 0. The
-    items of a `lazy` state exist once touched and are `initial` before: a number, or a vector such as x⁰.
-    """
-
-    name: str
-    kind: Kind
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    initial: float | Tensor
-    ids: tuple[int, ...]
-    total: int
-    lazy: bool = False
-    edges: tuple[tuple[int, int], ...] = ()
-    end: Literal[0, 1] | None = None
-    """Of lazy edge rows, whose ids are i·agents + j: at which end an edge's row is held."""
-
-    @property
-    def item_bytes(self) -> int:
-        """Memory of an item, up to where the next one begins."""
-        return room(1, math.prod(self.shape), self.dtype) if self.shape else self.dtype.itemsize
-
-
-class LazyItems:
-    """Items of a state that come into being when first touched, by id.
-
-    An item exists on one rank at most, the one that ran its agent last: `release` takes it away here, `adopt` puts it
-    there.
-    """
-
-    def __init__(self, declaration: Declaration, device: torch.device) -> None:
-        self._declaration, self._device = declaration, device
-        self._items: dict[int, Tensor] = {}
-
-    def __getitem__(self, item: int) -> Tensor:
-        if item not in self._items:
-            declared = self._declaration
-            value = items(1, declared.shape, declared.dtype, self._device)[0]
-            initial = declared.initial
-            self._items[item] = value.copy_(initial) if isinstance(initial, Tensor) else value.fill_(initial)
-        return self._items[item]
-
-    def __contains__(self, item: object) -> bool:
-        return item in self._items
-
-    def peek(self, item: int, otherwise: Tensor) -> Tensor:
-        """The item if it exists here; it does not come into being."""
-        return self._items.get(item, otherwise)
-
-    def touched(self) -> list[int]:
-        """The ids of the items that exist here, ascending."""
-        return sorted(self._items)
-
-    def release(self, item: int) -> Tensor:
-        """The value of an item that exists here, which from now on does not."""
-        return self._items.pop(item)
-
-    def adopt(self, item: int, value: Tensor) -> None:
-        """Hold an item that another rank has released."""
-        self[item].copy_(value)
-
-
-class LazyEdges:
-    """Lazy items of directed edges (i, j)."""
-
-    def __init__(self, items: LazyItems, agents: int) -> None:
-        self._items, self._agents = items, agents
-
-    def __getitem__(self, edge: tuple[int, int]) -> Tensor:
-        start, end = edge
-        return self._items[start * self._agents + end]
+from mpidl.spill import Spill
 
 
 class State:
     """The declared state of one rank. `agents` are this rank's, out of `total` in the run."""
 
     def __init__(
-        self, agents: Sequence[int], total: int, parameters: int, dtype: torch.dtype, device: torch.device | str
+        self,
+        agents: Sequence[int],
+        total: int,
+        parameters: int,
+        dtype: torch.dtype,
+        device: torch.device | str,
+        spill: Spill | None = None,
     ) -> None:
+        """Lazy items go where `spill` says, if there is one; else into main memory, or the GPU's."""
+        self._spill = spill
         self.agents, self.total, self.parameters = tuple(agents), total, parameters
         self.dtype, self.device = dtype, torch.device(device)
         self.declarations: dict[str, Declaration] = {}
@@ -128,14 +49,16 @@ class State:
     def lazy_rows(self, name: str, initial: float | Tensor = 0.0) -> LazyItems:
         """Rows of agents that come into being when first touched, wherever the agent is run."""
         declared = self._declare(name, Kind.ROWS, (self.parameters,), self.dtype, initial, (), self.total, lazy=True)
-        lazy = LazyItems(declared, self.device)
+        lazy = LazyItems(declared, self.device, self._spill)
         self._values[name] = lazy
         return lazy
 
     def lazy_factors(self, name: str, shape: tuple[int, ...]) -> LazyItems:
         """Small tensors of agents that come into being, as zeros, when first touched, wherever the agent is run."""
         lazy = LazyItems(
-            self._declare(name, Kind.FACTORS, shape, self.dtype, 0.0, (), self.total, lazy=True), self.device
+            self._declare(name, Kind.FACTORS, shape, self.dtype, 0.0, (), self.total, lazy=True),
+            self.device,
+            self._spill,
         )
         self._values[name] = lazy
         return lazy
@@ -157,7 +80,7 @@ class State:
         """
         shape, total = (self.parameters,), self.total**2
         declared = self._declare(name, Kind.EDGE_ROWS, shape, self.dtype, 0.0, (), total, lazy=True, end=end)
-        lazy = LazyItems(declared, self.device)
+        lazy = LazyItems(declared, self.device, self._spill)
         self._values[name] = lazy
         self._expected[name] = expected
         return LazyEdges(lazy, self.total)
@@ -224,13 +147,18 @@ class State:
         return {name: value for name, value in lazy if self.declarations[name].kind is not Kind.EDGE_ROWS}
 
     def bytes(self) -> int:
-        """Memory of all states and scratch on this rank; lazy rows count once for each agent here."""
-        items = [
-            self._expected.get(name, len(self.agents)) if declared.lazy else len(declared.ids)
-            for name, declared in self.declarations.items()
-        ]
-        sizes = [declared.item_bytes for declared in self.declarations.values()]
-        return sum(map(operator.mul, items, sizes)) + self._scratch_bytes
+        """Main memory, or the GPU's, of all states and scratch on this rank; lazy rows count for each agent here."""
+        return self._bytes(lazy=False) + self._scratch_bytes + self._bytes(lazy=True) - self.spilled_bytes()
+
+    def spilled_bytes(self) -> int:
+        """What of that lies in a file once all agents here have been touched."""
+        return 0 if self._spill is None else max(0, self._bytes(lazy=True) - self._spill.budget)
+
+    def _bytes(self, lazy: bool) -> int:
+        """Of the states that are lazy, or of those that are not."""
+        chosen = {name: declared for name, declared in self.declarations.items() if declared.lazy == lazy}
+        here = [self._expected.get(name, len(self.agents)) if lazy else len(chosen[name].ids) for name in chosen]
+        return sum(map(operator.mul, here, [declared.item_bytes for declared in chosen.values()]))
 
     def items(self) -> Iterator[tuple[Declaration, tuple[int, ...], Tensor]]:
         """Each state with the ids held here and their values [len(ids), *shape]: all that a checkpoint needs."""

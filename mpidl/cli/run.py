@@ -95,12 +95,13 @@ def run(
 def _described(needs: Needs, config: Config) -> str:
     """What the run will need, in a few lines."""
     method, settings = config.method, config.algorithm
+    spilled = f"; up to {amount(needs.spilled_bytes)} in a file" if needs.spilled_bytes else ""
     when = "none within a node by shared memory" if needs.neighbours else "while a sum over agents is made"
     return "\n".join(
         [
             f"agents on ranks     {needs.agents} on {needs.ranks}",
             f"parameters          {needs.parameters:,}",
-            f"rows on a rank      {amount(needs.state_bytes)}, plus activations and data",
+            f"rows on a rank      {amount(needs.state_bytes)}, plus activations and data{spilled}",
             f"rows in transit     {amount(needs.transit_bytes)} on a rank, {when}",
             f"sent in a round     {amount(needs.round_bytes)} by all agents together",
             f"rows sent           {method.messages(settings)} by an agent in a round",

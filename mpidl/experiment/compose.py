@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from mpidl.layout import Network
 from mpidl.models.losses import per_example_loss
 from mpidl.parameters import RowModule
 from mpidl.results.snapshots import Form
+from mpidl.spill import Spill
 from mpidl.state import State
 from mpidl.training.batched import BatchedGradients
 from mpidl.training.evaluate import Evaluator
@@ -75,8 +77,11 @@ class ComposedRun:
         self.world.close()
 
 
-def compose(config: Config, comm: Communicator) -> ComposedRun:
-    """Everything of a run, in the order in which its parts need each other. A collective call."""
+def compose(config: Config, comm: Communicator, folder: Path = Path()) -> ComposedRun:
+    """Everything of a run, in the order in which its parts need each other. A collective call.
+
+    `folder` is where files belong that last as long as the run.
+    """
     agree_on_run(comm, config)
     set_arithmetic(config.train.tf32, config.train.deterministic)
     world = World(comm, config.agents_on(comm.size), "cpu" if config.train.device == "cpu" else "auto")
@@ -96,7 +101,7 @@ def compose(config: Config, comm: Communicator) -> ComposedRun:
         _compile(rows.module, config.train.deterministic)
     loss = config.loss or per_example_loss(dataset.task)
     learner = Learner(rows, batches, loss, precision, config.seed, config.model.name)
-    state = State(world.mine, world.agents, rows.size, dtype, world.device)
+    state = State(world.mine, world.agents, rows.size, dtype, world.device, _spill(config, world, folder))
     statistics = _statistics(config, rows, state, world)
     observations = Observations(world.device, movable(config))
     oracle = (BatchedGradients if config.train.batched else Gradients)(learner, statistics, observations, meters)
@@ -147,6 +152,16 @@ def compose(config: Config, comm: Communicator) -> ComposedRun:
     models_to_keep = ModelRows(algorithm, world, evaluator, statistics, _form(inputs, rows, world))
     about_gossip = (meters, gossip, batches, warnings, transports)
     return ComposedRun(config, length, world, training, rows, state, topology, *about_gossip, forecast, models_to_keep)
+
+
+def _spill(config: Config, world: World, folder: Path) -> Spill | None:
+    """Where lazy state goes that exceeds the budget."""
+    train = config.train
+    if train.state_memory is None:
+        return None
+    if world.device.type != "cpu":
+        raise ConfigError(f"is for state in main memory, not on {world.device}", "train.state_memory")
+    return Spill(train.state_memory, Path(train.state_folder) if train.state_folder else folder)
 
 
 def _compile(module: nn.Module, exactly: bool) -> None:

@@ -35,7 +35,7 @@ def main(config: Config, output: Path, overwrite: bool = False, verbose: bool = 
 
 def train(config: Config, comm: Communicator, output: Path, overwrite: bool = False) -> None:
     """Compose and train; rank 0 speaks and writes."""
-    run = compose(config, comm)
+    run = compose(config, comm, output.parent)
     agree(comm, {"the run file": str(output)}, "name one with -o for all ranks")
     world, hooks, run_file = run.world, run.training.hooks, None
     if world.rank == 0:

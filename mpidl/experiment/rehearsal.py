@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from mpidl.graphs.base import Topology
 from mpidl.layout import Layout
 from mpidl.parameters import RowModule
 from mpidl.rows import room
+from mpidl.spill import Spill
 from mpidl.state import State
 
 
@@ -38,6 +40,8 @@ class Needs:
     agents: int
     parameters: int
     state_bytes: int
+    spilled_bytes: int
+    """Of agents' state beyond its budget, in a file."""
     transit_bytes: int
     """By messages between neighbours, or in a sum over agents."""
     round_bytes: float
@@ -171,7 +175,9 @@ def rehearse(config: Config, ranks: int) -> Needs:
     inputs = Inputs.read(config, ranks)
     agents, dtype, rows = inputs.agents, inputs.precision.rows, prepare(inputs)
     placement = Placement.contiguous(agents, ranks)
-    state = State(placement.of_rank(0), agents, rows.size, dtype, "meta")
+    budget = config.train.state_memory
+    spill = None if budget is None else Spill(budget, Path())
+    state = State(placement.of_rank(0), agents, rows.size, dtype, "meta", spill)
     per_agent = config.graph is not None
     for name, size, kind in (
         ("float buffers", rows.float_buffers, dtype),
@@ -205,4 +211,4 @@ def rehearse(config: Config, ranks: int) -> Needs:
         transit = exchanges.transit_bytes
     rows_sent = config.method.rows_sent(config.algorithm, agents, edges)
     sent = sum(count * by_quantity.get(name, row_bytes) for name, count in rows_sent.items())
-    return Needs(ranks, agents, rows.size, state.bytes(), transit, sent, exchanges is not None)
+    return Needs(ranks, agents, rows.size, state.bytes(), state.spilled_bytes(), transit, sent, exchanges is not None)

@@ -16,7 +16,7 @@ from mpidl.algorithms.base import Algorithm, AlgorithmSettings
 from mpidl.algorithms.decentralized.base import Decentralized
 from mpidl.comm.gossip.settings import CROSS_GRADIENTS, GossipSettings
 from mpidl.comm.placement import Placement
-from mpidl.config import Duration, Rounds
+from mpidl.config import Bytes, Duration, Rounds
 from mpidl.data import DATA
 from mpidl.data.source import Source
 from mpidl.errors import ConfigError, choices_sentence, quoted
@@ -64,12 +64,21 @@ class TrainSettings(Section):
         1, description="torch's threads per rank; 'auto' gives up equal bits on any number of ranks"
     )
 
+    state_memory: Bytes | None = Field(
+        None,
+        description="main memory of a rank for state that agents leave between rounds in which they take part, as "
+        "4 GB; what is more lies in a file; null: all in main memory",
+    )
+    state_folder: str | None = Field(None, description="where that file lies; null: in the folder of the run file")
+
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if (self.rounds is None) == (self.epochs is None):
             raise ConfigError("give exactly one of 'rounds' and 'epochs'")
         if math.frexp(self.loss_scale)[0] != 0.5:
             raise ConfigError(f"{self.loss_scale:g} is not a power of two", "loss_scale")
+        if self.state_folder is not None and self.state_memory is None:
+            raise ConfigError("is for what exceeds a budget: give train.state_memory, or remove it", "state_folder")
         if self.batched and self.compile:
             raise ConfigError("a compiled network cannot be batched; choose one of 'compile' and 'batched'")
         return self

@@ -145,6 +145,20 @@ def test_what_a_round_costs_is_told_of_the_settings(settings, gradients, message
     assert (method.gradients(parsed), method.messages(parsed)) == (gradients, messages)
 
 
+@on_ranks(2)
+def test_state_in_a_file_is_the_same_bits(comm):
+    """Agents' corrections and momenta, of which a few fit into the budget, while agents go from rank to rank."""
+    settings = {"name": "feddyn", "participation": 0.5, "local_steps": 2, "momentum": 0.9, "local_momentum": "keep"}
+    whole = run(configuration(settings), comm)
+    spilled = run(
+        configuration(settings, train={"rounds": 12, "precision": "float64", "device": "cpu", "state_memory": "1 kB"}),
+        comm,
+    )
+    assert np.array_equal(whole.rows, spilled.rows)
+    for one, other in zip(whole.records, spilled.records, strict=True):
+        assert one["train_loss"] == other["train_loss"] or not one["round"]
+
+
 @on_ranks(1)
 def test_a_compressor_that_leaves_nothing_out_changes_nothing(comm):
     base = {"name": "fedavg", "participation": 0.5, "local_steps": 2}

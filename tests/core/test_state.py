@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from mpidl.declarations import Kind
 from mpidl.rows import room
-from mpidl.state import Kind, State
+from mpidl.state import State
 
 AGENTS, PARAMETERS = 5, 6
 EDGES = [(0, 1), (1, 0), (1, 2), (2, 1), (3, 4), (4, 3)]
