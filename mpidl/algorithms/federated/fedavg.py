@@ -21,7 +21,8 @@ class FedAvg(Averaging):
     is plain averaging; momentum, adagrad, adam and yogi make FedAvgM, FedAdagrad, FedAdam and FedYogi of it.
 
     With `upload: {compressor}`, y_i − x travels packed: agents send C(v), v = y_i − x + e_i, and keep e_i ← v − C(v).
-    `bytes_sent` counts packed rows; sums between ranks carry whole ones.
+    `bytes_sent` counts these packed rows. Ranks add up what they are unpacked into, and what they show or send each
+    other, in `bytes_shared` and `bytes_mpi`, are partial sums of their agents: a few whole rows, however many agents.
     """
 
     class Settings(Averaging.Settings, DirectionSettings):
