@@ -103,6 +103,7 @@ def _described(needs: Needs, config: Config) -> str:
             f"parameters          {needs.parameters:,}",
             f"rows on a rank      {amount(needs.state_bytes)}, plus activations and data{spilled}",
             f"rows in transit     {amount(needs.transit_bytes)} on a rank, {when}",
+            f"models kept         {amount(needs.kept_bytes)} in the run file",
             f"sent in a round     {amount(needs.round_bytes)} by all agents together",
             f"rows sent           {method.messages(settings)} by an agent in a round",
             f"gradients           {method.gradients(settings)} of an agent in a round",

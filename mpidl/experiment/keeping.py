@@ -12,6 +12,7 @@ from mpidl.training.snapshots import BestModels, Snapshots
 
 if TYPE_CHECKING:
     from mpidl.experiment.compose import ComposedRun
+    from mpidl.experiment.inputs import Inputs
     from mpidl.results.run_file import RunFile
     from mpidl.training.snapshots import Keeper
 
@@ -47,6 +48,16 @@ def best_models(config: Config, agents: int) -> dict[str, int | None]:
     measured = metric.rpartition("_")[2]
     kept: dict[str, int | None] = {name: None for name in config.method.models if name in ALWAYS}
     return kept | ({measured: agents if measured == OWN else None} if measured in MODELS else {})
+
+
+def kept_bytes(inputs: Inputs, network: Network) -> int:
+    """Bytes of all models that a run has in its file at its end, apart from what they have in common."""
+    config, agents, length = inputs.config, inputs.agents, inputs.length
+    often = config.checkpoint.snapshots
+    times = 1 if often is None else -(-length.rounds // length.every(often))
+    # There is room for the best so far and for a better one.
+    kept = ((times, kept_models(config, agents, network)), (2, best_models(config, agents)))
+    return sum(count * network.nbytes * (own or 1) for count, models in kept for own in models.values())
 
 
 def keepers(run: ComposedRun, run_file: RunFile | None) -> list[Keeper]:

@@ -23,9 +23,10 @@ from mpidl.comm.tree import rows_held
 from mpidl.errors import MpidlError
 from mpidl.experiment.context import Links, NoExchanges, make_algorithm
 from mpidl.experiment.inputs import Inputs
+from mpidl.experiment.keeping import kept_bytes
 from mpidl.experiment.schema import Config, build_topology
 from mpidl.graphs.base import Topology
-from mpidl.layout import Layout
+from mpidl.layout import Layout, Network
 from mpidl.parameters import RowModule
 from mpidl.rows import room
 from mpidl.spill import Spill
@@ -47,6 +48,8 @@ class Needs:
     round_bytes: float
     neighbours: bool
     """Whether agents exchange rows with neighbours; else with a server, by sums over all."""
+    kept_bytes: int
+    """Of the models that the run file has at the end."""
 
 
 class NoGradients:
@@ -211,4 +214,7 @@ def rehearse(config: Config, ranks: int) -> Needs:
         transit = exchanges.transit_bytes
     rows_sent = config.method.rows_sent(config.algorithm, agents, edges)
     sent = sum(count * by_quantity.get(name, row_bytes) for name, count in rows_sent.items())
-    return Needs(ranks, agents, rows.size, state.bytes(), state.spilled_bytes(), transit, sent, exchanges is not None)
+    network = Network(rows.entries, inputs.dataset.example_shape, inputs.dataset.outputs)
+    in_memory = (state.bytes(), state.spilled_bytes(), transit)
+    kept = kept_bytes(inputs, network)
+    return Needs(ranks, agents, rows.size, *in_memory, sent, exchanges is not None, kept)
