@@ -40,6 +40,11 @@ class State:
         self._values: dict[str, Tensor | LazyItems] = {}
         self._scratch_bytes = 0
         self._expected: dict[str, int] = {}
+        self._sealed = False
+
+    def seal(self) -> None:
+        """Say that all is declared: what came later would be in no dry run, and missing where a run resumes."""
+        self._sealed = True
 
     def rows(self, name: str, initial: float = 0.0, storage: Tensor | None = None) -> Tensor:
         """A block [k, P], a row for each agent here; `storage` is the memory to use where its owner has it already."""
@@ -118,16 +123,18 @@ class State:
 
     def scratch(self, *shape: int) -> Tensor:
         """Memory for rows that need not survive a round; counted, never saved."""
-        self._scratch_bytes += room(math.prod(shape[:-1]), shape[-1], self.dtype)
+        self.reserve(room(math.prod(shape[:-1]), shape[-1], self.dtype))
         return new_rows(shape, self.dtype, self.device)
 
     def scratch_bytes(self, size: int) -> Tensor:
         """Memory for so many bytes that need not survive a round; counted, never saved."""
-        self._scratch_bytes += size
+        self.reserve(size)
         return torch.zeros(size, dtype=torch.uint8, device=self.device)
 
     def reserve(self, size: int) -> None:
         """Count so many bytes that their owner has allocated, and that need not survive a round."""
+        if self._sealed:
+            raise ValueError("scratch memory is asked for during the run; ask for it once, when its owner is made")
         self._scratch_bytes += size
 
     def row(self) -> Tensor:
@@ -203,6 +210,8 @@ class State:
         edges: tuple[tuple[int, int], ...] = (),
         end: Literal[0, 1] | None = None,
     ) -> Declaration:
+        if self._sealed:
+            raise ValueError(f"state {name!r} is declared during the run; declare it once, when its owner is made")
         if name in self.declarations:
             raise ValueError(f"state {name!r} is declared twice; declare it once, when its owner is made")
         declared = Declaration(name, kind, shape, dtype, initial, ids, total, lazy, edges, end)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mpidl.algorithms.decentralized.base import Decentralized
     from mpidl.algorithms.federated.base import Federated, FederatedSettings
     from mpidl.algorithms.federated.local import Local, LocalSettings
+    from mpidl.metrics import Metric
 else:
     __getattr__ = lazy_attributes(
         __name__,
@@ -22,6 +23,7 @@ else:
         FederatedSettings="mpidl.algorithms.federated.base",
         Local="mpidl.algorithms.federated.local",
         LocalSettings="mpidl.algorithms.federated.local",
+        Metric="mpidl.metrics",
     )
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "FederatedSettings",
     "Local",
     "LocalSettings",
+    "Metric",
 ]
 
 ALGORITHMS: Registry[Algorithm, AlgorithmSettings] = Registry("algorithm", "mpidl.algorithms.base:Algorithm")

@@ -134,6 +134,7 @@ def compose(config: Config, comm: Communicator, folder: Path = Path()) -> Compos
         learner, world, statistics, models, parts, dataset.task != "regression", wishes.local_examples
     )
     drawn = state.number("examples drawn")
+    state.seal()
     epochs = length.rounds / length.rounds_per_epoch
     forecast = Forecast(oracle, evaluator, batches, epochs * sum(inputs.sizes.values()), cadence)
     heterogeneity = Heterogeneity(oracle, world, Reducer(world, rows.size, torch.float64, config.train.deterministic))

@@ -8,19 +8,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from mpidl.comm.meters import BYTES_OTHER
 from mpidl.comm.tree import tree_sum
-from mpidl.errors import SaveError
+from mpidl.errors import ConfigError, SaveError
+from mpidl.results.metrics import METRICS
 from mpidl.training.loop import Hook, Record, Training
 from mpidl.training.observations import mean_losses
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mpidl.algorithms.base import Algorithm
     from mpidl.comm.meters import Meters
     from mpidl.comm.reduce import Reducer
     from mpidl.comm.world import World
@@ -34,6 +36,10 @@ log = logging.getLogger("mpidl")
 FLUSH_SECONDS = 1.0
 # For a write that another thread has begun; a rank that is told to end has two seconds in all.
 _PATIENCE_SECONDS = 1.0
+
+_OF_EVERY_RUN = {metric.name for metric in METRICS}
+
+Measured = TypeVar("Measured")
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class Recorder(Hook):
             cadence, done = self._cadence, training.done
             of_shared, of_agents = self._evaluator.measure(algorithm, own=cadence.has(training, cadence.own, done))
             record |= of_shared
-            means = algorithm.diagnostics()
+            means = _declared(algorithm, algorithm.diagnostics())
             if means or of_agents:
                 columns = [*means.values(), *of_agents.values()]
                 everywhere = self._reduction.gather(np.array(columns, dtype=float).T)
@@ -118,15 +124,29 @@ class Recorder(Hook):
             losses = mean_losses(world.concatenate(self._observations.collect()))
             record["train_loss"] = _mean([losses[agent] for agent in sorted(losses)])
             record["gradient_norm"] = _over_agents(world, self._observations.norms or {})
-            for name, seen in algorithm.crew_diagnostics().items():
+            for name, seen in _declared(algorithm, algorithm.crew_diagnostics()).items():
                 record[name] = _over_agents(world, seen)
-            record |= algorithm.server_diagnostics()
+            record |= _declared(algorithm, algorithm.server_diagnostics())
             if cadence.has(training, cadence.gradients, done):
                 record |= self._heterogeneity.measure(algorithm)
         record["lr"] = algorithm.lr
         record["bytes_sent"] = int(world.sum(np.array([self._meters.bytes_sent], dtype=np.int64))[0])
         record["seconds"] = training.seconds
         training.record(record)
+
+
+def _declared(algorithm: Algorithm, diagnostics: Mapping[str, Measured]) -> Mapping[str, Measured]:
+    """The diagnostics, once it is seen that the algorithm has told their units, and that they are nothing else's."""
+    own = {metric.name for metric in algorithm.metrics}
+    for name in diagnostics:
+        if name in _OF_EVERY_RUN:
+            what = f"records {name!r}, which every run records; choose another name"
+        elif name not in own:
+            what = f"records {name!r}, which its `metrics` does not name; add Metric({name!r}, units, description)"
+        else:
+            continue
+        raise ConfigError(f"{algorithm.settings.name!r} {what}", "algorithm")
+    return diagnostics
 
 
 def _over_agents(world: World, mine: Mapping[int, float | Tensor]) -> float:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pytest
 
-from mpidl.algorithms import Decentralized
+from mpidl.algorithms import AlgorithmSettings, Decentralized, Metric
 from mpidl.errors import ConfigError
+from mpidl.experiment.rehearsal import rehearse
 from tests.algorithms.problems import configuration, run
 from tests.ranks import on_ranks
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class Told(Decentralized):
+    """One that says how often it mixes."""
+
+    @classmethod
+    def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> Mapping[str, float]:
+        return {"parameters": 2 * edges}
 
 
 class Unprepared(Decentralized):
@@ -51,7 +61,24 @@ class ReturnsARow(Decentralized):
         return self.mix(X)[0]
 
 
-class OutOfPlaceTwice(Decentralized):
+class MixesTwice(Decentralized):
+    def round(self, X: Tensor) -> Tensor:
+        Y = self.mix(X - self.lr * self.gradient(X))
+        return self.mix(Y)
+
+
+class SwapsTwice(Decentralized):
+    edgewise = ("messages",)
+
+    def round(self, X: Tensor) -> Tensor:
+        for _ in range(2):
+            for row in self.outgoing("messages").values():
+                row.zero_()
+            self.swap("messages")
+        return self.mix(X)
+
+
+class OutOfPlaceTwice(Told):
     def round(self, X: Tensor) -> Tensor:
         Y = self.mix(X - self.lr * self.gradient(X))
         return self.mix(Y + X)
@@ -95,6 +122,39 @@ class InPlaceAndDrafted(Decentralized):
         return self.mix(self.draft().copy_(X))
 
 
+class DeclaresInARound(Decentralized):
+    def round(self, X: Tensor) -> Tensor:
+        if self.t == 1:
+            self.state.rows("momentum")
+        return self.mix(X)
+
+
+class AllocatesInARound(Decentralized):
+    def round(self, X: Tensor) -> Tensor:
+        return self.mix(X - self.state.scratch(*X.shape))
+
+
+class RecordsWhatHasNoUnits(Decentralized):
+    def diagnostics(self) -> dict[str, list[float]]:
+        return {"angle": [1.0 for _ in self.agents]}
+
+    def round(self, X: Tensor) -> Tensor:
+        return self.mix(X)
+
+
+class RecordsAnothers(Decentralized):
+    metrics = (Metric("train_loss", "1", "another loss"),)
+
+    def server_diagnostics(self) -> dict[str, float]:
+        return {"train_loss": 0.0}
+
+    def diagnostics(self) -> dict[str, list[float]]:
+        return {}
+
+    def round(self, X: Tensor) -> Tensor:
+        return self.mix(X)
+
+
 MISTAKES: dict[type[Decentralized], str] = {
     Unprepared: "failed: AttributeError: 'Unprepared' object has no attribute 'state'",
     MixesWhatIsNotNamed: "mixes 'momentum', which its `mixed` does not name (parameters)",
@@ -102,6 +162,8 @@ MISTAKES: dict[type[Decentralized], str] = {
     SendsWhatIsNotNamed: "sends 'messages' by edge, which its `edgewise` does not name (nothing)",
     MixesARow: "mixes 'parameters' from a block of shape (64,); give the block of all rows, of shape (5, 64)",
     ReturnsARow: "returns a block of shape (64,) from round(); return the block of all rows, of shape (5, 64)",
+    MixesTwice: "sends 'parameters' 2 times in a round; let its `rows_sent` say so",
+    SwapsTwice: "sends 'messages' 2 times in a round; let its `rows_sent` say so",
     OutOfPlaceTwice: "mixes 'parameters' out of place twice in a round; write it in place the second time",
     DraftsTwice: "asks for draft('parameters') after mixing it out of place; ask once in a round",
     SendsTwice: "sends 'parameters' twice before receive('parameters')",
@@ -109,6 +171,16 @@ MISTAKES: dict[type[Decentralized], str] = {
     ReceivesWhatWasNotSent: "receives 'parameters', which it did not send",
     InPlaceAndNot: "mixes 'parameters' out of place, but its `in_place` names it; write it in place",
     InPlaceAndDrafted: "asks for draft('parameters'), but its `in_place` names it; write it in place",
+    DeclaresInARound: (
+        "failed: ValueError: state 'momentum' is declared during the run; declare it once, when its owner is made"
+    ),
+    AllocatesInARound: (
+        "failed: ValueError: scratch memory is asked for during the run; ask for it once, when its owner is made"
+    ),
+    RecordsWhatHasNoUnits: (
+        "records 'angle', which its `metrics` does not name; add Metric('angle', units, description)"
+    ),
+    RecordsAnothers: "records 'train_loss', which every run records; choose another name",
 }
 
 
@@ -120,3 +192,18 @@ def test_a_mistake_is_told_with_its_cure(algorithm, agents, comm):
     with pytest.raises(ConfigError) as caught:
         run(configuration({"name": name}, agents=agents), comm)
     assert str(caught.value) == f"algorithm: {name!r} {MISTAKES[algorithm]}".replace("(5,", f"({agents},")
+
+
+class MixesTwiceAndSaysSo(Told):
+    in_place = ("parameters",)
+
+    def round(self, X: Tensor) -> Tensor:
+        Y = self.mix(X.sub_(self.gradient(X), alpha=self.lr))
+        return self.mix(Y.mul_(0.9))
+
+
+@on_ranks(1)
+def test_what_is_mixed_twice_is_counted_twice_beforehand(comm):
+    config = configuration({"name": f"{__name__}:MixesTwiceAndSaysSo"}, agents=5)
+    sent = run(config, comm).bytes_sent
+    assert sent == rehearse(config, 1).round_bytes * config.train.rounds == 2 * 2 * 5 * 64 * 8 * config.train.rounds

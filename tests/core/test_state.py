@@ -133,6 +133,11 @@ def test_mistakes_of_an_owner_are_refused():
     state = declared((1, 3))
     with pytest.raises(ValueError, match="'parameters' is declared twice"):
         state.scalars("parameters")
+    state.seal()
+    with pytest.raises(ValueError, match="'late' is declared during the run"):
+        state.number("late")
+    with pytest.raises(ValueError, match="scratch memory is asked for during the run"):
+        state.scratch_bytes(8)
     with pytest.raises(ValueError, match="'parameter' was never declared"):
         state.rebind("parameter", torch.zeros(2, PARAMETERS))
     with pytest.raises(ValueError, match=r"'parameters' has items of shape \(6,\), not \(1,\)"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
@@ -48,6 +50,8 @@ class Decentralized(Algorithm):
         self._drafted: set[str] = set()
         self._sent: set[str] = set()
         """What has been sent and not received yet."""
+        self._sendings: Counter[str] = Counter()
+        """How often each quantity has been sent in this round."""
         self._alone = len(context.everyone) == 1
         self._spare: dict[str, Tensor] = {}
         """Of an agent that is alone, the block beside the present one."""
@@ -87,6 +91,7 @@ class Decentralized(Algorithm):
     def advance(self) -> None:
         self._mean = None
         self._drafted.clear()
+        self._sendings.clear()
         X = self.round(self.X)
         for name in self._sent:
             raise self._refused(f"sends {name!r} and ends the round without receive({name!r})")
@@ -120,6 +125,7 @@ class Decentralized(Algorithm):
             raise self._refused(f"mixes {name!r} from {_described(Z)}; give {_whole(present)}")
         if name in self._sent:
             raise self._refused(f"sends {name!r} twice before receive({name!r})")
+        self._count_sending(name)
         out_of_place = Z.data_ptr() != present.data_ptr()
         if out_of_place:
             Z = self._as_draft(Z, name)
@@ -152,6 +158,7 @@ class Decentralized(Algorithm):
 
     def swap(self, name: str) -> Mapping[tuple[int, int], Tensor]:
         """Sends what `outgoing` holds; the row of each edge (j, i) of this round, i here, until the next `outgoing`."""
+        self._count_sending(name)
         return self._edge_exchange(name).swap(self.t)
 
     def keep(self, agent: int, row: Tensor, name: str) -> None:
@@ -193,6 +200,13 @@ class Decentralized(Algorithm):
                 f"sends {name!r} by edge, which its `edgewise` does not name ({', '.join(self.edgewise) or 'nothing'})"
             )
         return self._edges[name]
+
+    def _count_sending(self, name: str) -> None:
+        """Refuses what dry runs would not count: more rows for each neighbour than `rows_sent` says."""
+        self._sendings[name] += 1
+        times = self._sendings[name]
+        if times > 1 and times > math.ceil(self.rows_sent(self.settings, 1, 1.0).get(name, 0)):
+            raise self._refused(f"sends {name!r} {times} times in a round; let its `rows_sent` say so")
 
     def _beside(self, name: str) -> Tensor:
         """The block that may be written beside the present one."""
