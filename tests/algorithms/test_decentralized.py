@@ -159,14 +159,14 @@ def test_it_equals_its_dense_recurrence_and_the_ranks_do_not_change_a_bit(case, 
     if comm.rank == 0:
         expected = CASES[case][2](Problem(), start[0])
         assert np.abs(expected - start[0]).max() > 0.05
-        assert np.abs(outcome.rows - expected).max() <= 1e-10
+        assert np.abs(outcome.rows - expected).max() <= 1e-12
 
 
 @every_case
 @on_ranks(2)
 def test_several_agents_at_once_give_the_same_to_rounding(case, comm):
     alone, together = (run(configured(case, train={"rounds": 10, "batched": each}), comm) for each in (False, True))
-    assert np.abs(alone.rows - together.rows).max() <= 1e-10
+    assert np.abs(alone.rows - together.rows).max() <= 1e-12
 
 
 # What the settings of the conformance test leave out: time-varying graphs, and state that they do not have.
