@@ -8,7 +8,6 @@ from mpidl.experiment.schema import Config
 from mpidl.layout import Network
 from mpidl.results.metrics import MODELS
 from mpidl.training.evaluate import OWN
-from mpidl.training.snapshots import BestModels, Snapshots
 
 if TYPE_CHECKING:
     from mpidl.experiment.compose import ComposedRun
@@ -62,6 +61,9 @@ def kept_bytes(inputs: Inputs, network: Network) -> int:
 
 def keepers(run: ComposedRun, run_file: RunFile | None) -> list[Keeper]:
     """The hooks that keep models, where the configuration asks for any."""
+    # Not before there are ranks: they know MPI, and bytes are told without it.
+    from mpidl.training.snapshots import BestModels, Snapshots
+
     config, rows = run.config, run.models
     network, agents = rows.form.network, run.world.agents
     hooks: list[Keeper] = []
