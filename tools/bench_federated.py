@@ -160,12 +160,15 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
+    from mpidl.comm.start.failures import guard
     from mpidl.launch.process import Launch
     from mpidl.launch.surroundings import is_rank
 
     arguments = options()
     if is_rank():
-        rank_main(arguments)
+        # A rank that ends outside it is taken for one that has failed.
+        with guard():
+            rank_main(arguments)
         return
     told: dict[int, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:

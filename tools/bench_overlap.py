@@ -103,12 +103,15 @@ def rank_main(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
+    from mpidl.comm.start.failures import guard
     from mpidl.launch.process import Launch
     from mpidl.launch.surroundings import is_rank
 
     arguments = options()
     if is_rank():
-        rank_main(arguments)
+        # A rank that ends outside it is taken for one that has failed.
+        with guard():
+            rank_main(arguments)
         return
     for ranks in map(int, arguments.ranks.split(",")):
         code = Launch(ranks, [sys.executable, __file__, *sys.argv[1:]]).run()
