@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -234,7 +235,7 @@ def build(model: KeptModel, settings: object, plug_ins: bool = False) -> nn.Modu
     shapes = {entry.name: entry.shape for entry in network.entries}
     try:
         # Without memory, which the file may not justify.
-        with torch.device("meta"):
+        with torch.device("meta"), _at_most(10 * len(shapes) + 1000, path):
             built = part.build(network.example_shape, network.outputs)
         _refuse_other(path, shapes, built)
     except (RuntimeError, NotImplementedError):
@@ -246,6 +247,30 @@ def build(model: KeptModel, settings: object, plug_ins: bool = False) -> nn.Modu
     return module.eval()
 
 
+@contextmanager
+def _at_most(parameters: int, path: str) -> Iterator[None]:
+    """While this lasts, no more parameters are made: a configuration can ask for layers without end."""
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    made = 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal made
+        made += 1
+        if made > parameters:
+            raise _other(path)
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _other(path: str) -> ResultsError:
+    return ResultsError(f"the model in {path!r} does not fit the network that its configuration describes")
+
+
 def _refuse_other(path: str, shapes: Mapping[str, tuple[int, ...]], module: nn.Module) -> None:
     if {name: tuple(value.shape) for name, value in module.state_dict().items()} != shapes:
-        raise ResultsError(f"the model in {path!r} does not fit the network that its configuration describes")
+        raise _other(path)

@@ -81,9 +81,18 @@ def test_all_that_a_module_holds_is_kept(tmp_path: Path) -> None:
     assert all(torch.equal(again[name].to(value.dtype), value) for name, value in wanted.items())
 
 
-def test_a_network_of_other_settings_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("settings", "shape"),
+    [
+        ({"name": "mlp", "hidden": [10**12]}, (3,)),
+        ({"name": "gpt", "layers": 10**12, "heads": 1, "width": 8}, (7,)),
+    ],
+    ids=["too large", "endless"],
+)
+def test_a_network_of_other_settings_is_refused_before_it_is_built(
+    tmp_path: Path, settings: dict[str, Any], shape: tuple[int, ...]
+) -> None:
     module = built({"name": "mlp", "hidden": [4]}, (3,), torch.float32)
-    # Too large to be built.
-    run = keep(tmp_path / "run.h5", module, (3,), {"name": "mlp", "hidden": [10**12]})
+    run = keep(tmp_path / "run.h5", module, shape, settings)
     with pytest.raises(ResultsError, match="does not fit the network that its configuration describes"):
         run.build()
