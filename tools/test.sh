@@ -6,7 +6,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup_venv.sh"
 cd "$ROOT"
 
-extras=plot,test,lint
+extras=plot,safetensors,test,lint
 case " $* " in *" --full "*) extras+=,fuzz ;; esac
 setup_venv "$extras"
 
