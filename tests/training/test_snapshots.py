@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -11,11 +12,15 @@ import pytest
 import torch
 
 from mpidl import results
+from mpidl.comm.meters import Meters
 from mpidl.errors import ConfigError, ResultsError, SaveError
 from mpidl.experiment import keeping
+from mpidl.results.run_file import RunFile
+from mpidl.results.snapshots import BEST
+from mpidl.training.snapshots import BestModels
 from tests.algorithms.problems import run
 from tests.ranks import on_ranks
-from tests.results.kept import NETWORK
+from tests.results.kept import FORM, NETWORK, models
 from tests.training.runs import configuration, on_parts
 
 NORMED = "tests.training.plugins:normed"
@@ -123,6 +128,21 @@ def test_the_best_is_kept_on_any_number_of_ranks_and_of_agents_own_too(comm, tmp
     for model in ("consensus", *range(5)):
         one, other = alone.state_dict(model), spread.state_dict(model)
         assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_after_a_resume_only_what_is_better_than_what_is_kept_takes_its_place(tmp_path, monkeypatch) -> None:
+    file = RunFile.create(tmp_path / "run.h5", {"name": "kept"}, {"hosts": ["here"]}, None, 2)
+    file.append({"round": 3, "test_loss_consensus": 0.5})
+    file.keep(BEST, FORM, models(3), 2)
+    world, kept = SimpleNamespace(sum=lambda values: values), []
+    best = BestModels(file, SimpleNamespace(form=FORM), {"consensus": None}, Meters(), "test_loss_consensus")
+    monkeypatch.setattr(best, "keep", lambda done, places: kept.append(done))
+    for done, loss in ((4, 0.6), (5, 0.4), (6, np.nan), (7, 0.45)):
+        best.recorded(SimpleNamespace(world=world, done=done), {"test_loss_consensus": loss})
+    # Where agents' own were not measured.
+    best.recorded(SimpleNamespace(world=world, done=8), {"train_loss": 0.1})
+    assert kept == [5]
+    file.close()
 
 
 def test_small_models_of_agents_are_kept_by_default_and_large_ones_if_asked() -> None:
