@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 from pydantic import Field
 
+from mpidl.errors import ConfigError
 from mpidl.metrics import Metric
 from mpidl.registry import Part
 
@@ -237,6 +238,10 @@ class Algorithm(ABC):
         """Round number t, counted from 0, at that round's learning rate."""
         self.t = t
         self.advance()
+
+    def refused(self, what: str) -> ConfigError:
+        """The error for what whoever wrote the algorithm got wrong."""
+        return ConfigError(f"{self.settings.name!r} {what}", "algorithm")
 
     @property
     def lr(self) -> float:

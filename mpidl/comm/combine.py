@@ -43,16 +43,16 @@ class Combiner:
         other.meters = meters
         return other
 
-    def __call__(self, partials: list[torch.Tensor], plan: Cut, out: torch.Tensor) -> None:
-        """Adds the partial rows of all ranks up into `out`, in main memory; `plan` says which and in what order."""
-        board, rows = self._board, max(map(len, plan.nodes)) + 1
+    def __call__(self, partials: list[torch.Tensor], tree: Cut, out: torch.Tensor) -> None:
+        """Adds the partial rows of all ranks up into `out`, in main memory; `tree` says which and in what order."""
+        board, rows = self._board, max(map(len, tree.nodes)) + 1
         if board is not None and length_of(rows, self.dtype):
-            self._by_memory(board, partials, plan, out)
-        elif plan.inputs * out.nbytes <= SMALL:
-            self._add(self._gather_partials(partials, plan), plan, out)
+            self._by_memory(board, partials, tree, out)
+        elif tree.inputs * out.nbytes <= SMALL:
+            self._add(self._gather_partials(partials, tree), tree, out)
         else:
             begin, end = self._bounds[self.world.rank : self.world.rank + 2]
-            self._add(self._scatter_partials(partials, plan), plan, out[begin:end])
+            self._add(self._scatter_partials(partials, tree), tree, out[begin:end])
             self._gather_slices(out)
 
     @property
@@ -73,14 +73,14 @@ class Combiner:
 
     # In shared memory.
 
-    def _by_memory(self, board: Board, partials: list[torch.Tensor], plan: Cut, out: torch.Tensor) -> None:
+    def _by_memory(self, board: Board, partials: list[torch.Tensor], tree: Cut, out: torch.Tensor) -> None:
         """A piece of all rows after another, each shown in one turn and added in the next, with a barrier between.
 
         Every rank adds the whole piece; or each adds its slice, and collects those of the others in the turn after.
         """
-        by_all = plan.inputs <= 2 or plan.inputs * out.nbytes <= READ_BY_ALL
+        by_all = tree.inputs <= 2 or tree.inputs * out.nbytes <= READ_BY_ALL
         # The last row of a place is then for the slice of the sum.
-        rows = max(map(len, plan.nodes)) + (not by_all)
+        rows = max(map(len, tree.nodes)) + (not by_all)
         places, turn = board.places(rows, self.dtype), board.turn
         parts = out.split(length_of(rows, self.dtype))
         shown = [row.split(len(parts[0])) for row in partials]
@@ -89,7 +89,7 @@ class Combiner:
             if step > 1 and not by_all:
                 self._collect(places[(turn + step) % PLACES], parts[step - 2])
             if 0 < step <= len(parts):
-                self._add_shown(places[(turn + step - 1) % PLACES], plan, parts[step - 1], by_all)
+                self._add_shown(places[(turn + step - 1) % PLACES], tree, parts[step - 1], by_all)
             if step < len(parts):
                 for row, place in zip(shown, places[(turn + step) % PLACES][self.world.rank], strict=False):
                     place[: len(row[step])].copy_(row[step])
@@ -98,17 +98,17 @@ class Combiner:
         # The next sum begins in the place that nobody may be reading still.
         board.turn = turn + len(parts)
 
-    def _add_shown(self, places: list[torch.Tensor], plan: Cut, piece: torch.Tensor, by_all: bool) -> None:
+    def _add_shown(self, places: list[torch.Tensor], tree: Cut, piece: torch.Tensor, by_all: bool) -> None:
         """Adds up what all ranks show of a piece, into it; or this rank's slice, for the others to collect."""
         begin, end, target, rank = 0, len(piece), piece, self.world.rank
         if not by_all:
             begin, end = _bounds(len(piece), self.world.size)[rank : rank + 2]
             target = places[rank][-1, begin:end]
         inputs = [
-            place[row, begin:end] for place, nodes in zip(places, plan.nodes, strict=True) for row in range(len(nodes))
+            place[row, begin:end] for place, nodes in zip(places, tree.nodes, strict=True) for row in range(len(nodes))
         ]
-        self._add(inputs, plan, target)
-        self.meters.bytes_shared += (plan.inputs - len(plan.nodes[rank])) * target.nbytes
+        self._add(inputs, tree, target)
+        self.meters.bytes_shared += (tree.inputs - len(tree.nodes[rank])) * target.nbytes
 
     def _collect(self, places: list[torch.Tensor], piece: torch.Tensor) -> None:
         """The slices of a piece that the ranks have added."""
@@ -119,24 +119,24 @@ class Combiner:
 
     # By messages.
 
-    def _gather_partials(self, partials: list[torch.Tensor], plan: Cut) -> list[torch.Tensor]:
+    def _gather_partials(self, partials: list[torch.Tensor], tree: Cut) -> list[torch.Tensor]:
         """Every partial row of every rank."""
         own = torch.stack(partials) if partials else torch.empty(0, dtype=self.dtype)
-        rows = torch.empty(plan.inputs, self.parameters, dtype=self.dtype)
-        counts = [len(nodes) * rows[0].nbytes for nodes in plan.nodes]
+        rows = torch.empty(tree.inputs, self.parameters, dtype=self.dtype)
+        counts = [len(nodes) * rows[0].nbytes for nodes in tree.nodes]
         self.world.comm.Allgatherv([_bytes(own), MPI.BYTE], [_bytes(rows), counts, MPI.BYTE])
         self.meters.handed_to_mpi(own.nbytes)
         return list(rows)
 
-    def _scatter_partials(self, partials: list[torch.Tensor], plan: Cut) -> list[torch.Tensor]:
+    def _scatter_partials(self, partials: list[torch.Tensor], tree: Cut) -> list[torch.Tensor]:
         """This rank's slice of every partial row of every rank."""
         bounds, rank = self._bounds, self.world.rank
         width = bounds[rank + 1] - bounds[rank]
-        others = plan.inputs - len(partials)
+        others = tree.inputs - len(partials)
         received = iter(self._buffer("received", others * width).view(others, width))
         slices: list[torch.Tensor] = []
         requests: list[MPI.Request] = []
-        for source, nodes in enumerate(plan.nodes):
+        for source, nodes in enumerate(tree.nodes):
             if source == rank:
                 slices += [row[bounds[rank] : bounds[rank + 1]] for row in partials]
                 continue
@@ -170,18 +170,18 @@ class Combiner:
     def _receive(self, part: torch.Tensor, source: int) -> list[MPI.Request]:
         return [self.world.comm.Irecv(message, source) for message in pieces(part)]
 
-    def _add(self, inputs: list[torch.Tensor], plan: Cut, out: torch.Tensor) -> None:
+    def _add(self, inputs: list[torch.Tensor], tree: Cut, out: torch.Tensor) -> None:
         """Adds up what all ranks have, a chunk at a time."""
-        if not plan.additions:
+        if not tree.additions:
             out.copy_(inputs[0])
             return
-        spare = plan.registers - plan.inputs
+        spare = tree.registers - tree.inputs
         scratch = self._buffer("scratch", spare * CHUNK).view(spare, CHUNK)
         for begin in range(0, len(out), CHUNK):
             end = min(begin + CHUNK, len(out))
             values = [part[begin:end] for part in inputs] + [part[: end - begin] for part in scratch]
-            values[plan.root] = out[begin:end]
-            for target, left, right in plan.additions:
+            values[tree.root] = out[begin:end]
+            for target, left, right in tree.additions:
                 torch.add(values[left], values[right], out=values[target])
 
     def _buffer(self, name: str, elements: int) -> torch.Tensor:

@@ -84,8 +84,9 @@ class Reducer:
         """Σ of one row for each position below `positions`, on every rank; a collective call.
 
         `owners[p]` is the rank that yields (p, row) for position p, known to all ranks; each rank yields its own in
-        ascending order, and may overwrite a row once the next one is asked for. The result is `out`, which shares no
-        memory with a row, or a new tensor.
+        ascending order, and may overwrite a row once the next one is asked for. With `rows`, a
+        position has so many at once, as [rows, P], and so has the result. That is `out`, which shares no memory with a
+        row, or a new tensor.
         """
         if positions != len(owners):
             raise ValueError(f"{len(owners)} owners for {positions} positions")
@@ -98,15 +99,15 @@ class Reducer:
             return self._wide[rows].sum(flat, positions, owners, whole).view(rows, -1)
         pairs = iter(leaves)
         mine = [position for position, owner in enumerate(owners) if owner == self.world.rank]
-        plan = _cut(tuple(owners), self.world.size) if positions else None
+        tree = _cut(tuple(owners), self.world.size) if positions else None
         if out is None:
             out = torch.empty(self.parameters, dtype=self.dtype, device=self.world.device)
-        if plan is None:
+        if tree is None:
             out.zero_()
         elif self.deterministic:
-            partials = self._partials(self._checked(pairs, mine), plan.nodes[self.world.rank], positions)
+            partials = self._partials(self._checked(pairs, mine), tree.nodes[self.world.rank], positions)
             with self.meters.time("reduction"):
-                self._combine(partials, plan, out)
+                self._combine(partials, tree, out)
         else:
             self._library_sum(self._checked(pairs, mine), out)
         self._spare += self._lent
@@ -186,17 +187,17 @@ class Reducer:
 
     # The part that does.
 
-    def _combine(self, partials: list[torch.Tensor], plan: Cut, out: torch.Tensor) -> None:
+    def _combine(self, partials: list[torch.Tensor], tree: Cut, out: torch.Tensor) -> None:
         if self.world.size == 1:
             out.copy_(partials[0])
             return
         if out.device.type == "cuda":
             staged = [self._pinned(f"partial {n}", self.parameters).copy_(row) for n, row in enumerate(partials)]
             result = self._pinned("result", self.parameters)
-            self._combiner(staged, plan, result)
+            self._combiner(staged, tree, result)
             out.copy_(result)
         else:
-            self._combiner(partials, plan, out)
+            self._combiner(partials, tree, out)
 
     def _library_sum(self, rows: Iterator[torch.Tensor], out: torch.Tensor) -> None:
         """MPI's allreduce: the order of additions, and so the last bits, are the library's."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from mpidl.comm.meters import BYTES_OTHER
 from mpidl.comm.tree import tree_sum
-from mpidl.errors import ConfigError, SaveError
+from mpidl.errors import SaveError
 from mpidl.results.metrics import METRICS
 from mpidl.training.loop import Hook, Record, Training
 from mpidl.training.observations import mean_losses
@@ -145,7 +145,7 @@ def _declared(algorithm: Algorithm, diagnostics: Mapping[str, Measured]) -> Mapp
             what = f"records {name!r}, which its `metrics` does not name; add Metric({name!r}, units, description)"
         else:
             continue
-        raise ConfigError(f"{algorithm.settings.name!r} {what}", "algorithm")
+        raise algorithm.refused(what)
     return diagnostics
 
 

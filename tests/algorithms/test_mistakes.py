@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mpidl.algorithms import AlgorithmSettings, Decentralized, Metric
+from mpidl.algorithms import Algorithm, AlgorithmSettings, Decentralized, Federated, Local, Metric
 from mpidl.errors import ConfigError
 from mpidl.experiment.rehearsal import rehearse
 from tests.algorithms.problems import configuration, run
@@ -155,7 +155,46 @@ class RecordsAnothers(Decentralized):
         return self.mix(X)
 
 
-MISTAKES: dict[type[Decentralized], str] = {
+class ReturnsFromRound(Federated):
+    def round(self, x: Tensor) -> Tensor:
+        return x + 1
+
+
+class SumsTwice(Federated):
+    def round(self, x: Tensor) -> None:
+        for _ in range(2):
+            self.sum_rows(((position, x) for position in self.mine), x.clone())
+
+
+class ReturnsFromServer(Local):
+    def server(self, x: Tensor, total: Tensor) -> Tensor:
+        return x + total[0]
+
+
+class ReturnsRows(Local):
+    def upload(self, agent: int, y: Tensor, x: Tensor, out: Tensor) -> tuple[Tensor, ...]:
+        return (y - x,)
+
+
+class ReturnsAGradient(Local):
+    def local_gradient(self, agent: int, y: Tensor, x: Tensor, g: Tensor, step: int) -> Tensor:
+        return g + y
+
+
+class WritesARowTooMany(Local):
+    def upload(self, agent: int, y: Tensor, x: Tensor, out: Tensor) -> None:
+        super().upload(agent, y, x, out)
+        out[1].copy_(x)
+
+
+class SurveysARowTooMany(Local):
+    surveys = 1
+
+    def survey(self, agent: int, x: Tensor, out: Tensor) -> None:
+        out[1].copy_(x)
+
+
+MISTAKES: dict[type[Algorithm], str] = {
     Unprepared: "failed: AttributeError: 'Unprepared' object has no attribute 'state'",
     MixesWhatIsNotNamed: "mixes 'momentum', which its `mixed` does not name (parameters)",
     NamesAnother: "mixes 'parameters', which its `mixed` does not name (parameter)",
@@ -180,6 +219,13 @@ MISTAKES: dict[type[Decentralized], str] = {
     RecordsWhatHasNoUnits: (
         "records 'angle', which its `metrics` does not name; add Metric('angle', units, description)"
     ),
+    ReturnsFromRound: "returns a Tensor from round(); write in place, and return nothing",
+    ReturnsFromServer: "returns a Tensor from server(); write in place, and return nothing",
+    ReturnsRows: "returns a tuple from upload(); write in place, and return nothing",
+    ReturnsAGradient: "returns a Tensor from local_gradient(); write in place, and return nothing",
+    SumsTwice: "sums 2 rows of each agent in a round; let its `uploads` say so",
+    WritesARowTooMany: "writes more rows in upload() than its `weighted` says (1)",
+    SurveysARowTooMany: "writes more rows in survey() than its `surveys` says (1)",
     RecordsAnothers: "records 'train_loss', which every run records; choose another name",
 }
 
@@ -207,3 +253,30 @@ def test_what_is_mixed_twice_is_counted_twice_beforehand(comm):
     config = configuration({"name": f"{__name__}:MixesTwiceAndSaysSo"}, agents=5)
     sent = run(config, comm).bytes_sent
     assert sent == rehearse(config, 1).round_bytes * config.train.rounds == 2 * 2 * 5 * 64 * 8 * config.train.rounds
+
+
+class LeavesOutARow(Local):
+    """Sends a second row in the first round, and forgets it afterwards."""
+
+    weighted = (True, False)
+
+    def __init__(self, settings, context):
+        super().__init__(settings, context)
+        self.arrived: list[float] = []
+
+    def upload(self, agent: int, y: Tensor, x: Tensor, out: Tensor) -> None:
+        super().upload(agent, y, x, out)
+        if self.t == 0:
+            out[1].fill_(1)
+
+    def server(self, x: Tensor, total: Tensor) -> None:
+        super().server(x, total)
+        self.arrived.append(float(total[1].mean()))
+
+
+@on_ranks(1)
+def test_a_row_that_is_not_written_adds_nothing(comm):
+    kept: list[LeavesOutARow] = []
+    config = configuration({"name": f"{__name__}:LeavesOutARow"}, agents=5)
+    run(config, comm, before=lambda composed: kept.append(composed.training.algorithm))
+    assert kept[0].arrived == [5.0] + [0.0] * (config.train.rounds - 1)

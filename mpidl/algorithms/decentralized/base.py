@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from mpidl.algorithms.base import Algorithm, AlgorithmSettings, Context
-from mpidl.errors import ConfigError
 from mpidl.metrics import Metric
 
 if TYPE_CHECKING:
@@ -94,9 +93,9 @@ class Decentralized(Algorithm):
         self._sendings.clear()
         X = self.round(self.X)
         for name in self._sent:
-            raise self._refused(f"sends {name!r} and ends the round without receive({name!r})")
+            raise self.refused(f"sends {name!r} and ends the round without receive({name!r})")
         if getattr(X, "shape", None) != self.X.shape:
-            raise self._refused(f"returns {_described(X)} from round(); return {_whole(self.X)}")
+            raise self.refused(f"returns {_described(X)} from round(); return {_whole(self.X)}")
         if X.data_ptr() != self.X.data_ptr():
             self.X.copy_(X)
 
@@ -108,9 +107,9 @@ class Decentralized(Algorithm):
     def draft(self, name: str = "parameters") -> Tensor:
         """A block to write what is mixed next, while the present block stays as it is."""
         if name in self.in_place:
-            raise self._refused(f"asks for draft({name!r}), but its `in_place` names it; write it in place")
+            raise self.refused(f"asks for draft({name!r}), but its `in_place` names it; write it in place")
         if name in self._drafted:
-            raise self._refused(f"asks for draft({name!r}) after mixing it out of place; ask once in a round")
+            raise self.refused(f"asks for draft({name!r}) after mixing it out of place; ask once in a round")
         return self._beside(name)
 
     def mix(self, Z: Tensor, name: str = "parameters") -> Tensor:
@@ -122,9 +121,9 @@ class Decentralized(Algorithm):
         """The first half of `mix`: Z goes out to the neighbours, and must not change until `receive`."""
         exchange, present = self._exchange(name), self.present[name]
         if getattr(Z, "shape", None) != present.shape:
-            raise self._refused(f"mixes {name!r} from {_described(Z)}; give {_whole(present)}")
+            raise self.refused(f"mixes {name!r} from {_described(Z)}; give {_whole(present)}")
         if name in self._sent:
-            raise self._refused(f"sends {name!r} twice before receive({name!r})")
+            raise self.refused(f"sends {name!r} twice before receive({name!r})")
         self._count_sending(name)
         out_of_place = Z.data_ptr() != present.data_ptr()
         if out_of_place:
@@ -138,7 +137,7 @@ class Decentralized(Algorithm):
     def receive(self, name: str = "parameters") -> Tensor:
         """The second half of `mix`."""
         if name not in self._sent:
-            raise self._refused(f"receives {name!r}, which it did not send")
+            raise self.refused(f"receives {name!r}, which it did not send")
         self._sent.remove(name)
         if self._alone:
             # Nobody to mix with: under every scheme the row stays as it is.
@@ -190,13 +189,13 @@ class Decentralized(Algorithm):
     def _exchange(self, name: str) -> Exchange:
         """The exchange of a mixed quantity."""
         if name not in self._exchanges:
-            raise self._refused(f"mixes {name!r}, which its `mixed` does not name ({', '.join(self.mixed)})")
+            raise self.refused(f"mixes {name!r}, which its `mixed` does not name ({', '.join(self.mixed)})")
         return self._exchanges[name]
 
     def _edge_exchange(self, name: str) -> EdgeExchange:
         """The exchange of a quantity of which each neighbour gets a row of its own."""
         if name not in self._edges:
-            raise self._refused(
+            raise self.refused(
                 f"sends {name!r} by edge, which its `edgewise` does not name ({', '.join(self.edgewise) or 'nothing'})"
             )
         return self._edges[name]
@@ -206,7 +205,7 @@ class Decentralized(Algorithm):
         self._sendings[name] += 1
         times = self._sendings[name]
         if times > 1 and times > math.ceil(self.rows_sent(self.settings, 1, 1.0).get(name, 0)):
-            raise self._refused(f"sends {name!r} {times} times in a round; let its `rows_sent` say so")
+            raise self.refused(f"sends {name!r} {times} times in a round; let its `rows_sent` say so")
 
     def _beside(self, name: str) -> Tensor:
         """The block that may be written beside the present one."""
@@ -215,15 +214,12 @@ class Decentralized(Algorithm):
     def _as_draft(self, Z: Tensor, name: str) -> Tensor:
         """Z in memory that neighbours may read, for a Z that is not the present block."""
         if name in self.in_place:
-            raise self._refused(f"mixes {name!r} out of place, but its `in_place` names it; write it in place")
+            raise self.refused(f"mixes {name!r} out of place, but its `in_place` names it; write it in place")
         if name in self._drafted:
-            raise self._refused(f"mixes {name!r} out of place twice in a round; write it in place the second time")
+            raise self.refused(f"mixes {name!r} out of place twice in a round; write it in place the second time")
         self._drafted.add(name)
         draft = self._beside(name)
         return Z if Z.data_ptr() == draft.data_ptr() else draft.copy_(Z)
-
-    def _refused(self, what: str) -> ConfigError:
-        return ConfigError(f"{self.settings.name!r} {what}", "algorithm")
 
 
 def _described(value: object) -> str:

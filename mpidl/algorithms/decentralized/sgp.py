@@ -36,7 +36,7 @@ class SGP(Decentralized):
 
         super().__init__(settings, context)
         self.direction = KeptDirection(settings.rule, self.layout, self.state.rows)
-        self.omega = self.state.shared("push weights", len(self.everyone), torch.float64, initial=1.0)
+        self.omega = self.state.shared("push weights", self.state.total, torch.float64, initial=1.0)
         self.Z = self.state.scratch(*self.X.shape)
         self._gamma = context.exchanges.gamma
 

@@ -32,7 +32,7 @@ class Averaging(Local):
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
         remembered = settings.server.remembers
-        self.statistics = {name: self.state.server(f"server {name}", value) for name, value in remembered.items()}
+        self.server_memory = {name: self.state.server(f"server {name}", value) for name, value in remembered.items()}
 
     def server(self, x: Tensor, total: Tensor) -> None:
         self.move(x, total[0])
@@ -40,5 +40,5 @@ class Averaging(Local):
     def move(self, x: Tensor, displacement: Tensor) -> None:
         """Let the configured server move x."""
         server = self.settings.server
-        server.learn(displacement, self.statistics)
-        x.add_(server.direction(displacement, self.statistics), alpha=server.lr)
+        server.learn(displacement, self.server_memory)
+        x.add_(server.direction(displacement, self.server_memory), alpha=server.lr)

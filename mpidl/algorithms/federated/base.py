@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -48,6 +48,8 @@ class Federated(Algorithm):
         self._owner = dict(zip(context.everyone, context.owners, strict=True))
         self._runner = dict(self._owner)
         """The rank that ran each agent last, where its lazy rows are."""
+        self._summed = 0
+        """Rows of each agent that this round has summed."""
         self.crew = self._crew(context.everyone, self._owner)
 
     @classmethod
@@ -104,7 +106,15 @@ class Federated(Algorithm):
     def advance(self) -> None:
         self.assemble()
         self._count_bytes(self.participant_bytes() * len(self.mine))
-        self.round(self.x)
+        self._summed = 0
+        self.perform(self.round, self.x)
+
+    def perform(self, hook: Callable[..., object], *arguments: object) -> None:
+        """Call a hook, which writes in place: what it returned would be lost, so it is refused."""
+        returned = hook(*arguments)
+        if returned is not None:
+            name = hook.__name__
+            raise self.refused(f"returns a {type(returned).__name__} from {name}(); write in place, and return nothing")
 
     def assemble(self) -> None:
         """Decide who takes part in the present round and who runs them, and move what they need there."""
@@ -124,6 +134,9 @@ class Federated(Algorithm):
         be overwritten once the next is asked for.
         """
         rows = len(out) if out.ndim == 2 else None
+        self._summed += rows or 1
+        if self._summed > self.rows_up(self.settings):
+            raise self.refused(f"sums {self._summed} rows of each agent in a round; let its `uploads` say so")
         return self.reduction.sum(leaves, len(self.crew.agents), self.crew.runners, out, rows)
 
     def dense(self, rows: int) -> Tensor:
@@ -138,7 +151,7 @@ class Federated(Algorithm):
         """Rows of the agents that this rank runs, which last until the end of the round: to be asked for once."""
         return Shelf(self.state, math.ceil(self.expected() / self._ranks.size) if used else 0)
 
-    def average(self, agents: Sequence[int]) -> list[float]:
+    def weights_of(self, agents: Sequence[int]) -> list[float]:
         """The weights p_i of those who take part."""
         return self.weights(self.settings.weighting, agents)
 
@@ -149,4 +162,4 @@ class Federated(Algorithm):
         return self.x
 
     def _crew(self, agents: Sequence[int], runners: dict[int, int]) -> Crew:
-        return Crew(tuple(agents), tuple(self.average(agents)), tuple(runners[agent] for agent in agents))
+        return Crew(tuple(agents), tuple(self.weights_of(agents)), tuple(runners[agent] for agent in agents))

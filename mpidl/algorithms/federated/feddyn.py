@@ -68,12 +68,12 @@ class FedDyn(FedAvg):
         self._alphas = {agent: settings.alpha / (p * count) for agent, p in zip(context.everyone, shares, strict=True)}
         self._start = context.initial[0]
 
-    def average(self, agents: Sequence[int]) -> list[float]:
+    def weights_of(self, agents: Sequence[int]) -> list[float]:
         return self.weights("uniform", agents)
 
-    def local_gradients(self, agents: Sequence[int], rows: Rows, x: Tensor, out: Rows, steps: Sequence[int]) -> None:
+    def step_gradients(self, agents: Sequence[int], rows: Rows, x: Tensor, out: Rows, steps: Sequence[int]) -> None:
         if self.settings.clip == "gradient":
-            super().local_gradients(agents, rows, x, out, steps)
+            super().step_gradients(agents, rows, x, out, steps)
             return
         self.loss_gradients(agents, rows, out, steps)
         for agent, g in zip(agents, out, strict=True):

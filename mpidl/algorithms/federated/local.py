@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -53,8 +53,9 @@ class Local(Working):
         upload(agent, y, x, out)               the rows that are summed; out ← y − x
         server(x, total)                       moves x by their sum; x ← x + Σ p_i (y_i − x)
 
-    Sums carry the weights p_i where `weighted` has True for the row. `surveyed` is the sum of the survey. Batches of a
-    round follow from the round alone: those of steps tK, …, tK + K − 1, or of passes tE, …, tE + E − 1.
+    Hooks write in place and return nothing (`point` returns a row); `out` comes as zeros. Sums carry the weights p_i
+    where `weighted` has True for the row. `surveyed` is the sum of the survey. Batches of a round follow from the round
+    alone: those of steps tK, …, tK + K − 1, or of passes tE, …, tE + E − 1.
     """
 
     class Settings(LocalSettings):
@@ -87,7 +88,7 @@ class Local(Working):
         self._taken: Tensor | None = None
         """By agent, the steps that its kept memory has seen; known to all ranks."""
         if self._kept:
-            self._taken = self.state.counts("local steps taken", len(context.everyone))
+            self._taken = self.state.counts("local steps taken", self.state.total)
         self.uplink: Uplink | None = None
         """What packs uploads, where something does."""
         self._drifts: dict[int, Tensor] = {}
@@ -125,8 +126,8 @@ class Local(Working):
         self._drifts.clear()
         if self._surveys is not None:
             self.sum_rows(self._surveyed(x, self._surveys), self.surveyed)
-        self.prepare(x)
-        self.server(x, self.sum_rows(self._worked(x), self._total))
+        self.perform(self.prepare, x)
+        self.perform(self.server, x, self.sum_rows(self._worked(x), self._total))
         if self._taken is not None:
             for agent in self.crew.agents:
                 self._taken[agent] += len(self.steps(agent))
@@ -153,7 +154,7 @@ class Local(Working):
 
     def _surveyed(self, x: Tensor, out: Tensor) -> Iterator[tuple[int, Tensor]]:
         for position in self.mine:
-            self.survey(self.crew.agents[position], x, out)
+            self._written(out, "surveys", self.survey, self.crew.agents[position], x)
             yield position, out.mul_(self.crew.weights[position]) if self.survey_weighted else out
 
     def _worked(self, x: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -166,13 +167,25 @@ class Local(Working):
             for place, (position, agent) in enumerate(zip(group, agents, strict=True)):
                 if self.observed:
                     self._drifts[agent] = self.Y[place].dist(x)
-                self.upload(agent, self.Y[place], x, self._uploads)
+                self._written(self._uploads, "weighted", self.upload, agent, self.Y[place], x)
                 if self.uplink is not None:
                     self.uplink(agent, self.t, self._uploads)
                 for row, weighted in zip(self._uploads, self.weighted, strict=True):
                     if weighted:
                         row.mul_(crew.weights[position])
                 yield position, self._uploads
+
+    def _written(self, out: Tensor, declared: str, hook: Callable[..., object], *arguments: object) -> None:
+        """Have a hook write the rows that an agent sends; those that it leaves out add nothing."""
+        out.zero_()
+        try:
+            self.perform(hook, *arguments, out)
+        except IndexError as error:
+            if f"dimension 0 with size {len(out)}" not in str(error):
+                raise
+            raise self.refused(
+                f"writes more rows in {hook.__name__}() than its `{declared}` says ({len(out)})"
+            ) from error
 
     def local_steps(self, agents: Sequence[int], x: Tensor) -> None:
         """Take all local steps of these agents, whose rows are the first of Y."""
@@ -186,17 +199,17 @@ class Local(Working):
             for place, (agent, y, g) in enumerate(rows)
         ]
         for its in working:
-            self.begin(its.agent, x, its.y)
+            self.perform(self.begin, its.agent, x, its.y)
         for k in range(max((len(its.steps) for its in working), default=0)):
             working = [its for its in working if k < len(its.steps)]
             points = [self.point(its.agent, its.y, x) for its in working]
             active, steps = [its.agent for its in working], [its.steps[k] for its in working]
-            self.local_gradients(active, points, x, [its.g for its in working], steps)
+            self.step_gradients(active, points, x, [its.g for its in working], steps)
             for its, step in zip(working, steps, strict=True):
-                self.local_gradient(its.agent, its.y, x, its.g, step)
+                self.perform(self.local_gradient, its.agent, its.y, x, its.g, step)
                 its.y.sub_(along(its.g, its.y, its.memory, its.before + k, lr, layout), alpha=lr)
 
-    def local_gradients(self, agents: Sequence[int], rows: Rows, x: Tensor, out: Rows, steps: Sequence[int]) -> None:
+    def step_gradients(self, agents: Sequence[int], rows: Rows, x: Tensor, out: Rows, steps: Sequence[int]) -> None:
         """∇F_i(row; B), clipped, plus λ·row, in `out`, which `local_gradient` changes further."""
         self.gradients_at(agents, rows, out, steps)
 

@@ -51,7 +51,7 @@ class MimeLite(Local):
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
         remembered = settings.server.remembers
-        self.statistics = {name: self.state.server(f"server {name}", value) for name, value in remembered.items()}
+        self.server_memory = {name: self.state.server(f"server {name}", value) for name, value in remembered.items()}
 
     @classmethod
     def rows_down(cls, settings: AlgorithmSettings) -> int:
@@ -62,11 +62,11 @@ class MimeLite(Local):
         self.whole_gradient(agent, x, out[0])
 
     def local_gradient(self, agent: int, y: Tensor, x: Tensor, g: Tensor, step: int) -> None:
-        g.copy_(self.settings.server.frozen(g, self.statistics))
+        g.copy_(self.settings.server.frozen(g, self.server_memory))
 
     def server(self, x: Tensor, total: Tensor) -> None:
         super().server(x, total)
-        self.settings.server.learn(self.surveyed[0], self.statistics)
+        self.settings.server.learn(self.surveyed[0], self.server_memory)
 
 
 class Mime(MimeLite):

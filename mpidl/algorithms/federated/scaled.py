@@ -62,7 +62,7 @@ class ScaledLocalSGD(Averaging):
         # D², or D itself for oasis: one for all, or the agents' own with how often each was refreshed.
         self._shared = self.state.server("scaling") if shared else None
         self._own = None if shared else self.state.lazy_rows("scalings")
-        self._refreshes = None if shared else self.state.counts("refreshes", len(context.everyone))
+        self._refreshes = None if shared else self.state.counts("refreshes", self.state.total)
         self._first, self._divisors = self.shelf(used=not settings.curvature), self.shelf(used=not shared)
         self._divisor, self._statistic, self._z = self.state.scratch(3, *self.x.shape)
 
@@ -109,7 +109,7 @@ class ScaledLocalSGD(Averaging):
             self._refresh(self._own[agent], self._statistic, before, self._divisors[agent])
         super().begin(agent, x, y)
 
-    def local_gradients(self, agents: Sequence[int], rows: Rows, x: Tensor, out: Rows, steps: Sequence[int]) -> None:
+    def step_gradients(self, agents: Sequence[int], rows: Rows, x: Tensor, out: Rows, steps: Sequence[int]) -> None:
         asked = []
         for place, (agent, step) in enumerate(zip(agents, steps, strict=True)):
             if agent in self._first and step == self.steps(agent).start:
@@ -117,7 +117,7 @@ class ScaledLocalSGD(Averaging):
             else:
                 asked.append(place)
         agents, steps = [agents[place] for place in asked], [steps[place] for place in asked]
-        super().local_gradients(agents, [rows[place] for place in asked], x, [out[place] for place in asked], steps)
+        super().step_gradients(agents, [rows[place] for place in asked], x, [out[place] for place in asked], steps)
 
     def local_gradient(self, agent: int, y: Tensor, x: Tensor, g: Tensor, step: int) -> None:
         g.div_(self._divisor if self._shared is not None else self._divisors[agent])
