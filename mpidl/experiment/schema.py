@@ -14,6 +14,7 @@ from mpidl import config as reading
 from mpidl.algorithms import ALGORITHMS
 from mpidl.algorithms.base import Algorithm, AlgorithmSettings
 from mpidl.algorithms.decentralized.base import Decentralized
+from mpidl.comm.gossip.schemes.exact import Exact
 from mpidl.comm.gossip.settings import CROSS_GRADIENTS, GossipSettings
 from mpidl.comm.placement import Placement
 from mpidl.config import Bytes, Duration, Rounds
@@ -179,6 +180,13 @@ class Config(Section):
                         f"{self.algorithm.name} reduces over all agents and has no {key}; remove it, or set {key}=null",
                         key,
                     )
+        scheme = self.gossip.scheme if self.gossip else Exact()
+        if issubclass(method, Decentralized) and not method.mixed and scheme != Exact():
+            raise ConfigError(
+                f"{self.algorithm.name} mixes no rows, so that {scheme.name!r} with gamma {scheme.gamma:g} would do "
+                "nothing; remove it",
+                "gossip.scheme",
+            )
         packed = self.gossip.cross_gradients if self.gossip else None
         if packed is not None and not (issubclass(method, Decentralized) and CROSS_GRADIENTS in method.edgewise):
             raise ConfigError(

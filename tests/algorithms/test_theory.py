@@ -193,6 +193,24 @@ def test_a_graph_that_cannot_serve_is_refused_in_one_sentence(algorithm, agents,
         assert word in str(error.value)
 
 
+CHOCO = {"scheme": {"name": "choco", "gamma": 0.3}, "compressor": "sign"}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "gossip", "sentence"),
+    [
+        ("relaysgd", CHOCO, "relaysgd mixes no rows, so that 'choco' with gamma 0.3 would do nothing"),
+        ("relaysgd", {"scheme": {"name": "exact", "gamma": 0.5}}, "relaysgd mixes no rows, so that 'exact' with gamma"),
+        ("dsgd", {"cross_gradients": "sign"}, "dsgd sends no cross-gradients that 'sign' could pack"),
+        ("dsgd", CHOCO | {"wire": "bfloat16"}, "'bfloat16' has no use where rows travel packed by 'choco'"),
+    ],
+)
+def test_gossip_that_an_algorithm_would_not_heed_is_refused_in_one_sentence(algorithm, gossip, sentence):
+    with pytest.raises(ConfigError, match="^[^\n]*$") as error:
+        configuration({"name": algorithm}, gossip=gossip)
+    assert sentence in str(error.value)
+
+
 def test_a_smaller_step_of_gossip_makes_a_graph_fit_for_d2():
     gossip = {"scheme": {"name": "exact", "gamma": 0.9}}
     build_topology(configuration({"name": "d2"}, agents=16, graph=SPARSE, gossip=gossip), 16)
