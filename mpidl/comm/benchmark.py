@@ -14,9 +14,9 @@ from typing import TypeVar
 import torch
 from mpi4py import MPI
 
+from mpidl.comm.gossip.gossip import Gossip
 from mpidl.comm.gossip.messages import buffer
 from mpidl.comm.gossip.neighbourhood import Neighbourhood
-from mpidl.comm.gossip.ranks import Gossip
 from mpidl.comm.gossip.settings import GossipSettings
 from mpidl.comm.meters import Meters
 from mpidl.comm.reduce import Reducer

@@ -24,10 +24,13 @@ class World:
     """Agents over the ranks of a communicator, which is duplicated, so that no message meets the caller's.
 
     Making one is a collective call, as are its methods that say so: their meaning is the same on every rank, their
-    messages are typed, and `meters` counts them; what an algorithm sends is counted elsewhere. `comm`, `rank`, `size`:
-    the ranks, of which parts above this one use the numbers alone. `placement`: who runs which agent, `mine` the agents
-    of this rank. `device`: of this rank. `hosts` and `devices`: of every rank. `node_ranks`: the ranks, this one among
-    them, that can share memory.
+    messages are typed, and `meters` counts them; what an algorithm sends is counted elsewhere. Not counted and pickled
+    is what ranks tell each other once before there are rows: their hosts and devices, what they believe they are about
+    to exchange, whether memory can be shared.
+
+    `comm`, `rank`, `size`: the ranks, of which parts above this one use the numbers alone. `placement`: who runs which
+    agent, `mine` the agents of this rank. `device`: of this rank. `hosts` and `devices`: of every rank. `node_ranks`:
+    the ranks, this one among them, that can share memory.
     """
 
     def __init__(self, comm: MPI.Intracomm, placement: Placement | int, device: str | torch.device = "cpu") -> None:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from mpidl.algorithms.decentralized.base import Decentralized
+from mpidl.comm.gossip.gossip import Gossip
 from mpidl.comm.gossip.neighbourhood import Neighbourhood
-from mpidl.comm.gossip.ranks import Gossip
 from mpidl.comm.gossip.settings import GossipSettings
 from mpidl.comm.meters import Meters
 from mpidl.comm.moves import Movers

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from mpidl.comm.gossip.gossip import Gossip
 from mpidl.comm.gossip.neighbourhood import Neighbourhood
-from mpidl.comm.gossip.ranks import Gossip
 from mpidl.comm.gossip.settings import GossipSettings
 from mpidl.comm.gossip.sizes import Sizes
 from mpidl.comm.meters import Meters

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpidl.comm.gossip.runs import RowRun, StridedRows, Summand, by_distance, by_turn, schedule
+from mpidl.comm.gossip.runs import RowRun, StridedRows, Summand, by_distance, by_order, schedule
 from mpidl.comm.placement import Placement
 from mpidl.graphs import GRAPHS
 from mpidl.graphs.base import Mixing
@@ -16,9 +16,9 @@ from tests.comm.mixing import random_matrix
 
 def summands(mixing: Mixing, placement: Placement, rank: int) -> list[Summand]:
     return [
-        Summand(place, turn, j - i, placement.owner(j), placement.of_rank(placement.owner(j)).index(j), weight)
+        Summand(place, order, j - i, placement.owner(j), placement.of_rank(placement.owner(j)).index(j), weight)
         for place, i in enumerate(placement.of_rank(rank))
-        for turn, (j, weight) in enumerate(zip(mixing.neighbours[i], mixing.weights[i], strict=True))
+        for order, (j, weight) in enumerate(zip(mixing.neighbours[i], mixing.weights[i], strict=True))
     ]
 
 
@@ -52,9 +52,9 @@ def test_every_agent_adds_each_neighbour_once_by_ascending_number(agents, ranks,
     for rank in range(ranks):
         every = summands(mixing, placement, rank)
         expected = {i: list(zip(mixing.neighbours[i], mixing.weights[i], strict=True)) for i in placement.of_rank(rank)}
-        for runs in (by_turn(every, most), by_distance(every)):
+        for runs in (by_order(every, most), by_distance(every)):
             assert added(runs, mixing, placement, rank) == expected
-        gathered = [run for run in by_turn(every, most) if not isinstance(run.sources, StridedRows)]
+        gathered = [run for run in by_order(every, most) if not isinstance(run.sources, StridedRows)]
         assert all(len(run.sources) <= most for run in gathered)
 
 

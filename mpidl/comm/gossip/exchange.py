@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mpidl.comm.gossip.blocks import Roles, Stock
-from mpidl.comm.gossip.memory import allocate
+from mpidl.comm.gossip.memory import Stock, allocate
 from mpidl.comm.gossip.messages import short_name
+from mpidl.comm.gossip.roles import Roles
 from mpidl.comm.gossip.sizes import Cargo, scratch_elements
 from mpidl.comm.gossip.sums import Sum
-from mpidl.comm.gossip.terms import Terms, Total
+from mpidl.comm.gossip.totals import Total, Totals
 from mpidl.comm.gossip.turns import Turn, Turns, compare
 from mpidl.rows import new_rows, room
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mpidl.comm.gossip.neighbourhood import Neighbourhood
-    from mpidl.comm.gossip.overlap import Steps
+    from mpidl.comm.gossip.overlap import Waits
 
 
 class RowExchange:
@@ -59,9 +59,9 @@ class RowExchange:
         self._chunks = -(-parameters // chunk)
         scratch = scratch_elements(together, parameters, self._wire != dtype, neighbourhood.sizes)
         self._sum = Sum(gamma, dtype, self._wire, scratch, self._world.device)
-        self._terms = Terms(neighbourhood, self._stock, self._sum, chunk, self._turns.inside)
+        self._totals = Totals(neighbourhood, self._stock, self._sum, chunk, self._turns.inside)
         self._recurring = neighbourhood.plans.recurring
-        self._totals: dict[tuple[object, ...], list[Total]] = {}
+        self._kept: dict[tuple[object, ...], list[Total]] = {}
         self._readable = readable
         self._seen: dict[int, Tensor] = {}
         self._sides = (0, 0)
@@ -119,21 +119,21 @@ class RowExchange:
         wide = zip(self._seen[agent], rows.items(), strict=False)
         return {j: seen.copy_(row.to(self._wire)) for seen, (j, row) in wide}
 
-    def _add(self, turn: Turn) -> Steps:
+    def _add(self, turn: Turn) -> Waits:
         """Fills the other block, chunk by chunk."""
         departures, filled = turn.route.departures, self._roles.filled
         key = (turn.route.letters, turn.side, filled, *turn.published.values())
-        totals = self._totals.get(key)
+        totals = self._kept.get(key)
         if totals is None:
-            totals = self._terms.of(turn, filled)
+            totals = self._totals.of(turn, filled)
             if self._recurring:
-                self._totals[key] = totals
+                self._kept[key] = totals
         begin, add = self._sum.begin, self._sum.add
         for c in range(self._chunks):
             departures.advance(c)
             for total in totals:
                 begin(total.out[c], total.own[c], total.weights)
-                for out, rows, weights, places, arriving, leaving in total.terms:
+                for out, rows, weights, places, arriving, leaving in total.additions:
                     if arriving is not None:
                         yield arriving.awaited(c)
                         arriving.arrive(c)
@@ -144,5 +144,5 @@ class RowExchange:
     def close(self) -> None:
         """Releases requests and memory; no turn may be under way."""
         self._turns.close()
-        self._totals.clear()
+        self._kept.clear()
         self._memory.close()

@@ -1,7 +1,8 @@
-"""Where the blocks of an exchange lie: in memory that the ranks of a node share, or in this rank's own."""
+"""The blocks of an exchange: in memory that the ranks of a node share, or in this rank's own; whose row lies where."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mpidl.comm.gossip.neighbourhood import Neighbourhood
+    from mpidl.comm.gossip.plan import Item, Plan
 
 
 class Blocks:
@@ -58,3 +60,38 @@ def allocate(neighbourhood: Neighbourhood, rows: int, length: int, dtype: torch.
             warning = f"{world.host}: rows go as messages, not through shared memory: {shared.failure}"
     own = new_rows((blocks, rows, length), dtype, world.device).unbind()
     return Blocks(own, None, frozenset(), warning)
+
+
+class Stock:
+    """Rows in blocks by the item that each belongs to: of this rank, and of ranks whose memory it reads."""
+
+    def __init__(
+        self, memory: Blocks, rank: int, recurring: bool, items: Callable[[Plan, int], Sequence[Item]]
+    ) -> None:
+        """`recurring`: whether plans come back. `items`: those of a rank in a round, in the order of their rows."""
+        self.memory, self._rank, self._recurring, self._items = memory, rank, recurring, items
+        self._newest: Plan | None = None
+        self._places: dict[tuple[Plan, int], dict[Item, int]] = {}
+        self._own: dict[tuple[Plan, int], dict[Item, Tensor]] = {}
+
+    def places(self, plan: Plan, rank: int) -> Mapping[Item, int]:
+        """Where each item of a rank lies."""
+        if plan is not self._newest and not self._recurring:
+            self._newest = plan
+            self._places.clear()
+            self._own.clear()
+        if (plan, rank) not in self._places:
+            self._places[plan, rank] = {item: place for place, item in enumerate(self._items(plan, rank))}
+        return self._places[plan, rank]
+
+    def own(self, plan: Plan, side: int) -> Mapping[Item, Tensor]:
+        """The rows of this rank in block `side`."""
+        places = self.places(plan, self._rank)
+        if (plan, side) not in self._own:
+            block = self.memory.own[side]
+            self._own[plan, side] = {item: block[place] for item, place in places.items()}
+        return self._own[plan, side]
+
+    def shared(self, plan: Plan, rank: int, item: Item, side: int) -> Tensor:
+        """A row of another rank of this node, in its own memory."""
+        return self.memory.of(rank)[side][self.places(plan, rank)[item]]

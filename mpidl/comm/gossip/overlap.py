@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from mpidl.comm.gossip.messages import Batch, BatchGroup
     from mpidl.comm.meters import Meters
 
-Steps = Generator["Batch | BatchGroup", None, None]
+Waits = Generator["Batch | BatchGroup", None, None]
 """Yields what must have arrived before it goes on; an error of that wait is thrown into it, to be explained."""
 
 PAUSE = 200e-6
 """Seconds between two looks where nothing has come: short beside a large message, long beside a look."""
 
 
-def drive(steps: Steps, meters: Meters, awaited: Batch | BatchGroup | None = None) -> None:
+def drive(waits: Waits, meters: Meters, awaited: Batch | BatchGroup | None = None) -> None:
     """Goes on to the end, waiting where it must, at first for what is `awaited` already."""
     seconds, begin = meters.seconds, perf_counter()
     while True:
@@ -36,11 +36,11 @@ def drive(steps: Steps, meters: Meters, awaited: Batch | BatchGroup | None = Non
             try:
                 awaited.wait()
             except CommunicationError as error:
-                steps.throw(error)
+                waits.throw(error)
             end = perf_counter()
             seconds["waiting"] += end - begin
             begin = end
-        awaited = next(steps, None)
+        awaited = next(waits, None)
         end = perf_counter()
         seconds["mixing"] += end - begin
         begin = end
@@ -49,7 +49,7 @@ def drive(steps: Steps, meters: Meters, awaited: Batch | BatchGroup | None = Non
 
 
 class Helper:
-    """A thread that drives steps by looking now and then; `take_back` ends that, and raises what went wrong in it."""
+    """A thread that carries an exchange through by looking now and then, until `take_back`, which raises its error."""
 
     def __init__(self) -> None:
         if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
@@ -62,25 +62,25 @@ class Helper:
         self._wanted_back = threading.Event()
         self._pending: Future[Batch | BatchGroup | None] | None = None
 
-    def give(self, steps: Steps) -> None:
+    def give(self, waits: Waits) -> None:
         self._wanted_back.clear()
-        self._pending = self._pool.submit(self._look_after, steps)
+        self._pending = self._pool.submit(self._look_after, waits)
 
     def take_back(self) -> Batch | BatchGroup | None:
-        """What the steps are waiting for, or None where they are through."""
+        """What is waited for, or None where the exchange is through."""
         self._wanted_back.set()
         pending, self._pending = self._pending, None
         return pending.result() if pending else None
 
-    def _look_after(self, steps: Steps) -> Batch | BatchGroup | None:
-        for batch in steps:
+    def _look_after(self, waits: Waits) -> Batch | BatchGroup | None:
+        for batch in waits:
             # A caller that died does not come back for it.
             while not self._wanted_back.is_set() and threading.main_thread().is_alive():
                 try:
                     if batch.done():
                         break
                 except CommunicationError as error:
-                    steps.throw(error)
+                    waits.throw(error)
                 time.sleep(PAUSE)
             else:
                 return batch

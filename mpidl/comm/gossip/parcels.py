@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from mpidl.comm.gossip.blocks import Stock
-from mpidl.comm.gossip.memory import Blocks, allocate
+from mpidl.comm.gossip.memory import Blocks, Stock, allocate
 from mpidl.comm.gossip.messages import short_name
 from mpidl.comm.gossip.plan import Edge, edges_from
 from mpidl.comm.gossip.sizes import PARCEL_BLOCKS, Cargo
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mpidl.comm.gossip.neighbourhood import Neighbourhood
-    from mpidl.comm.gossip.overlap import Steps
+    from mpidl.comm.gossip.overlap import Waits
     from mpidl.comm.gossip.plan import Item, Plan
 
 
@@ -89,7 +88,7 @@ class Parcels(Generic[Key]):
         self._turns.close()
         self._memory.close()
 
-    def _collect(self, turn: Turn) -> Steps:
+    def _collect(self, turn: Turn) -> Waits:
         """Until all rows are here."""
         route = turn.route
         if route.everything is not None:

@@ -20,7 +20,7 @@ class Summand(NamedTuple):
 
     target: int
     """The agent's place among those of its rank."""
-    turn: int
+    order: int
     """How many neighbours it adds before."""
     distance: int
     """The neighbour's number less the agent's own."""
@@ -67,7 +67,7 @@ def schedule(summands: Sequence[Summand], elements: int, recurring: bool) -> lis
 
     `elements`: of each row, that are added at a time.
     """
-    runs = by_turn(summands, GATHERED // elements)
+    runs = by_order(summands, GATHERED // elements)
     return min(runs, by_distance(summands), key=lambda some: _cost(some, elements)) if recurring else runs
 
 
@@ -77,14 +77,14 @@ def _cost(runs: Sequence[RowRun], elements: int) -> float:
     return len(runs) + sum(1 + rows * elements / CALL for rows in gathered)
 
 
-def by_turn(summands: Iterable[Summand], most: int) -> list[RowRun]:
+def by_order(summands: Iterable[Summand], most: int) -> list[RowRun]:
     """First everybody's first neighbour, then everybody's second: few calls on any graph, but rows are gathered.
 
     `most`: rows to be gathered at a time.
     """
     runs: list[RowRun] = []
-    ordered = sorted(summands, key=lambda summand: (summand.turn, summand.home, summand.target))
-    for (_, home), group in groupby(ordered, key=lambda summand: (summand.turn, summand.home)):
+    ordered = sorted(summands, key=lambda summand: (summand.order, summand.home, summand.target))
+    for (_, home), group in groupby(ordered, key=lambda summand: (summand.order, summand.home)):
         for run in _cut(group, lambda before, summand: summand.target == before.target + 1):
             pieces = _cut(run, _adjacent)
             # Two rows are added in as many calls as it takes to gather and add them.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mpidl.comm.gossip.messages import Batch, Lane
     from mpidl.comm.gossip.plan import Item, Link
     from mpidl.comm.gossip.sizes import Cargo
-    from mpidl.comm.gossip.sums import Row
+    from mpidl.comm.gossip.sums import Chunks
 
 
 HOST = {"pin_memory": True}
@@ -146,7 +146,7 @@ class Arrival:
         for message, slot in zip(self.messages, ring, strict=True):
             message.receive(slot.outside, rank, tag)
         self._copies = [slots.copies([(slot.outside, slot.inside)]) for slot in ring]
-        self.row: Row = [ring[c % self._ring].inside[: length - start] for c, start in enumerate(starts)]
+        self.row: Chunks = [ring[c % self._ring].inside[: length - start] for c, start in enumerate(starts)]
         """The chunks where they are read; each holds what it should from `arrive` to `release`."""
 
     def awaited(self, c: int) -> Batch:
@@ -197,12 +197,12 @@ class Departures:
         self, lane: Lane, links: Sequence[Link], rows: Mapping[Item, Tensor], slots: Slots, ahead: int
     ) -> None:
         items = list(dict.fromkeys(item for link in links for item in link.items))
-        chunks: dict[Item, Row] = {item: split(rows[item], slots.elements) for item in items}
+        chunks: dict[Item, Chunks] = {item: split(rows[item], slots.elements) for item in items}
         self._chunks = max(map(len, chunks.values()), default=0)
         self._ahead, self._settle = min(ahead, self._chunks), slots.settle
         self._copies: list[Copies] = []
         if not slots.direct or any(rows[item].dtype != slots.dtype for item in items):
-            leaving: dict[Item, Row] = {}
+            leaving: dict[Item, Chunks] = {}
             for number, (item, row) in enumerate(chunks.items()):
                 ring = slots.take(number * self._ahead, (number + 1) * self._ahead)
                 leaving[item] = [ring[c % self._ahead].outside[: len(chunk)] for c, chunk in enumerate(row)]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-Row = Sequence[Tensor]
+Chunks = Sequence[Tensor]
 """A row, or several beneath each other, by its chunks."""
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from mpidl.comm.gossip.handshake import Header, compare_beliefs, graph_digest
 from mpidl.comm.gossip.messages import short_name
-from mpidl.comm.gossip.overlap import Helper, Steps, drive
+from mpidl.comm.gossip.overlap import Helper, Waits, drive
 from mpidl.comm.gossip.routes import Route, Routes
 from mpidl.errors import CommunicationError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mpidl.comm.gossip.blocks import Stock
+    from mpidl.comm.gossip.memory import Stock
     from mpidl.comm.gossip.neighbourhood import Neighbourhood
     from mpidl.comm.gossip.plan import Item, Plan, Plans
     from mpidl.comm.gossip.sizes import Cargo
@@ -34,7 +34,7 @@ class Turn(NamedTuple):
     """By rank, the block that it has published."""
 
 
-Rest: TypeAlias = Callable[[Turn], Steps]
+Rest: TypeAlias = Callable[[Turn], Waits]
 """What is to be done in a turn once its letters are here, with the waits in between."""
 
 
@@ -72,7 +72,7 @@ class Turns:
         self._routes = Routes(neighbourhood, self._comm, stock.own, self.sharing, self.chunk, cargo, plans.recurring)
         self._helper = Helper() if neighbourhood.settings.overlap and not self.all_shared else None
         self._turn = 0
-        self._steps: Steps | None = None
+        self._waits: Waits | None = None
         self._last: Turn | None = None
 
     @property
@@ -101,7 +101,7 @@ class Turns:
 
     def start(self, side: int, t: int, rest: Rest) -> None:
         """Publish block `side` for round t; `rest` is what remains to be done once the neighbours' letters are here."""
-        if self._steps is not None:
+        if self._waits is not None:
             raise ValueError(f"exchange {self.name!r}: start() before the turn before was finished")
         plan = self._plans.at(t)
         header = Header(
@@ -126,21 +126,21 @@ class Turns:
         self._meters.bytes_shared += route.rows_read * row_bytes
         self._meters.handed_to_mpi(route.bytes, route.messages)
         self._turn += 1
-        self._steps = self._complete(plan, route, header, side, rest)
+        self._waits = self._complete(plan, route, header, side, rest)
         if self._helper:
-            self._helper.give(self._steps)
+            self._helper.give(self._waits)
 
     def finish(self) -> None:
         """Until the turn is over: all is done that `rest` says, and what was published has left."""
-        if self._steps is None:
+        if self._waits is None:
             raise ValueError(f"exchange {self.name!r}: finish() without start()")
-        steps, self._steps = self._steps, None
+        waits, self._waits = self._waits, None
         if self._helper is None:
-            drive(steps, self._meters)
+            drive(waits, self._meters)
         else:
             with self._meters.time("waiting"):
                 awaited = self._helper.take_back()
-            drive(steps, self._meters, awaited)
+            drive(waits, self._meters, awaited)
 
     def received(self, turn: Turn, item: Item, sender: int) -> Tensor:
         """The row of an item of rank `sender` where it is after its turn: here, in that rank's memory, or arrived."""
@@ -150,7 +150,7 @@ class Turns:
             return self._stock.shared(turn.plan, sender, item, turn.published[sender])
         return turn.route.received(item)
 
-    def _complete(self, plan: Plan, route: Route, header: Header, side: int, rest: Rest) -> Steps:
+    def _complete(self, plan: Plan, route: Route, header: Header, side: int, rest: Rest) -> Waits:
         """What is to be done up to the end of the turn, and what is to be awaited for it."""
         letters, everything = route.letters, route.everything
         # Each wait may cost a rank its turn on a core. Where plans change, though, letters are looked at first: rows

@@ -1,15 +1,12 @@
-"""The blocks of an exchange: which may be written, which others read, and whose row lies where in them."""
+"""The roles of the blocks of an exchange: which may be written, and which others read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from mpidl.comm.gossip.memory import Blocks
-    from mpidl.comm.gossip.plan import Item, Plan
 
 
 class Roles:
@@ -53,38 +50,3 @@ class Roles:
             returned = "mix the one returned last" + (" or the draft" if self.draft is not None else "")
             raise ValueError(f"exchange {self._name!r}: neighbours may still read this block; {returned}")
         return block
-
-
-class Stock:
-    """Rows in blocks by the item that each belongs to: of this rank, and of ranks whose memory it reads."""
-
-    def __init__(
-        self, memory: Blocks, rank: int, recurring: bool, items: Callable[[Plan, int], Sequence[Item]]
-    ) -> None:
-        """`recurring`: whether plans come back. `items`: those of a rank in a round, in the order of their rows."""
-        self.memory, self._rank, self._recurring, self._items = memory, rank, recurring, items
-        self._newest: Plan | None = None
-        self._places: dict[tuple[Plan, int], dict[Item, int]] = {}
-        self._own: dict[tuple[Plan, int], dict[Item, Tensor]] = {}
-
-    def places(self, plan: Plan, rank: int) -> Mapping[Item, int]:
-        """Where each item of a rank lies."""
-        if plan is not self._newest and not self._recurring:
-            self._newest = plan
-            self._places.clear()
-            self._own.clear()
-        if (plan, rank) not in self._places:
-            self._places[plan, rank] = {item: place for place, item in enumerate(self._items(plan, rank))}
-        return self._places[plan, rank]
-
-    def own(self, plan: Plan, side: int) -> Mapping[Item, Tensor]:
-        """The rows of this rank in block `side`."""
-        places = self.places(plan, self._rank)
-        if (plan, side) not in self._own:
-            block = self.memory.own[side]
-            self._own[plan, side] = {item: block[place] for item, place in places.items()}
-        return self._own[plan, side]
-
-    def shared(self, plan: Plan, rank: int, item: Item, side: int) -> Tensor:
-        """A row of another rank of this node, in its own memory."""
-        return self.memory.of(rank)[side][self.places(plan, rank)[item]]

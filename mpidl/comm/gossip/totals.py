@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from mpidl.comm.gossip.runs import RowRun, StridedRows, Summand, schedule
-from mpidl.comm.gossip.sums import Row, Sum, split
+from mpidl.comm.gossip.sums import Chunks, Sum, split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
-    from mpidl.comm.gossip.blocks import Stock
+    from mpidl.comm.gossip.memory import Stock
     from mpidl.comm.gossip.neighbourhood import Neighbourhood
     from mpidl.comm.gossip.plan import Item, Plan
     from mpidl.comm.gossip.routes import Route
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class Addition(NamedTuple):
     """Rows that are added to others, one to each."""
 
-    out: Row
-    rows: Row
+    out: Chunks
+    rows: Chunks
     weights: Tensor
     places: Tensor | None = None
     """Which of `rows`, where they are not all, or not in this order."""
@@ -42,13 +42,13 @@ class Addition(NamedTuple):
 class Total(NamedTuple):
     """Mixed rows: where they go, the rows that they begin with, and what is added."""
 
-    out: Row
-    own: Row
+    out: Chunks
+    own: Chunks
     weights: Tensor
-    terms: list[Addition]
+    additions: list[Addition]
 
 
-class Terms:
+class Totals:
     """The totals of an exchange, turn after turn.
 
     Small rows are summed for all agents of this rank at once, and large ones agent by agent, so that what is summed
@@ -82,7 +82,7 @@ class Terms:
             out=split(out, self._chunk),
             own=split(own, self._chunk),
             weights=self._sums.own_weights(plan.mixing.self_weights[i] for i in self._world.mine),
-            terms=[self._addition(run, out, homes[run.home]) for run in runs],
+            additions=[self._addition(run, out, homes[run.home]) for run in runs],
         )
 
     def _addition(self, run: RowRun, out: Tensor, home: Tensor) -> Addition:
@@ -99,7 +99,7 @@ class Terms:
         uses = [(i, j) for i in mine for j in mixing.neighbours[i] if j in arrivals and not landed]
         first = {j: i for i, j in reversed(uses)}
         last = {j: i for i, j in uses}
-        rows: dict[Item, Row] = {
+        rows: dict[Item, Chunks] = {
             j: arrivals[j].row if j in arrivals else split(homes[home][place], self._chunk)
             for j, (home, place) in self._homes(plan).items()
         }
@@ -107,7 +107,7 @@ class Terms:
         totals = []
         for place, i in enumerate(mine):
             target, weights = split(out[place], self._chunk), self._sums.weights(mixing.weights[i])
-            terms = [
+            additions = [
                 Addition(
                     target,
                     rows[j],
@@ -117,15 +117,15 @@ class Terms:
                 )
                 for j, weight in zip(mixing.neighbours[i], weights, strict=True)
             ]
-            totals.append(Total(target, rows[i], own_weights[place], terms))
+            totals.append(Total(target, rows[i], own_weights[place], additions))
         return totals
 
     def _summands(self, plan: Plan) -> list[Summand]:
         homes, mixing = self._homes(plan), plan.mixing
         return [
-            Summand(place, turn, j - i, *homes[j], weight)
+            Summand(place, order, j - i, *homes[j], weight)
             for place, i in enumerate(self._world.mine)
-            for turn, (j, weight) in enumerate(zip(mixing.neighbours[i], mixing.weights[i], strict=True))
+            for order, (j, weight) in enumerate(zip(mixing.neighbours[i], mixing.weights[i], strict=True))
         ]
 
     def _homes(self, plan: Plan) -> dict[Item, tuple[int, int]]:
