@@ -181,6 +181,11 @@ class ReturnsAGradient(Local):
         return g + y
 
 
+class MisspellsAHook(Local):
+    def local_gradients(self, agent: int, y: Tensor, x: Tensor, g: Tensor, step: int) -> None:
+        g.add_(y)
+
+
 class WritesARowTooMany(Local):
     def upload(self, agent: int, y: Tensor, x: Tensor, out: Tensor) -> None:
         super().upload(agent, y, x, out)
@@ -223,6 +228,7 @@ MISTAKES: dict[type[Algorithm], str] = {
     ReturnsFromServer: "returns a Tensor from server(); write in place, and return nothing",
     ReturnsRows: "returns a tuple from upload(); write in place, and return nothing",
     ReturnsAGradient: "returns a Tensor from local_gradient(); write in place, and return nothing",
+    MisspellsAHook: "has 'local_gradients', which is no hook; did you mean 'local_gradient'? else call it otherwise",
     SumsTwice: "sums 2 rows of each agent in a round; let its `uploads` say so",
     WritesARowTooMany: "writes more rows in upload() than its `weighted` says (1)",
     SurveysARowTooMany: "writes more rows in survey() than its `surveys` says (1)",

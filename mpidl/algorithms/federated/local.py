@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from mpidl.algorithms.base import Rows
     from mpidl.algorithms.federated.uploads import Uplink
+
+
+HOOKS = ("survey", "prepare", "begin", "point", "local_gradient", "upload", "server")
 
 
 class LocalSettings(WorkSettings, MomentumSettings):
@@ -74,6 +78,7 @@ class Local(Working):
 
     def __init__(self, settings: LocalSettings, context: Context) -> None:
         super().__init__(settings, context)
+        self._refuse_misspelt_hooks()
         self.direction = settings.rule
         shape = (context.together, *self.x.shape)
         self.Y, self.G = self.state.scratch(*shape), self.state.scratch(*shape)
@@ -131,6 +136,13 @@ class Local(Working):
         if self._taken is not None:
             for agent in self.crew.agents:
                 self._taken[agent] += len(self.steps(agent))
+
+    def _refuse_misspelt_hooks(self) -> None:
+        """Refuses a method with nearly the name of a hook: nothing would call it, and the run would be another one."""
+        for name in dir(type(self)):
+            meant = difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.85)
+            if meant and not name.startswith("_") and not hasattr(Local, name):
+                raise self.refused(f"has {name!r}, which is no hook; did you mean {meant[0]!r}? else call it otherwise")
 
     @classmethod
     def survey_rows(cls, settings: AlgorithmSettings) -> int:
