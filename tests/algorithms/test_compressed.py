@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.algorithms.problems import configuration, run
+from tests.algorithms.problems import configuration, label, run
 from tests.algorithms.recurrences import AGENTS, DECAY, LR
 from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same, parts
 from tests.ranks import on_ranks
@@ -72,6 +72,24 @@ def test_neither_ranks_nor_the_way_of_rows_change_a_bit(name, comm):
     for outcome in outcomes[1:]:
         assert_same(outcomes[0], outcome, name)
     assert np.isfinite(outcomes[0].rows).all()
+
+
+@pytest.mark.parametrize("settings", [MOMENTUM, {"name": "gradient-tracking"}, {"name": "n-saddle"}], ids=label)
+@on_ranks(2)
+def test_a_compressor_that_loses_nothing_leaves_exact_gossip(settings, comm):
+    whole = {"name": "cast", "dtype": "float64"}
+    exact, *packed = (
+        run(configuration({"lr": LR} | settings, agents=AGENTS, graph=IRREGULAR, gossip=gossip), comm)
+        for gossip in (
+            {"scheme": {"name": "exact", "gamma": 0.8}},
+            *(
+                {"scheme": {"name": name, "gamma": 0.8}, "compressor": whole}
+                for name in ("choco", "deepsqueeze", "direct")
+            ),
+        )
+    )
+    for outcome in packed:
+        assert np.abs(outcome.rows - exact.rows).max() <= 1e-12
 
 
 @every_case

@@ -78,14 +78,14 @@ def randomk(v: Row, draw: Draw, layout: Layout, fraction: float, common: bool = 
     generator = Draw(draw.seed, draw.purpose, 0 if common else draw.agent, draw.index).stream()
     result = np.zeros_like(v)
     start = 0
-    # Neighbours of one length draw together: all their cuts, then a place in every arc; in lots of 2^16 arcs.
+    # Neighbours of one length draw together: all their cuts, then a place in every arc; in lots of 2^17 arcs.
     for size, run in groupby(size for size in piece_sizes(layout, per) if size):
         k, count = max(1, round(fraction * size)), len(list(run))
         while count:
-            lot = min(count, max(1, 2**16 // k))
+            lot = min(count, max(1, 2**17 // k))
             cuts = [int(cut) for cut in generator.integers(size, size=lot)]
             places = np.concatenate(
-                [generator.random((lot, min(2**16, k - arc))) for arc in range(0, k, 2**16)], axis=1
+                [generator.random((lot, min(2**17, k - arc))) for arc in range(0, k, 2**17)], axis=1
             )
             arcs = np.array_split(np.arange(size), k)
             for cut, row in zip(cuts, places, strict=True):
