@@ -29,7 +29,7 @@ METHODS = ("dsgd", "qgm", "q-saddle", "ngc", "n-saddle")
 QUARTER = {"name": "qsgd", "bits": 8}
 """A byte for each number of four."""
 RATES = (0.03, 0.1, 0.3, 1.0)
-RADII = (0.02, 0.05, 0.1, 0.2)
+RADII = (0.02, 0.05, 0.1, 0.2, 0.4)
 SWEPT, SHOWN = (101, 102), (1, 2, 3, 4, 5)
 
 
