@@ -42,17 +42,16 @@ def indices(packed: Tensor) -> Tensor:
     return ((packed[:, None] >> places) & 1).flatten().nonzero().flatten()
 
 
-def below(values: Tensor, limits: Tensor | int, out: Tensor) -> Tensor:
-    """The mask of values < limits; torch's comparisons on a CPU take many times as long as numpy's."""
+def pack_negative(values: Tensor, out: Tensor) -> None:
+    """Packs the mask of values < 0; torch's comparisons on a CPU take many times as long as numpy's."""
     if by_numpy(values.device):
-        np.less(values.numpy(), limits if isinstance(limits, int) else limits.numpy(), out=out.numpy())
-        return out
-    return torch.lt(values, limits, out=out)
+        out.numpy()[:] = np.packbits(np.less(values.numpy(), 0), bitorder="little")
+    else:
+        pack(values < 0, out)
 
 
-def write_signs(packed: Tensor, scale: Tensor | float, out: Tensor) -> None:
-    """Writes ± scale for every bit; `out` has room for eight numbers of every byte."""
-    table = _signs(out.dtype, out.device) * scale
+def look_up(table: Tensor, packed: Tensor, out: Tensor) -> None:
+    """Writes the row of `table` [256, 8] for every byte; `out` has room for eight numbers of each."""
     if by_numpy(out.device):
         # "clip" because numpy looks up straight into `out` only where no index can be wrong; none can.
         np.take(table.numpy(), packed.numpy(), axis=0, out=out.numpy().reshape(-1, 8), mode="clip")
@@ -61,7 +60,7 @@ def write_signs(packed: Tensor, scale: Tensor | float, out: Tensor) -> None:
 
 
 @cache
-def _signs(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """[256, 8]: the signs that each byte stands for."""
+def signs(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """[256, 8]: the signs that each byte stands for, −1 where a bit is set."""
     mask = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
     return torch.from_numpy(1 - 2 * mask.astype(np.int8)).to(device, dtype)

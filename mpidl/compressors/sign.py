@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -34,31 +34,33 @@ class SignCodec(Codec):
         sums = torch.zeros(self._pieces.count, dtype=torch.float64, device=self._device)
         for block in self._pieces.blocks:
             values = block.of(row)
-            bits.pack(bits.below(values, 0, scratch("negative", torch.bool, block.length)), block.octets(signs))
+            bits.pack_negative(values, block.octets(signs))
             magnitudes = torch.abs(values, out=scratch("numbers", self._dtype, block.length))
-            self._pieces.collect(sums, block, magnitudes, lambda total, rows: total.add_(rows.sum(1)))
+            self._pieces.collect(sums, block, magnitudes, _add_sums)
         if not sums.isfinite().all():
             raise beyond_range()
         scales.copy_(sums / self._sizes)
 
     def add(self, packed: Tensor, out: Tensor, weight: float, draw: Draw) -> None:
-        scales, signs = self._parts(packed)
-        factors = scales * weight
-        for block in self._pieces.blocks:
-            block.of(out).add_(self._decoded(block, signs, factors))
+        for block, values in self._decoded(packed, weight):
+            block.of(out).add_(values)
 
     def unpack(self, packed: Tensor, out: Tensor, draw: Draw) -> None:
-        scales, signs = self._parts(packed)
-        for block in self._pieces.blocks:
-            block.of(out).copy_(self._decoded(block, signs, scales))
+        for block, values in self._decoded(packed, 1.0):
+            block.of(out).copy_(values)
 
-    def _decoded(self, block: Block, signs: Tensor, factors: Tensor) -> Tensor:
-        octets = block.octets(signs)
+    def _decoded(self, packed: Tensor, weight: float) -> Iterator[tuple[Block, Tensor]]:
+        """weight · C(row), a block at a time."""
+        scales, signs = self._parts(packed)
+        factors = scales * weight
         single = self._pieces.count == 1
-        values = self._pieces.scratch("numbers", self._dtype, 8 * len(octets))
-        bits.write_signs(octets, factors if single else 1.0, values)
-        values = values[: block.length]
-        return values if single else self._pieces.scale(block, values, factors, values)
+        table = bits.signs(self._dtype, self._device) * (factors if single else 1.0)
+        for block in self._pieces.blocks:
+            octets = block.octets(signs)
+            values = self._pieces.scratch("numbers", self._dtype, 8 * len(octets))
+            bits.look_up(table, octets, values)
+            values = values[: block.length]
+            yield block, values if single else self._pieces.scale(block, values, factors, values)
 
     def _parts(self, packed: Tensor) -> tuple[Tensor, Tensor]:
         return packed[: self._header].view(self._dtype), packed[self._header :]
@@ -66,3 +68,8 @@ class SignCodec(Codec):
     @cached_property
     def _sizes(self) -> Tensor:
         return torch.tensor(self._pieces.sizes, dtype=torch.float64, device=self._device)
+
+
+def _add_sums(totals: Tensor, rows: Tensor) -> None:
+    # Made float64 first: to add across types takes longer than to sum a block.
+    totals.add_(rows.sum(1).double())
