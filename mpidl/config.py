@@ -9,7 +9,7 @@ import inspect
 import os
 import re
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -73,6 +73,16 @@ def expand(value: Any) -> Any:
     if isinstance(value, str) and value.startswith("$"):
         return os.path.expandvars(value)
     return value
+
+
+def leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Every plain value with its dotted path; so is an empty section or list."""
+    below = dict(enumerate(value)) if isinstance(value, list) else value
+    if not isinstance(below, dict) or not below:
+        yield path, value
+        return
+    for key, item in below.items():
+        yield from leaves(f"{path}.{key}" if path else str(key), item)
 
 
 def _be_strict(schema: Any) -> None:
@@ -166,6 +176,25 @@ Rounds = Annotated[
     Duration,
     BeforeValidator(_duration),
     WithJsonSchema({"type": ["integer", "number", "string"], "description": "rounds, 'N epochs', or a fraction"}),
+]
+
+_UNITS = {"s": 1, "min": 60, "h": 3600}
+
+
+def _seconds(value: Any) -> float:
+    if not isinstance(value, bool) and isinstance(value, int | float):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(s|min|h)\s*", str(value))
+    if match is None:
+        raise ValueError(f"{quoted(value)} is not a time; write 90 (seconds), '55 min' or '12 h'")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+# Of a clock.
+Seconds = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    WithJsonSchema({"type": ["number", "string"], "description": "seconds, 'N min', or 'N h'"}),
 ]
 
 Model = TypeVar("Model", bound=BaseModel)

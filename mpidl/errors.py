@@ -22,6 +22,7 @@ class ExitCode(IntEnum):
     DIVERGED = 3, "diverged"
     NOT_SAVED = 4, "finished, but something could not be saved"
     COMMUNICATION = 5, "communication"
+    STOPPED = 75, "stopped after a checkpoint, go on with --resume"
     INTERRUPTED = 130, "interrupted (INT)"
     ENDED = 143, "ended (TERM)"
 
@@ -80,6 +81,12 @@ class SaveError(MpidlError, OSError):
     """Training went on, but something could not be saved."""
 
     exit_code = ExitCode.NOT_SAVED
+
+
+class Stopped(MpidlError, RuntimeError):
+    """No failure: the run was asked to stop, and has, after a checkpoint."""
+
+    exit_code = ExitCode.STOPPED
 
 
 class CommunicationError(MpidlError, RuntimeError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -178,20 +178,35 @@ class State:
             else:
                 yield declared, declared.ids, value
 
+    def held(self) -> Iterator[tuple[Declaration, tuple[int, ...], Iterable[Tensor]]]:
+        """Each state with the ids held here and their values, row by row where they lie; numbers of agents together."""
+        for name, declared in self.declarations.items():
+            value = self._values[name]
+            ids = tuple(value.touched()) if isinstance(value, LazyItems) else declared.ids
+            if isinstance(value, LazyItems):
+                yield declared, ids, map(value.__getitem__, ids)
+            else:
+                yield declared, ids, value if declared.shape else [value]
+
     def load(self, name: str, ids: Sequence[int], values: Tensor) -> None:
         """Take from `values` [len(ids), *shape] the items that belong here, lazy ones where their agents do."""
         own, declared = self._values[name], self.declarations[name]
         if values.shape[1:] != declared.shape:
             raise ValueError(f"state {name!r} has items of shape {declared.shape}, not {tuple(values.shape[1:])}")
-        if isinstance(own, LazyItems):
-            for item, value in zip(ids, values, strict=True):
-                if self._holder(declared, item) in self.agents:
-                    own.adopt(item, value)
-            return
         places = {item: place for place, item in enumerate(declared.ids)}
-        for item, value in zip(ids, values, strict=True):
-            if item in places:
-                own[places[item]].copy_(value)
+        for at in self.wanted(name, ids):
+            if isinstance(own, LazyItems):
+                own.adopt(ids[at], values[at])
+            else:
+                own[places[ids[at]]].copy_(values[at])
+
+    def wanted(self, name: str, ids: Sequence[int]) -> list[int]:
+        """The places in `ids` of the items of a state that belong here, lazy ones where their agents do."""
+        declared, agents = self.declarations[name], set(self.agents)
+        if declared.lazy:
+            return [place for place, item in enumerate(ids) if self._holder(declared, item) in agents]
+        here = set(declared.ids)
+        return [place for place, item in enumerate(ids) if item in here]
 
     def _holder(self, declared: Declaration, item: int) -> int:
         """The agent with which an item of a lazy state is held."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,33 @@ from mpidl.errors import EXIT_CODES, ConfigError
 if TYPE_CHECKING:
     from mpidl.experiment import Config
     from mpidl.experiment.rehearsal import Needs
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a command line says that is for every rank."""
+
+    config: Path
+    overrides: tuple[str, ...]
+    overwrite: bool
+    resume: bool
+    allowed: tuple[str, ...]
+    verbose: bool
+    debug: bool
+
+    def program(self, output: Path) -> list[str]:
+        """What every rank executes: this command again, in this Python.
+
+        -P keeps the current folder out of the search for modules: one named mpidl may lie there, beside a clone, say.
+        """
+        words = [sys.executable, "-P", "-m", "mpidl", "run", str(self.config)]
+        for assignment in self.overrides:
+            words += ["-s", assignment]
+        words += ["-o", str(output)]
+        for key in self.allowed:
+            words += ["--allow-changes", key]
+        flags = {"overwrite": self.overwrite, "resume": self.resume, "verbose": self.verbose, "debug": self.debug}
+        return words + [f"--{name}" for name, said in flags.items() if said]
 
 
 @click.command(epilog=f"Exit codes: {EXIT_CODES}.")
@@ -39,6 +68,14 @@ if TYPE_CHECKING:
     help="The run file; default: runs/<name>-s<seed>.h5.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing run file.")
+@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint, if there is a run; else begin one.")
+@click.option(
+    "--allow-changes",
+    "allowed",
+    multiple=True,
+    metavar="KEY",
+    help="With --resume: a key, or a section, that is meant to differ from the run's; a longer run needs none.",
+)
 @click.option(
     "--dry-run", is_flag=True, help="Check, and print the command, the memory and the bytes per round; run nothing."
 )
@@ -50,6 +87,8 @@ def run(
     overrides: Sequence[str],
     output: Path | None,
     overwrite: bool,
+    resume: bool,
+    allowed: Sequence[str],
     dry_run: bool,
     verbose: bool,
     debug: bool,
@@ -61,8 +100,13 @@ def run(
     """
     from mpidl.launch.surroundings import is_rank
 
+    if overwrite and resume:
+        raise ConfigError("goes on with what --overwrite replaces; say one of them", "--resume")
+    if allowed and not resume:
+        raise ConfigError("is for a run that goes on; say --resume", "--allow-changes")
+    words = Words(config, tuple(overrides), overwrite, resume, tuple(allowed), verbose, debug)
     if is_rank() and not dry_run:
-        _run_rank(config, ranks, overrides, output, overwrite, verbose, debug)
+        _run_rank(words, ranks, output)
         return 0
 
     from mpidl.comm.start.sentinel import interruptible
@@ -77,19 +121,23 @@ def run(
         if ranks is None:
             places = (loaded.train.device != "cpu" and _gpus()) or cores()
             ranks = places if loaded.agents == "auto" else min(loaded.agents, places)
-        experiment.check(loaded, ranks, path, overwrite)
+        experiment.check(loaded, ranks, path, overwrite, resume)
 
+        from mpidl.experiment import resume as resuming
         from mpidl.experiment.inputs import Inputs
         from mpidl.experiment.rehearsal import prepare, rehearse
 
-        program = _program(config, overrides, path, overwrite, verbose, debug)
+        if resume:
+            resuming.check(loaded, loaded.agents_on(ranks), path, allowed)
+        program = words.program(path)
         if dry_run:
             needs = _described(rehearse(loaded, ranks), loaded)
             click.echo(shlex.join(Launch(ranks, program).command()))
             click.echo(needs)
             return 0
         prepare(Inputs.read(loaded, ranks))
-        return Launch(ranks, program, path, loaded.model_dump_json()).run()
+        stopping = signal.Signals[f"SIG{loaded.checkpoint.signal}"]
+        return Launch(ranks, program, path, loaded.model_dump_json(), stopping).run()
 
 
 def _described(needs: Needs, config: Config) -> str:
@@ -118,24 +166,17 @@ def _gpus() -> int:
     return torch.cuda.device_count()
 
 
-def _run_rank(
-    config: Path,
-    ranks: int | None,
-    overrides: Sequence[str],
-    output: Path | None,
-    overwrite: bool,
-    verbose: bool,
-    debug: bool,
-) -> None:
+def _run_rank(words: Words, ranks: int | None, output: Path | None) -> None:
     """The whole life of a rank. What goes wrong on all ranks alike is told by one of them."""
-    from mpidl.comm.start import failures
+    from mpidl.comm.start import failures, stopping
     from mpidl.launch.surroundings import ranks_around
 
-    if debug:
+    stopping.listen()
+    if words.debug:
         os.environ[failures.DEBUG] = "1"
     with failures.guard():
         from mpidl import experiment
-        from mpidl.experiment.rank import main
+        from mpidl.experiment.rank import Beginning, main
         from mpidl.launch.command import received_configuration
 
         started = ranks_around()
@@ -144,22 +185,6 @@ def _run_rank(
                 f"{ranks} ranks are asked for, but {started} were started already; leave the option out", "-n"
             )
         handed = received_configuration()
-        loaded = experiment.load(config, overrides) if handed is None else experiment.received(handed)
-        main(loaded, experiment.output_path(loaded, output), overwrite, verbose)
-
-
-def _program(
-    config: Path, overrides: Sequence[str], output: Path, overwrite: bool, verbose: bool, debug: bool
-) -> list[str]:
-    """What every rank executes: this command again, in this Python.
-
-    -P keeps the current folder out of the search for modules: one named mpidl may lie there, beside a clone, say.
-    """
-    words = [sys.executable, "-P", "-m", "mpidl", "run", str(config)]
-    for assignment in overrides:
-        words += ["-s", assignment]
-    words += ["-o", str(output)]
-    words += ["--overwrite"] if overwrite else []
-    words += ["--verbose"] if verbose else []
-    words += ["--debug"] if debug else []
-    return words
+        loaded = experiment.load(words.config, words.overrides) if handed is None else experiment.received(handed)
+        beginning = Beginning(words.overwrite, words.resume, words.allowed)
+        main(loaded, experiment.output_path(loaded, output), beginning, words.verbose)

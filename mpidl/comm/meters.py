@@ -14,6 +14,7 @@ SECONDS = (
     Metric("reduction", "s", "sums over all agents"),
     Metric("evaluation", "s", "evaluating models"),
     Metric("io", "s", "reading and writing files"),
+    Metric("checkpoint", "s", "copying the state for checkpoints, and waiting for those before"),
 )
 
 COUNTERS = (

@@ -20,6 +20,18 @@ Communicator = MPI.Intracomm
 """What parts above this one call the ranks that they are given; MPI itself they do not know."""
 
 
+class PendingSum:
+    """A sum over ranks that was started, and is finished later."""
+
+    def __init__(self, request: MPI.Request, total: np.ndarray) -> None:
+        self._request, self._total = request, total
+
+    def finish(self) -> np.ndarray:
+        """The sum, on every rank; waits until all ranks have started it."""
+        self._request.Wait()
+        return self._total
+
+
 class World:
     """Agents over the ranks of a communicator, which is duplicated, so that no message meets the caller's.
 
@@ -118,6 +130,13 @@ class World:
         self.comm.Allreduce(values, total)
         self.meters.handed_to_mpi(values.nbytes)
         return total
+
+    def start_sum(self, values: np.ndarray) -> PendingSum:
+        """As `sum` of int64 numbers, without waiting for it. A collective call."""
+        total = np.empty_like(values, dtype=np.int64)
+        request = self.comm.Iallreduce(np.ascontiguousarray(values, dtype=np.int64), total)
+        self.meters.handed_to_mpi(total.nbytes)
+        return PendingSum(request, total)
 
     def gather_numbers(self, numbers: Mapping[str, float]) -> dict[str, np.ndarray]:
         """On rank 0, by name, a float64 for every rank; elsewhere nothing. Names must be the same on all ranks.

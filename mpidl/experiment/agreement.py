@@ -20,6 +20,7 @@ from torch import nn
 import mpidl
 from mpidl.comm.agreement import agree
 from mpidl.comm.world import Communicator
+from mpidl.config import leaves
 from mpidl.data.dataset import Dataset
 from mpidl.data.fingerprint import digest, fingerprint, fingerprint_of_shares
 from mpidl.data.shares import Shares
@@ -36,7 +37,7 @@ def agree_on_run(comm: Communicator, config: Config) -> None:
     """
     versions = {"mpidl": mpidl.__version__, "torch": torch.__version__, "numpy": np.__version__}
     agree(comm, versions, "install the same versions for all ranks")
-    keys = dict(_leaves("", config.model_dump(mode="json")))
+    keys = dict(leaves("", config.model_dump(mode="json")))
     agree(comm, {key: json.dumps(value) for key, value in keys.items()}, "start all ranks from one configuration")
     agree(comm, dict(_sources(keys)), "give all ranks the same plug-ins")
 
@@ -51,16 +52,6 @@ def agree_on_start(comm: Communicator, shares: Shares, module: nn.Module) -> Non
     agree(comm, fingerprint_of_shares(shares), "make the split depend on nothing but the data and the seed")
     initial = {f"the initial {name}": _described(tensor) for name, tensor in module.state_dict().items()}
     agree(comm, initial, "give all ranks the same model, and make its initial numbers depend on torch's seed alone")
-
-
-def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Every plain value with its dotted path; so is an empty section or list."""
-    below = dict(enumerate(value)) if isinstance(value, list) else value
-    if not isinstance(below, dict) or not below:
-        yield path, value
-        return
-    for key, item in below.items():
-        yield from _leaves(f"{path}.{key}" if path else str(key), item)
 
 
 def _sources(keys: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

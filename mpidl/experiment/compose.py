@@ -42,7 +42,7 @@ from mpidl.training.learner import Learner
 from mpidl.training.loop import Hook, Training
 from mpidl.training.observations import Observations
 from mpidl.training.precision import set_arithmetic
-from mpidl.training.record import Cadence, Recorder
+from mpidl.training.record import Cadence, Recorder, Sums
 from mpidl.training.snapshots import ModelRows
 from mpidl.training.statistics import OwnStatistics, ServerStatistics, Statistics
 from mpidl.training.watch import DivergenceWatch, NetworkCheck
@@ -133,7 +133,7 @@ def compose(config: Config, comm: Communicator, folder: Path = Path()) -> Compos
     evaluator = Evaluator(
         learner, world, statistics, models, parts, dataset.task != "regression", wishes.local_examples
     )
-    drawn = state.number("examples drawn")
+    sums = Sums(state)
     state.seal()
     epochs = length.rounds / length.rounds_per_epoch
     forecast = Forecast(oracle, evaluator, batches, epochs * sum(inputs.sizes.values()), cadence)
@@ -142,7 +142,7 @@ def compose(config: Config, comm: Communicator, folder: Path = Path()) -> Compos
         NetworkCheck(oracle, evaluator, length.steps),
         *([statistics] if statistics else []),
         forecast,
-        Recorder(cadence, evaluator, heterogeneity, observations, measuring, meters, drawn),
+        Recorder(cadence, evaluator, heterogeneity, observations, measuring, meters, sums),
         # All ranks meet for it, so not in every round, even where an epoch is one.
         DivergenceWatch(observations, min(every, max(round(length.rounds_per_epoch), 50))),
     ]

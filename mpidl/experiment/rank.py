@@ -3,37 +3,57 @@
 from __future__ import annotations
 
 import logging
+import math
+import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpidl.comm.agreement import agree
-from mpidl.comm.start import sentinel, startup
-from mpidl.errors import SaveError
+from mpidl.comm.start import presence, sentinel, startup, stopping
+from mpidl.errors import SaveError, Stopped
 from mpidl.experiment.compose import ComposedRun, compose
 from mpidl.experiment.keeping import keepers
+from mpidl.experiment.resume import Resumption, resume
 from mpidl.experiment.schema import Config
 from mpidl.results import provenance
+from mpidl.results.checkpoints.folder import CheckpointFolder
+from mpidl.results.checkpoints.index import Facts
+from mpidl.results.layout import as_text
 from mpidl.results.run_file import RunFile
+from mpidl.training.checkpoint_writer import CheckpointWriter
+from mpidl.training.checkpoints import Checkpoints, Wishes
 from mpidl.training.progress import make_progress
 from mpidl.training.record import FileWriter
 
 if TYPE_CHECKING:
     from mpidl.comm.world import Communicator
+    from mpidl.training.loop import Training
 
 log = logging.getLogger("mpidl")
 
 
-def main(config: Config, output: Path, overwrite: bool = False, verbose: bool = False) -> None:
+@dataclass(frozen=True)
+class Beginning:
+    """Whether a run replaces the one whose file is there, or goes on with it, `allowed` keys having been changed."""
+
+    overwrite: bool = False
+    resume: bool = False
+    allowed: tuple[str, ...] = ()
+
+
+def main(config: Config, output: Path, beginning: Beginning, verbose: bool = False) -> None:
     """A whole run, as one rank of it."""
+    stopping.listen(signal.Signals[f"SIG{config.checkpoint.signal}"])
     comm = startup.start(config.train.device, config.train.threads)
     if verbose and comm.rank == 0:
         log.addHandler(logging.StreamHandler())
         log.setLevel(logging.INFO)
-    train(config, comm, output, overwrite)
+    train(config, comm, output, beginning)
 
 
-def train(config: Config, comm: Communicator, output: Path, overwrite: bool = False) -> None:
+def train(config: Config, comm: Communicator, output: Path, beginning: Beginning = Beginning()) -> None:
     """Compose and train; rank 0 speaks and writes."""
     run = compose(config, comm, output.parent)
     agree(comm, {"the run file": str(output)}, "name one with -o for all ranks")
@@ -41,6 +61,12 @@ def train(config: Config, comm: Communicator, output: Path, overwrite: bool = Fa
     if world.rank == 0:
         for warning in run.warnings:
             log.warning("%s", warning)
+    resumed = resume(run, output, beginning.allowed) if beginning.resume else None
+    if resumed is not None and resumed.over:
+        run.close()
+        if world.rank == 0:
+            print(f"the run has its {run.training.rounds} rounds: results in {output}", file=sys.stderr, flush=True)
+        return
     run.training.check()
     # All ranks have checked before there is a file, so that a wrong model leaves none.
     world.barrier()
@@ -48,12 +74,13 @@ def train(config: Config, comm: Communicator, output: Path, overwrite: bool = Fa
         print(world.table(), file=sys.stderr, flush=True)
         for name, transport in run.transports.items():
             log.info("%s travel by: %s", name, transport)
-        run_file = create_run_file(run, output, overwrite)
+        run_file = _run_file(run, output, beginning, resumed)
         forecast = run.forecast
         print(forecast.sentence, file=sys.stderr, flush=True)
         if forecast.warning:
             log.warning("%s", forecast.warning)
-        for warning in filter(None, (*run.warnings, forecast.warning)):
+        # Of a run that goes on, the file has them.
+        for warning in filter(None, (*run.warnings, forecast.warning) if resumed is None else ()):
             run_file.event("warning", warning)
     # And all wait for it, so that none has trained when it cannot be made.
     world.barrier()
@@ -64,9 +91,19 @@ def train(config: Config, comm: Communicator, output: Path, overwrite: bool = Fa
         hooks.append(make_progress(run.forecast.longest))
     kept = keepers(run, run_file)
     hooks += kept
-    with sentinel.before_ending(writer.save_at_once):
-        run.training.run()
-    unsaved = next(filter(None, [writer.unsaved, *(each.unsaved for each in kept)]), None)
+    # Last, so that a checkpoint finds all that belongs to its round done.
+    checkpoints = _checkpoints(run, output)
+    hooks.append(checkpoints)
+    if world.rank == 0:
+        presence.mark(presence.STOPPABLE)
+    try:
+        with sentinel.before_ending(writer.save_at_once):
+            run.training.run()
+    except Stopped:
+        # On all ranks after the same round.
+        run.close()
+        raise
+    unsaved = next(filter(None, [writer.unsaved, *(each.unsaved for each in kept), checkpoints.unsaved]), None)
     sentence = world.bcast_text(str(unsaved or ""))
     run.close()
     if sentence:
@@ -74,6 +111,41 @@ def train(config: Config, comm: Communicator, output: Path, overwrite: bool = Fa
         raise unsaved or SaveError(sentence)
     if world.rank == 0:
         print(f"results in {output}", file=sys.stderr, flush=True)
+
+
+def _run_file(run: ComposedRun, output: Path, beginning: Beginning, resumed: Resumption | None) -> RunFile:
+    """A new run file, or the one that is gone on with."""
+    if resumed is None:
+        # What was there without a checkpoint is begun again.
+        return create_run_file(run, output, beginning.overwrite or beginning.resume)
+    keys, metrics = run.config.model_dump(mode="json"), run.training.algorithm.metrics
+    run_file = RunFile.open(output, until_round=resumed.round, metrics=metrics, config=keys)
+    CheckpointFolder(output).tidy()
+    for kind, text in resumed.events:
+        run_file.event(kind, text, resumed.round)
+        if kind == "resume":
+            print(text, file=sys.stderr, flush=True)
+    return run_file
+
+
+def _checkpoints(run: ComposedRun, output: Path) -> Checkpoints:
+    """The hook that saves the state of the run, and stops it when it is asked to."""
+    config, world = run.config, run.world
+    settings, walltime = config.checkpoint, config.train.walltime
+    # What is in a file since memory does not hold it is not copied into memory.
+    copied = config.train.state_memory is None
+    writer = CheckpointWriter(run.state, world, CheckpointFolder(output), output, settings.keep, copied)
+    wishes = Wishes(
+        every=None if settings.every is None else run.length.every(settings.every),
+        stop=stopping.asked,
+        seconds_left=lambda: math.inf if walltime is None else walltime - presence.age(),
+    )
+    text = as_text(config.model_dump(mode="json"))
+
+    def facts(training: Training) -> Facts:
+        return Facts(training.done, training.rounds, training.seconds, world.agents, text, provenance.versions())
+
+    return Checkpoints(writer, wishes, facts, world, run.meters)
 
 
 def create_run_file(run: ComposedRun, output: Path, overwrite: bool) -> RunFile:

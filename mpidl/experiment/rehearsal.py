@@ -31,6 +31,7 @@ from mpidl.parameters import RowModule
 from mpidl.rows import room
 from mpidl.spill import Spill
 from mpidl.state import State
+from mpidl.training.record import Sums
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def rehearse(config: Config, ranks: int) -> Needs:
         ("integer buffers", rows.integer_buffers, torch.int64),
     ):
         (state.buffers if per_agent else state.shared)(name, size, kind)
-    state.number("examples drawn")
+    Sums(state)
     topology = build_topology(config, agents) if per_agent else None
     gossip = config.gossip or GossipSettings()
     exchanges = NoNeighbours(topology, gossip, state, rows.layout, placement) if topology else None

@@ -17,7 +17,7 @@ from mpidl.algorithms.decentralized.base import Decentralized
 from mpidl.comm.gossip.schemes.exact import Exact
 from mpidl.comm.gossip.settings import CROSS_GRADIENTS, GossipSettings
 from mpidl.comm.placement import Placement
-from mpidl.config import Bytes, Duration, Rounds
+from mpidl.config import Bytes, Duration, Rounds, Seconds
 from mpidl.data import DATA
 from mpidl.data.source import Source
 from mpidl.errors import ConfigError, choices_sentence, quoted
@@ -27,7 +27,7 @@ from mpidl.graphs.validate import require
 from mpidl.models import LOSSES, MODELS
 from mpidl.models.base import Model
 from mpidl.models.losses import Loss
-from mpidl.results.output import check_output
+from mpidl.results.output import check_run_file
 from mpidl.training import SCHEDULES
 from mpidl.training.schedule import Constant, Schedule
 
@@ -64,6 +64,10 @@ class TrainSettings(Section):
     threads: PositiveInt | Literal["auto"] = Field(
         1, description="torch's threads per rank; 'auto' gives up equal bits on any number of ranks"
     )
+    walltime: Seconds | None = Field(
+        None,
+        description="how long a rank may run, as 55 min: before, the run stops after a checkpoint, in time for both",
+    )
 
     state_memory: Bytes | None = Field(
         None,
@@ -78,6 +82,8 @@ class TrainSettings(Section):
             raise ConfigError("give exactly one of 'rounds' and 'epochs'")
         if math.frexp(self.loss_scale)[0] != 0.5:
             raise ConfigError(f"{self.loss_scale:g} is not a power of two", "loss_scale")
+        if self.walltime is not None and not self.walltime > 0:
+            raise ConfigError(f"{self.walltime:g} seconds are no time to run in", "walltime")
         if self.state_folder is not None and self.state_memory is None:
             raise ConfigError("is for what exceeds a budget: give train.state_memory, or remove it", "state_folder")
         if self.batched and self.compile:
@@ -116,8 +122,15 @@ class EvaluateSettings(Section):
 
 
 class CheckpointSettings(Section):
-    """What a run keeps of its models."""
+    """What a run keeps of its state, and of its models."""
 
+    every: Rounds | None = Field(
+        None,
+        description="how often there is a checkpoint, written while training goes on from a copy of the state, and "
+        "after the last round; null: only before a run stops because it is asked to",
+    )
+    keep: PositiveInt = Field(2, description="how many checkpoints are kept, the newest ones")
+    signal: Literal["USR1", "USR2"] = Field("USR2", description="the signal that asks a rank to stop")
     final: bool | Literal["all"] = Field(
         True,
         description="whether the run file keeps the models of the last round: true: what all agents or the server "
@@ -130,11 +143,11 @@ class CheckpointSettings(Section):
         None, description="how often the run file keeps the evaluated models, and after the last round; null: never"
     )
 
-    @field_validator("snapshots")
+    @field_validator("every", "snapshots")
     @classmethod
     def _some_time(cls, value: Duration | None) -> Duration | None:
         if value is not None and not value.amount:
-            raise ConfigError("0 is no distance between two snapshots; give 1 for every round, or null for none")
+            raise ConfigError("0 is no distance between two of them; give 1 for every round, or null for none")
         return value
 
 
@@ -243,13 +256,13 @@ def output_path(config: Config, output: str | Path | None = None) -> Path:
     return Path(output) if output else Path("runs") / f"{config.name}-s{config.seed}.h5"
 
 
-def check(config: Config, ranks: int, output: Path, overwrite: bool = False) -> None:
+def check(config: Config, ranks: int, output: Path, overwrite: bool = False, resume: bool = False) -> None:
     """Refuses what can be seen before MPI starts: too many ranks, a graph that does not fit, an output in the way."""
     agents = config.agents_on(ranks)
     Placement.contiguous(agents, ranks)
     if config.graph is not None:
         build_topology(config, agents)
-    check_output(output, overwrite)
+    check_run_file(output, overwrite, resume)
 
 
 def build_topology(config: Config, agents: int) -> Topology:

@@ -16,23 +16,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TextIO, cast
 
 from mpidl.comm.start import failures, presence
-from mpidl.errors import MpidlError
+from mpidl.errors import ExitCode, MpidlError
 from mpidl.launch.command import keep_session, launch_command, rank_environment
 from mpidl.launch.folders import PATIENCE, folders
 from mpidl.launch.launcher import Launcher, find_launcher
 from mpidl.launch.library import Library, find_library
 from mpidl.launch.noise import Filter
+from mpidl.launch.signals import Forwarded, forwarding
 from mpidl.launch.surroundings import allow_open_files, cores, scheduler
 from mpidl.launch.verdict import INTERRUPTING, Death, Ending, killed_for_memory
 
 log = logging.getLogger("mpidl")
 
-_FORWARDED = (*INTERRUPTING, signal.SIGUSR1, signal.SIGUSR2)
 # Long enough for the launcher to finish a block that it has begun, too short to be seen in a progress bar.
 _HOLD_SECONDS = 0.2
 LOCK_SECONDS = 5.0
@@ -46,11 +46,17 @@ _SHOW_CURSOR = b"\x1b[?25h"
 class Launch:
     """A program to be run on so many ranks; finding the MPI and its launcher happens here, starting them in `run`.
 
-    `run_file` is what it writes, and `configuration` is handed to every rank, where there are any.
+    `run_file` is what it writes, and `configuration` is handed to every rank, where there are any. `stopping` is the
+    signal that asks ranks to stop, once they have left word that they can.
     """
 
     def __init__(
-        self, ranks: int, program: Sequence[str], run_file: Path | None = None, configuration: str | None = None
+        self,
+        ranks: int,
+        program: Sequence[str],
+        run_file: Path | None = None,
+        configuration: str | None = None,
+        stopping: signal.Signals = signal.SIGUSR2,
     ) -> None:
         self.library: Library = find_library()
         self.launcher: Launcher = find_launcher(self.library)
@@ -58,6 +64,7 @@ class Launch:
         self.program = tuple(program)
         self.run_file = run_file
         self.configuration = configuration
+        self.stopping = stopping
 
     def command(self, environment: dict[str, str] | None = None) -> list[str]:
         """The command as it will be run, to be shown or copied."""
@@ -77,7 +84,7 @@ class Launch:
         if scheduler() is None:
             allow_open_files(self.ranks)
         # Signals are kept from all of it: the folders go, whatever comes.
-        with _forwarding() as forwarded, folders() as ours:
+        with forwarding() as forwarded, folders() as ours:
             failure_file = ours.words / "failure.json"
             terminal = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
             environment = rank_environment(
@@ -88,7 +95,7 @@ class Launch:
             return self._wait(self.command(environment), environment, failure_file, forwarded)
 
     def _wait(
-        self, command: Sequence[str], environment: dict[str, str], failure_file: Path, forwarded: _Forwarded
+        self, command: Sequence[str], environment: dict[str, str], failure_file: Path, forwarded: Forwarded
     ) -> int:
         before, killed = _identity(self.run_file), killed_for_memory()
         sys.stdout.flush()
@@ -102,13 +109,13 @@ class Launch:
             start_new_session=True,
             preexec_fn=_end_with_parent(),
         )
-        forwarded.to(process)
+        forwarded.to(process, failure_file.with_name(presence.STOPPABLE), self.stopping)
         # Hydra explains on stdout, the others on stderr.
         explained = failure_file.exists
         out, err = Filter(_writer(sys.stdout), explained), Filter(_writer(sys.stderr), explained)
         streams = (cast("IO[bytes]", process.stdout), cast("IO[bytes]", process.stderr))
         outputs = {stream.fileno(): output for stream, output in zip(streams, (out, err), strict=True)}
-        forced = _pump(process, outputs, lambda: forwarded.is_to_end or explained())
+        forced = _pump(process, outputs, forwarded, explained)
         status = process.wait()
         presence.outlive(presence.read(failure_file.parent), PATIENCE, process.pid, orphaned=status < 0)
         present, now = presence.read(failure_file.parent), killed_for_memory()
@@ -157,7 +164,7 @@ def _close_run_file(path: Path, code: int) -> None:
     while True:
         try:
             # The rank that writes may have closed it as interrupted, when it was told to end since another had failed.
-            status = "interrupted" if code in INTERRUPTING.values() else "failed"
+            status = "interrupted" if code in (*INTERRUPTING.values(), ExitCode.STOPPED) else "failed"
             if results.open(path).status in {"running", "interrupted"} - {status}:
                 RunFile.open(path).finish(status)
             return
@@ -177,50 +184,12 @@ def _end_with_parent() -> Callable[[], object] | None:
     return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-class _Forwarded:
-    """Signals on their way to a process, kept until there is one."""
-
-    def __init__(self) -> None:
-        self.received: list[int] = []
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __call__(self, number: int, _frame: object = None) -> None:
-        self.received.append(number)
-        self._send(number)
-
-    @property
-    def is_to_end(self) -> bool:
-        """Whether a signal has come that ends a run."""
-        return any(number in INTERRUPTING for number in self.received)
-
-    def to(self, process: subprocess.Popen[bytes]) -> None:
-        """This one has them from now on, and those that came before."""
-        self._process = process
-        for number in list(self.received):
-            self._send(number)
-
-    def _send(self, number: int) -> None:
-        if self._process is not None:
-            # Launchers know what to do with these; a terminal that is gone is one more reason to end.
-            number = signal.SIGTERM if number in (signal.SIGHUP, signal.SIGQUIT) else number
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
-
-
-@contextlib.contextmanager
-def _forwarding() -> Iterator[_Forwarded]:
-    """While this lasts, signals go to the launcher, which passes them to the ranks; what is ignored stays so."""
-    forwarded = _Forwarded()
-    numbers = [number for number in _FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, forwarded) for number in numbers}
-    try:
-        yield forwarded
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _pump(process: subprocess.Popen[bytes], outputs: Mapping[int, Filter], is_to_end: Callable[[], bool]) -> bool:
+def _pump(
+    process: subprocess.Popen[bytes],
+    outputs: Mapping[int, Filter],
+    forwarded: Forwarded,
+    explained: Callable[[], bool],
+) -> bool:
     """Passes on what comes from each of these until their end, or until the launcher is gone and they are silent.
 
     A launcher that does not end, though its ranks are to, is ended; returns whether that was so.
@@ -235,9 +204,10 @@ def _pump(process: subprocess.Popen[bytes], outputs: Mapping[int, Filter], is_to
                 left.remove(handle)
         for handle in left.difference(ready):
             outputs[handle].flush()
+        forwarded.send()
         if not ready and process.poll() is not None:
             break
-        if is_to_end():
+        if forwarded.ending or explained():
             since = min(since, time.monotonic())
             late = time.monotonic() - since - END_SECONDS
             if late > 0:

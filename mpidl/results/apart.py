@@ -29,15 +29,19 @@ _MEMORY, _MEMORY_PER_BYTE = 2**30, 4
 _PATIENCE = 12
 
 
-def call(path: Path, read: Callable[[], Result]) -> Result:
-    """What `read` returns or raises about this file; ResultsError where it comes to no end, or to an end of its own."""
+def call(path: Path, read: Callable[[], Result], size: int | None = None) -> Result:
+    """What `read` returns or raises about this file; ResultsError where it comes to no end, or to an end of its own.
+
+    `size`: bytes of all files that are read, where there are more.
+    """
     # Elsewhere a process with threads cannot be copied safely.
     if sys.platform != "linux":
         return read()
     # Imported here once, not in every copy.
     import h5py  # noqa: F401
 
-    size = path.stat().st_size if path.exists() else 0
+    if size is None:
+        size = path.stat().st_size if path.exists() else 0
     receiving, sending = os.pipe()
     process = os.fork()
     if not process:

@@ -8,7 +8,7 @@ than the file explains. ValueError for anything else.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,19 +32,33 @@ _LAST_MOMENT = 253_370_764_800
 Result = TypeVar("Result")
 
 
-def read(path: Path, take: Callable[[Group], Result]) -> Result:
+def read(path: Path, take: Callable[[Group], Result], kind: str = "run file") -> Result:
     """What `take` returns of a file's root; ResultsError, of one sentence, about a file that is not as it expects."""
+    _refuse(path, kind)
+    return apart.call(path, lambda: _take(path, take, kind))
+
+
+def read_all(folder: Path, names: Sequence[str], take: Callable[[Group], Result], kind: str) -> list[Result]:
+    """The same of several files in a folder, one after another."""
+    paths = [folder / name for name in names]
+    for path in paths:
+        _refuse(path, kind)
+    size = sum(path.stat().st_size for path in paths)
+    return apart.call(folder, lambda: [_take(path, take, kind) for path in paths], size)
+
+
+def _refuse(path: Path, kind: str) -> None:
+    """Raises about what is no HDF5 file at all."""
     try:
         if not path.is_file():
             what = "a folder" if path.is_dir() else "no regular file" if path.exists() else "not there"
-            raise ResultsError(f"{str(path)!r} is {what}; give a run file (*.h5)")
+            raise ResultsError(f"{str(path)!r} is {what}; give a {kind} (*.h5)")
         if not is_hdf5(path):
             raise ResultsError(f"{str(path)!r} is not an HDF5 file")
     except ResultsError:
         raise
     except OSError as error:
         raise ResultsError(f"{str(path)!r} cannot be read: {error.strerror}") from error
-    return apart.call(path, lambda: _take(path, take))
 
 
 def is_run_file(path: Path) -> bool:
@@ -60,7 +74,7 @@ def is_marked(path: Path, mark: str) -> bool:
         return False
 
 
-def _take(path: Path, take: Callable[[Group], Result]) -> Result:
+def _take(path: Path, take: Callable[[Group], Result], kind: str) -> Result:
     try:
         with open_file(path, "r") as file:
             return take(Group(file, path.stat().st_size))
@@ -70,7 +84,7 @@ def _take(path: Path, take: Callable[[Group], Result]) -> Result:
         raise ResultsError(f"{str(path)!r} cannot be read: {system_words(error)}") from error
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, SystemError, TypeError, ValueError) as error:
         # Whatever h5py says of a file that HDF5 did not write, or that is none of ours.
-        raise ResultsError(f"{str(path)!r} is damaged, or no run file of mpidl: {system_words(error)}") from error
+        raise ResultsError(f"{str(path)!r} is damaged, or no {kind} of mpidl: {system_words(error)}") from error
 
 
 class Group:
@@ -106,6 +120,25 @@ class Group:
         if rows is not None and len(array) < rows:
             raise ValueError(f"{array.name} has {len(array)} rows, not {rows}")
         return array[()] if rows is None else array[:rows]
+
+    def offset(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> int:
+        """Where in the file an array of this shape and type begins that lies there as in memory; 0 of an empty one."""
+        item = self._array(name, "biuf")
+        if item.shape != shape or item.dtype != dtype or item.chunks is not None:
+            raise ValueError(f"{self._path(name)} is no array {list(shape)} of {dtype} in one piece")
+        size, begin = math.prod(shape) * dtype.itemsize, item.id.get_offset() or 0
+        if begin + size > self._size or (size and not begin):
+            raise ValueError(f"{self._path(name)} does not lie in the file")
+        return begin
+
+    def elsewhere(self, name: str) -> tuple[tuple[int, ...], Group]:
+        """Of an array that lies in other files, and is not read here: its shape, and what is said of it."""
+        import h5py
+
+        item = self._item(name, h5py.Dataset)
+        if not item.is_virtual or item.shape is None:
+            raise ValueError(f"{self._path(name)} does not lie in other files")
+        return item.shape, Group(item, self._size)
 
     def row(self, name: str, *place: int, kinds: str = "fiu") -> Any:
         """One row of an array of numbers, or of fixed texts."""

@@ -29,14 +29,12 @@ def fill(
     agents: int,
 ) -> None:
     """Writes everything that is known before training."""
-    import yaml
-
     name = str(config.get("name", ""))
     file.attrs.update(schema_version=SCHEMA_VERSION, mpidl_version=__version__, name=name, agents=agents)
     file.attrs.update(NX_class="NXroot", default="entry", created=utc_now())
     for key, value in {"status": "running", "updated": utc_now(), "finished": ""}.items():
         file.attrs.create(key, np.array(value.encode(), dtype=f"S{_TEXT_BYTES}"))
-    file["config"] = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    file["config"] = as_text(config)
     _store(file.create_group("provenance"), provenance)
     if graph is not None:
         _store(file.create_group("graph"), graph)
@@ -47,6 +45,13 @@ def fill(
     entry.attrs.update(NX_class="NXentry", default="data")
     entry["title"] = name
     entry["data"] = _soft_link("/metrics")
+
+
+def as_text(config: Mapping[str, Any]) -> str:
+    """A configuration as it is kept."""
+    import yaml
+
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
 
 
 def set_text(file: h5py.File, key: str, text: str) -> None:

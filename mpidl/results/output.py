@@ -9,13 +9,30 @@ from pathlib import Path
 
 from mpidl.errors import ConfigError
 from mpidl.results.checked import is_run_file
+from mpidl.results.checkpoints.folder import CheckpointFolder
 from mpidl.results.storage import system_words
 
 
-def check_output(path: str | Path, overwrite: bool = False, is_ours: Callable[[Path], bool] = is_run_file) -> None:
+def check_run_file(path: Path, overwrite: bool = False, resume: bool = False) -> None:
+    """Refuses a run file that is in the way of a new run, or whose checkpoints are; or that cannot be gone on with."""
+    check_output(path, overwrite or resume, cure="--resume to go on with it, choose another with -o, or --overwrite")
+    folder = CheckpointFolder(path)
+    if folder.rounds() and not path.exists() and not overwrite:
+        raise ConfigError(
+            f"there are checkpoints in {str(folder.path)!r}, but the run file {str(path)!r} is not there: put it back "
+            "and go on with --resume, choose another with -o, or --overwrite to remove them"
+        )
+
+
+def check_output(
+    path: str | Path,
+    overwrite: bool = False,
+    is_ours: Callable[[Path], bool] = is_run_file,
+    cure: str = "choose another with -o, or --overwrite",
+) -> None:
     """Refuses an output that exists, or that cannot be written; leaves nothing behind.
 
-    `is_ours` says of a file whether it is such an output, which alone may be replaced.
+    `is_ours` says of a file whether it is such an output, which alone may be replaced; `cure` what to do about one.
     """
     path = Path(path)
     try:
@@ -29,7 +46,7 @@ def check_output(path: str | Path, overwrite: bool = False, is_ours: Callable[[P
         if path.exists() and not path.is_file():
             raise ConfigError(f"the output {str(path)!r} is no regular file; choose another with -o")
         if path.exists() and not overwrite:
-            raise ConfigError(f"the output {str(path)!r} exists; choose another with -o, or --overwrite to replace it")
+            raise ConfigError(f"the output {str(path)!r} exists; {cure} to replace it")
         if path.exists() and not is_ours(path):
             raise ConfigError(
                 f"the output {str(path)!r} is no such file of mpidl's, and --overwrite replaces no other; "

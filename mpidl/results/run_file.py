@@ -23,12 +23,13 @@ from mpidl.comm.meters import METERS
 from mpidl.errors import ResultsError, SaveError
 from mpidl.metrics import Metric
 from mpidl.results import snapshots
+from mpidl.results.checkpoints.folder import CheckpointFolder
 from mpidl.results.columns import events_columns, metrics_columns, timing_columns
-from mpidl.results.layout import TABLES, connect, fill, set_text
+from mpidl.results.layout import TABLES, as_text, connect, fill, set_text
 from mpidl.results.lock import WriterLock
 from mpidl.results.metrics import METRICS
 from mpidl.results.names import STATUSES
-from mpidl.results.output import check_output, unwritable
+from mpidl.results.output import check_run_file, unwritable
 from mpidl.results.provenance import utc_now
 from mpidl.results.snapshots import SNAPSHOTS, Form, Models
 from mpidl.results.storage import open_file, replace, sync, system_words
@@ -84,7 +85,7 @@ class RunFile:
         `room` is how many records are allocated at a time; `metrics` are those that not every run has.
         """
         path = Path(path)
-        check_output(path, overwrite)
+        check_run_file(path, overwrite)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -92,7 +93,8 @@ class RunFile:
         run = cls(path, agents, WriterLock(path), room, metrics)
         try:
             # Again, because a writer may have finished between the check and the lock.
-            check_output(path, overwrite)
+            check_run_file(path, overwrite)
+            CheckpointFolder(path).clear()
             run._replace(lambda file: fill(file, config, provenance, graph, agents), copy=False)
         except _HDF5_ERRORS as error:
             run.close()
@@ -105,9 +107,15 @@ class RunFile:
 
     @classmethod
     def open(
-        cls, path: str | Path, *, until_round: int | None = None, room: int = 256, metrics: Iterable[Metric] = ()
+        cls,
+        path: str | Path,
+        *,
+        until_round: int | None = None,
+        room: int = 256,
+        metrics: Iterable[Metric] = (),
+        config: Mapping[str, Any] | None = None,
     ) -> RunFile:
-        """A run file to go on with; records after `until_round` are cut off, uncommitted rows always."""
+        """A run file to go on with, cut after `until_round`, uncommitted rows always; with this `config`, if given."""
         from mpidl.results import reader
 
         path = Path(path)
@@ -122,7 +130,7 @@ class RunFile:
                 run.records = int(np.searchsorted(before.metrics["round"], until_round, "right"))
             run._committed_events = len(before.events)
             try:
-                run._replace(lambda file: run._cut_back(file, until_round))
+                run._replace(lambda file: run._cut_back(file, until_round, config))
             except _HDF5_ERRORS as error:
                 raise run._save_error(error) from error
         except BaseException:
@@ -258,7 +266,10 @@ class RunFile:
         file.flush()
         tables["metrics"].commit(sum(spans["metrics"]))
 
-    def _cut_back(self, file: h5py.File, until_round: int | None) -> None:
+    def _cut_back(self, file: h5py.File, until_round: int | None, config: Mapping[str, Any] | None) -> None:
+        if config is not None:
+            del file["config"]
+            file["config"] = as_text(config)
         tables = self._tables(file)
         for name in ("metrics", "timing"):
             tables[name].cut(self.records)

@@ -94,7 +94,7 @@ class Gradients:
                 self([agent], row[None], [step], torch.empty_like(row)[None])
         finally:
             self.observations.forget()
-            if self._statistics and before:
+            if self._statistics is not None and before is not None:
                 self._statistics.restore(before)
 
     def _one(self, agent: int, row: Tensor, step: int, out: Tensor) -> None:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mpidl.errors import DivergenceError
+from mpidl.errors import DivergenceError, Stopped
 from mpidl.training.blame import failed
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mpidl.comm.world import World
 
 
-_STATUS = {DivergenceError: "diverged", KeyboardInterrupt: "interrupted"}
+_STATUS = {DivergenceError: "diverged", KeyboardInterrupt: "interrupted", Stopped: "interrupted"}
 
 Record = dict[str, "float | np.ndarray"]
 """Measurements at one moment by metric: a number for the run, or one for each agent."""
@@ -67,6 +67,8 @@ class Training:
     hooks: list[Hook]
     done: int = 0
     started: float = field(default_factory=time.perf_counter)
+    before: float = 0.0
+    """Seconds of training before this start, of a run that is resumed."""
 
     def run(self) -> None:
         """All rounds that are left."""
@@ -130,5 +132,5 @@ class Training:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds since the start of training on this rank."""
-        return time.perf_counter() - self.started
+        """Wall-clock seconds of training on this rank, over all resumes."""
+        return self.before + time.perf_counter() - self.started

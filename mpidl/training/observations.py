@@ -79,11 +79,21 @@ class Observations:
         self._bad.update((agent, int(t)) for agent, t in enumerate(rounds) if math.isfinite(t))
         return self._bad
 
-    def collect(self) -> np.ndarray:
-        """Rows (agent, visit, number of losses, their sum) of what this rank saw since the last call."""
+    def losses(self) -> np.ndarray:
+        """Rows (agent, visit, number of losses, their sum) of what this rank saw since they were collected last."""
         rows = [(agent, visit, seen.count, float(seen.total)) for (agent, visit), seen in self._losses.items()]
-        self._losses.clear()
         return np.array(rows, dtype=np.float64).reshape(-1, 4)
+
+    def collect(self) -> np.ndarray:
+        """The same rows, which from now on do not count any more."""
+        rows = self.losses()
+        self._losses.clear()
+        return rows
+
+    def go_on(self, agent: int, count: int, total: float) -> None:
+        """As if so many losses of an agent had been seen here, and nothing else of it."""
+        # Before all rounds, where sums of later rounds are added to it; else as the sum to which losses are added.
+        self._losses[agent, -1 if self.movable else 0] = _Losses(count, total)
 
     def collect_examples(self) -> int:
         """Examples drawn since the last call."""
@@ -106,12 +116,16 @@ class Observations:
         self._suspect[agent] = torch.minimum(self._suspect[agent], bad)
 
 
-def mean_losses(rows: np.ndarray) -> dict[int, float]:
-    """By agent, the mean of its losses, from the rows of `collect` of all ranks in any order."""
+def summed_losses(rows: np.ndarray) -> dict[int, tuple[int, float]]:
+    """By agent, how many losses were seen and their sum, from the rows of all ranks in any order."""
     order = np.lexsort((rows[:, 1], rows[:, 0]))
-    sums: dict[int, list[float]] = {}
+    sums: dict[int, tuple[int, float]] = {}
     for agent, _, count, total in rows[order].tolist():
-        seen = sums.setdefault(int(agent), [0.0, 0.0])
-        seen[0] += count
-        seen[1] += total
-    return {agent: total / count for agent, (count, total) in sums.items()}
+        seen = sums.get(int(agent), (0, 0.0))
+        sums[int(agent)] = (seen[0] + int(count), seen[1] + total)
+    return sums
+
+
+def mean_losses(rows: np.ndarray) -> dict[int, float]:
+    """By agent, the mean of its losses, from the same rows."""
+    return {agent: total / count for agent, (count, total) in summed_losses(rows).items()}

@@ -11,13 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import torch
 
 from mpidl.comm.meters import BYTES_OTHER
 from mpidl.comm.tree import tree_sum
 from mpidl.errors import SaveError
 from mpidl.results.metrics import METRICS
 from mpidl.training.loop import Hook, Record, Training
-from mpidl.training.observations import mean_losses
+from mpidl.training.observations import mean_losses, summed_losses
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mpidl.comm.reduce import Reducer
     from mpidl.comm.world import World
     from mpidl.results.run_file import RunFile
+    from mpidl.state import State
     from mpidl.training.evaluate import Evaluator
     from mpidl.training.heterogeneity import Heterogeneity
     from mpidl.training.observations import Observations
@@ -68,11 +70,21 @@ class Cadence:
         return done in (0, training.rounds) or done // rarely > before // rarely
 
 
-class Recorder(Hook):
-    """Measures before the first round, every so many rounds, and after the last.
+class Sums:
+    """What records tell of all rounds so far, or of those since the record before: part of the state of a run."""
 
-    `drawn` is a number of the state: how many examples all agents have drawn.
-    """
+    def __init__(self, state: State) -> None:
+        self.drawn = state.number("examples drawn")
+        """By all agents."""
+        self.sent = state.number("bytes sent", dtype=torch.int64)
+        """By the algorithm's formula."""
+        self.losses = state.counts("losses seen", state.total)
+        self.loss = state.shared("sum of losses", state.total, torch.float64)
+        """By agent, since the last record, as they were when the state was settled."""
+
+
+class Recorder(Hook):
+    """Measures before the first round, every so many rounds, and after the last."""
 
     def __init__(
         self,
@@ -82,15 +94,22 @@ class Recorder(Hook):
         observations: Observations,
         reduction: Reducer,
         meters: Meters,
-        drawn: Tensor,
+        sums: Sums,
     ) -> None:
         self._cadence, self._evaluator, self._observations = cadence, evaluator, observations
         self._heterogeneity = heterogeneity
-        self._reduction, self._meters, self._drawn = reduction, meters, drawn
+        self._reduction, self._meters, self._sums = reduction, meters, sums
+        self._sent = 0
+        """Of what this rank's meter says, what is in the sums."""
 
     def start(self, training: Training) -> None:
         if not training.done:
             self._record(training)
+            return
+        seen, total = self._sums.losses.tolist(), self._sums.loss.tolist()
+        for agent in training.world.mine:
+            if seen[agent]:
+                self._observations.go_on(agent, seen[agent], total[agent])
 
     def before_round(self, training: Training, t: int) -> None:
         training.algorithm.observed = due = training.due(self._cadence.every, t + 1)
@@ -101,15 +120,25 @@ class Recorder(Hook):
             self._record(training)
 
     def settle(self, training: Training) -> None:
-        examples = np.array([self._observations.collect_examples()], dtype=np.int64)
-        self._drawn += int(training.world.sum(examples)[0])
+        self._count(training.world)
+        sums = summed_losses(training.world.concatenate(self._observations.losses()))
+        seen = [sums.get(agent, (0, 0.0)) for agent in training.world.everyone]
+        self._sums.losses.copy_(torch.tensor([count for count, _ in seen]))
+        self._sums.loss.copy_(torch.tensor([total for _, total in seen], dtype=torch.float64))
+
+    def _count(self, world: World) -> None:
+        """Add up what was drawn and sent since the last call."""
+        sent, self._sent = self._meters.bytes_sent - self._sent, self._meters.bytes_sent
+        drawn, sent = world.sum(np.array([self._observations.collect_examples(), sent], dtype=np.int64)).tolist()
+        self._sums.drawn += drawn
+        self._sums.sent += sent
 
     def _record(self, training: Training) -> None:
         training.measuring()
         world, algorithm = training.world, training.algorithm
         with self._meters.time("evaluation"):
-            self.settle(training)
-            epoch = float(self._drawn) / sum(algorithm.sizes.values())
+            self._count(world)
+            epoch = float(self._sums.drawn) / sum(algorithm.sizes.values())
             record: Record = {"round": training.done, "epoch": epoch}
             cadence, done = self._cadence, training.done
             of_shared, of_agents = self._evaluator.measure(algorithm, own=cadence.has(training, cadence.own, done))
@@ -130,7 +159,7 @@ class Recorder(Hook):
             if cadence.has(training, cadence.gradients, done):
                 record |= self._heterogeneity.measure(algorithm)
         record["lr"] = algorithm.lr
-        record["bytes_sent"] = int(world.sum(np.array([self._meters.bytes_sent], dtype=np.int64))[0])
+        record["bytes_sent"] = int(self._sums.sent)
         record["seconds"] = training.seconds
         training.record(record)
 
@@ -203,6 +232,11 @@ class FileWriter(Hook):
             log.warning("%s", error)
         finally:
             self._run_file.busy.release()
+
+    def settle(self, training: Training) -> None:
+        # Whoever goes on from here finds in the file what was recorded until now.
+        self._flushed = -np.inf
+        self._flush(training)
 
     def finish(self, training: Training, status: str) -> None:
         if self._run_file is not None:

@@ -41,8 +41,15 @@ class DivergenceWatch(Hook):
         self._observations, self._every = observations, every
 
     def after_round(self, training: Training, done: int) -> None:
-        if not training.due(self._every, done):
-            return
+        if training.due(self._every, done):
+            self._look(training)
+
+    def settle(self, training: Training) -> None:
+        # What has diverged is not worth keeping.
+        self._look(training)
+
+    def _look(self, training: Training) -> None:
+        done = training.done
         algorithm = training.algorithm
         block = algorithm.model(algorithm.models[-1])
         # In a round, a loss is lost before the parameters that follow from it.

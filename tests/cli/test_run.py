@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -179,40 +176,3 @@ def data(batch=16):
     assert done.returncode == 0, done.stderr
     assert (folder / "small.yaml").read_text() == "changed: meanwhile"
     assert records(folder / "out.h5") == 3
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_all_ranks_and_keeps_every_record_that_was_printed(
-    folder: Path, number: signal.Signals, code: int
-) -> None:
-    words = ["-s", "train.rounds=1000000", "-s", "evaluate.every=1", "-o", "out.h5"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mpidl", "run", "small.yaml", "-n", "2", *words],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while not (folder / "out.h5").exists() or records(folder / "out.h5") < 2:
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.2)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
-    assert process.returncode == code
-    assert err.splitlines()[-1] == "mpidl: interrupted"
-    printed = [int(line.split("/")[0].removeprefix("round ")) for line in err.splitlines() if line.startswith("round")]
-    assert len(printed) >= 2
-    assert records(folder / "out.h5") > printed[-1]
-    assert status(folder / "out.h5") == "interrupted"
-    assert [entry for entry in Path("/proc").iterdir() if _works_in(entry, folder)] == []
-
-
-def _works_in(entry: Path, folder: Path) -> bool:
-    """Whether this is another process, and its current folder is this one."""
-    try:
-        return entry.name.isdigit() and (entry / "cwd").readlink() == folder and int(entry.name) != os.getpid()
-    except OSError:
-        return False

@@ -188,7 +188,7 @@ def test_an_unknown_status_is_refused(create: Create) -> None:
 def test_an_existing_file_is_refused_with_the_cure_and_left_alone(create: Create) -> None:
     path = create().path
     before = path.read_bytes()
-    with pytest.raises(ConfigError, match=r"exists; choose another with -o, or --overwrite"):
+    with pytest.raises(ConfigError, match=r"exists; --resume to go on with it, choose another with -o, or --overwrite"):
         create()
     assert path.read_bytes() == before
 

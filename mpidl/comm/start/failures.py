@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from mpidl.comm.start import launchers, presence, sentinel
 from mpidl.comm.start.presence import FAILURE_FILE
-from mpidl.errors import ExitCode, Interruption, Told
+from mpidl.errors import ExitCode, Interruption, Stopped, Told
 from mpidl.sentences import describe
 
 if TYPE_CHECKING:
@@ -64,6 +64,12 @@ def guard(comm: MPI.Intracomm | None = None) -> Iterator[None]:
         presence.leave(place.rank)
         try:
             yield
+        except Stopped as stop:
+            # Told on all ranks alike, none of which waits for another.
+            if place.rank == 0:
+                _speak(stop, str(stop), stop.exit_code)
+            presence.complete(place.rank)
+            raise Told(stop.exit_code) from stop
         except BaseException as error:
             try:
                 _end(error, comm)

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FAILURE_FILE = "MPIDL_FAILURE_FILE"
+STOPPABLE = "stoppable"
+"""The name of a file beside it, which is there once the run stops when its ranks are asked to."""
 _MEMORY = "/dev/shm/"
 
 
@@ -50,6 +52,22 @@ def started(process: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def age() -> float:
+    """Seconds since this process started; 0 where nobody tells."""
+    ticks = started(os.getpid())
+    if ticks is None:
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def mark(word: str) -> None:
+    """Leaves a file of this name, where `mpidl run` has started the ranks of this host."""
+    failure_file = os.environ.get(FAILURE_FILE)
+    if failure_file:
+        with suppress(OSError):
+            Path(failure_file).with_name(word).touch()
 
 
 def leave(rank: int) -> None:

@@ -1,0 +1,221 @@
+"""Going on with a run from its newest checkpoint that is whole: which one, whether it fits, and its state."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpidl import config as reading
+from mpidl import notation, results
+from mpidl.errors import ConfigError, ResultsError, choices_sentence
+from mpidl.experiment.schema import Config
+from mpidl.results import provenance
+from mpidl.results.checkpoints import reader
+from mpidl.results.checkpoints.folder import CheckpointFolder
+from mpidl.results.checkpoints.index import Facts
+from mpidl.results.checkpoints.reader import Checkpoint
+
+if TYPE_CHECKING:
+    from mpidl.experiment.compose import ComposedRun
+    from mpidl.state import State
+
+log = logging.getLogger("mpidl")
+
+# What changes no number of a run, and may be another each time; agents are counted.
+_FREE = ("agents", "checkpoint", "train.walltime", "train.state_memory", "train.state_folder", "gossip.transport")
+# Where a run is longer than before: which it is, is told by its rounds.
+_LENGTH = ("train.rounds", "train.epochs")
+_NAMED = 3
+# Packages whose versions numbers depend on.
+_NUMERICAL = ("mpidl", "torch", "numpy")
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """From where a run goes on, and what is to be told of it."""
+
+    round: int
+    events: tuple[tuple[str, str], ...] = ()
+    """Kinds and texts."""
+    over: bool = False
+    """Whether the run has come to its end already."""
+
+
+def check(config: Config, agents: int, output: Path, allowed: Sequence[str]) -> None:
+    """Refuses what can be seen before MPI starts: another configuration than that of the newest checkpoint."""
+    folder = CheckpointFolder(output)
+    for round in folder.rounds():
+        try:
+            checkpoint = reader.open(folder.of_round(round))
+        except ResultsError:
+            # The ranks will name it, and try the one before.
+            continue
+        compare(config, agents, checkpoint.facts, allowed)
+        return
+
+
+def resume(run: ComposedRun, output: Path, allowed: Sequence[str]) -> Resumption | None:
+    """Loads the state of the newest checkpoint that is whole; None where there is none yet. A collective call."""
+    world, folder = run.world, CheckpointFolder(output)
+    rounds = json.loads(world.bcast_text(json.dumps(folder.rounds()) if world.rank == 0 else ""))
+    if world.bcast_text("ended" if world.rank == 0 and _has_ended(output) else ""):
+        before = results.open(output)
+        last = int(before.metrics["round"][-1])
+        facts = Facts(last, last, 0.0, before.agents, before.config_text, {})
+        compare(run.config, world.agents, facts, allowed, run.length.rounds)
+        if last >= run.training.rounds:
+            return Resumption(last, over=True)
+        if not rounds:
+            raise ConfigError(
+                f"the run in {str(output)!r} has ended after round {last} and left no checkpoint to go on from; "
+                "with checkpoint.every it would have"
+            )
+    damages: list[str] = []
+    for round in rounds:
+        place = folder.of_round(round)
+        damage = world.bcast_text(_damage_of_index(place) if world.rank == 0 else "")
+        if not damage:
+            checkpoint = reader.open(place)
+            damage = _damage_of_files(run, checkpoint)
+        if not damage:
+            changes = compare(run.config, world.agents, checkpoint.facts, allowed, run.length.rounds)
+            load(run.state, checkpoint)
+            run.training.done, run.training.before = round, checkpoint.facts.seconds
+            return Resumption(round, tuple(_told(run, output, checkpoint, damages, changes)))
+        if world.rank == 0:
+            log.warning("%s; the checkpoint before is tried", damage)
+        damages.append(damage)
+    if damages:
+        raise ResultsError(f"no checkpoint in {str(folder.path)!r} is whole: {damages[0]}; --overwrite starts afresh")
+    return None
+
+
+def _has_ended(output: Path) -> bool:
+    """Whether the run has come to its end before."""
+    if not output.exists():
+        return False
+    run = results.open(output)
+    return run.status == "finished" and run.records > 0
+
+
+def _damage_of_index(place: Path) -> str:
+    try:
+        reader.open(place)
+    except ResultsError as error:
+        return str(error)
+    return ""
+
+
+def _damage_of_files(run: ComposedRun, checkpoint: Checkpoint) -> str:
+    """What is wrong with the first file that is damaged. A collective call: each rank reads its share of the files."""
+    world, count = run.world, len(checkpoint.files)
+    damaged = np.zeros(count, dtype=np.int64)
+    for number in range(world.rank, count, world.size):
+        damaged[number] = checkpoint.damaged(number) is not None
+    bad = np.flatnonzero(world.sum(damaged))
+    if not len(bad):
+        return ""
+    name = checkpoint.files[int(bad[0])].name
+    words = checkpoint.damaged(int(bad[0])) or f"{name} cannot be read by rank {bad[0] % world.size}"
+    return world.bcast_text(f"the checkpoint {str(checkpoint.path)!r} is damaged: {words}")
+
+
+def compare(config: Config, agents: int, facts: Facts, allowed: Sequence[str], rounds: int | None = None) -> list[str]:
+    """What has changed, in words; ConfigError where something has that is not allowed to, or was not meant to.
+
+    `rounds`: how long the run is now, once that is known; it may have become longer.
+    """
+    if agents != facts.agents:
+        cure = f"say -s agents={facts.agents}"
+        raise ConfigError(f"there are {agents} here, and were {facts.agents} when the run began; {cure}", "agents")
+    now = dict(reading.leaves("", config.model_dump(mode="json")))
+    before = _configuration(facts)
+    changed = {key: (before.get(key), now.get(key)) for key in [*now, *before] if before.get(key) != now.get(key)}
+    for key in allowed:
+        if not any(_within(known, key) for known in [*now, *before]):
+            raise ConfigError(choices_sentence(key, changed or now), "--allow-changes")
+    longer = rounds is None or rounds >= facts.rounds
+    free = [*_FREE, *allowed, *(_LENGTH if longer else ())]
+    refused = [key for key in changed if not any(_within(key, name) for name in free)]
+    if refused:
+        more = f", and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+        raise ConfigError(
+            f"the run that --resume goes on with was begun with another configuration: "
+            f"{', '.join(_change(key, *changed[key]) for key in refused[:_NAMED])}{more}; change it back, or say "
+            f"{' '.join(f'--allow-changes {key}' for key in refused[:_NAMED])}"
+        )
+    return [_change(key, *values) for key, values in changed.items()]
+
+
+def _configuration(facts: Facts) -> dict[str, Any]:
+    """The keys of the run as it was, with what this mpidl has added since by its default."""
+    keys = notation.load(facts.config, "its configuration")
+    try:
+        return dict(reading.leaves("", reading.validate(Config, keys).model_dump(mode="json")))
+    except ConfigError as error:
+        raise ResultsError(f"the configuration of the run is none of this mpidl: {error}") from error
+
+
+def _within(key: str, section: str) -> bool:
+    return key == section or key.startswith(f"{section}.")
+
+
+def _change(key: str, before: Any, now: Any) -> str:
+    return f"{key} was {json.dumps(before)} and is {json.dumps(now)}"
+
+
+def load(state: State, checkpoint: Checkpoint) -> None:
+    """Takes from a checkpoint what belongs on this rank; ResultsError unless that is all that is declared here."""
+    for name in [*state.declarations, *checkpoint.states]:
+        declared, saved = state.declarations.get(name), checkpoint.states.get(name)
+        same = (
+            declared is not None
+            and saved is not None
+            and (declared.kind, declared.shape, declared.dtype, declared.total, declared.lazy, declared.edges)
+            == (saved.kind, saved.shape, saved.dtype, saved.total, saved.lazy, saved.edges)
+        )
+        if not same:
+            where = "no" if saved is None else "no use for its" if declared is None else "another"
+            raise ResultsError(f"the checkpoint {str(checkpoint.path)!r} does not fit this run: {where} state {name!r}")
+    for name, declared in state.declarations.items():
+        loaded: list[int] = []
+        for number in range(len(checkpoint.files)):
+            wanted = state.wanted(name, checkpoint.ids(name, number).tolist())
+            for ids, values in checkpoint.read(name, number, wanted):
+                state.load(name, ids, values)
+                loaded += ids
+        if len(loaded) != len(set(loaded)) or (not declared.lazy and sorted(loaded) != sorted(declared.ids)):
+            raise ResultsError(f"the checkpoint {str(checkpoint.path)!r} does not hold every item of {name!r} once")
+
+
+def _told(
+    run: ComposedRun, output: Path, checkpoint: Checkpoint, damages: Sequence[str], changes: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    """Kinds and texts of events, on rank 0."""
+    if run.world.rank:
+        return
+    facts, before = checkpoint.facts, results.open(output)
+    for damage in damages:
+        yield "warning", damage
+    redone, seconds = 0, 0.0
+    if before.records:
+        redone = max(0, int(before.metrics["round"][-1]) - facts.round)
+        seconds = max(0.0, float(before.metrics["seconds"][-1]) - facts.seconds)
+    again = f"{redone} recorded rounds ({seconds:.0f} s) are done again" if redone else "no recorded round is lost"
+    ranks = f"{run.world.size} ranks ({len(checkpoint.files)} before)"
+    yield "resume", f"resumed after round {facts.round} on {ranks}; {again}"
+    if changes:
+        yield "resume", f"with a changed configuration: {'; '.join(changes)}"
+    versions = provenance.versions()
+    for name in _NUMERICAL:
+        now = versions[name]
+        if facts.versions.get(name, now) != now:
+            text = f"{name} was {facts.versions[name]} when the run began, and is {now}: numbers may differ"
+            log.warning("%s", text)
+            yield "warning", text

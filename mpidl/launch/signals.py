@@ -1,0 +1,89 @@
+"""Signals on their way from `mpidl run` to its ranks, by the launcher that it has started.
+
+The first one that asks for an end asks a run that can to stop after a checkpoint; the next one ends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from mpidl.launch.verdict import INTERRUPTING
+
+_NUMBERS = (*INTERRUPTING, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Forwarded:
+    """Signals on their way to a process, kept until there is one; that to stop, until its ranks can.
+
+    `ending`: whether it was told to end.
+    """
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self.ending = False
+        self._waiting: list[int] = []
+        self._held: list[int] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stoppable, self._stopping, self._stopped = Path(os.devnull), signal.SIGUSR2, False
+
+    def __call__(self, number: int, _frame: object = None) -> None:
+        self.received.append(number)
+        self._waiting.append(number)
+        self.send()
+
+    def to(self, process: subprocess.Popen[bytes], stoppable: Path, stopping: signal.Signals) -> None:
+        """This one has them from now on, and those that came before; it can be stopped once that file is there."""
+        self._process, self._stoppable, self._stopping = process, stoppable, stopping
+        self.send()
+
+    def send(self) -> None:
+        """Sends what has come, and what had to wait."""
+        if self._process is None:
+            return
+        can_stop = self._stoppable.is_file()
+        # A signal may come at any moment and be dealt with first: so each is taken away in one go.
+        with contextlib.suppress(IndexError):
+            while can_stop:
+                self._pass_on(self._held.pop())
+        with contextlib.suppress(IndexError):
+            while True:
+                self._deal_with(self._waiting.pop(0), can_stop)
+
+    def _deal_with(self, number: int, can_stop: bool) -> None:
+        if number == self._stopping and not can_stop:
+            # Before they listen it would end them.
+            self._held.append(number)
+        elif number in INTERRUPTING and can_stop and not self._stopped:
+            self._pass_on(self._stopping)
+        elif number in INTERRUPTING:
+            # Launchers know what to do with these; a terminal that is gone is one more reason to end, and who asks
+            # twice is not to wait for all that a launcher does at an INT.
+            self.ending = True
+            at_once = self._stopped or number in (signal.SIGHUP, signal.SIGQUIT)
+            self._pass_on(signal.SIGTERM if at_once else number)
+        else:
+            self._pass_on(number)
+
+    def _pass_on(self, number: int) -> None:
+        self._stopped = self._stopped or number == self._stopping
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+
+@contextlib.contextmanager
+def forwarding() -> Iterator[Forwarded]:
+    """While this lasts, signals go to the launcher, which passes them to the ranks; what is ignored stays so."""
+    forwarded = Forwarded()
+    numbers = [number for number in _NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, forwarded) for number in numbers}
+    try:
+        yield forwarded
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

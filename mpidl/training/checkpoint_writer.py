@@ -1,0 +1,207 @@
+"""Writing one checkpoint after another: every rank its own file, in a thread; rank 0 makes a checkpoint of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+import torch
+
+from mpidl.comm.moves import gather_rows
+from mpidl.errors import SaveError
+from mpidl.results.checkpoints.folder import part_name
+from mpidl.results.checkpoints.index import write_index
+from mpidl.results.checkpoints.parts import FileFacts, write_part
+from mpidl.results.storage import sync, system_words
+from mpidl.training.copies import StateCopies, in_place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mpidl.comm.world import World
+    from mpidl.results.checkpoints.folder import CheckpointFolder
+    from mpidl.results.checkpoints.index import Facts
+    from mpidl.results.checkpoints.parts import Held
+    from mpidl.state import State
+
+log = logging.getLogger("mpidl")
+
+Result = TypeVar("Result")
+# What a rank reports: 0, the system's number of an error, or -1 for another error; bytes; a checksum in four numbers.
+_WORDS = 6
+# Seconds for a thread to notice that its work is not wanted any more; what it leaves then, the next run removes.
+_PATIENCE = 1.0
+
+
+class Task(threading.Thread, Generic[Result]):
+    """Work in a thread of its own, or done at once; what it raises is raised where its result is asked for."""
+
+    def __init__(self, work: Callable[[], Result], apart: bool) -> None:
+        # An end of the run that was not planned does not wait for it.
+        super().__init__(daemon=True)
+        self._work = work
+        self._result: Result | None = None
+        self._error: Exception | None = None
+        self._over = threading.Event()
+        if apart:
+            self.start()
+        else:
+            self.run()
+
+    def run(self) -> None:
+        try:
+            self._result = self._work()
+        except Exception as error:
+            self._error = error
+        finally:
+            self._over.set()
+
+    @property
+    def over(self) -> bool:
+        return self._over.is_set()
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Until it is over, or so long."""
+        self._over.wait(seconds)
+
+    def outcome(self) -> Result:
+        """What it returned, once it has."""
+        self._over.wait()
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]  # it is over, and raised nothing
+
+
+class CheckpointWriter:
+    """Checkpoints of one run. Methods that say so are collective calls, made by all ranks after the same round."""
+
+    def __init__(
+        self, state: State, world: World, folder: CheckpointFolder, run_file: Path, keep: int, copied: bool = True
+    ) -> None:
+        self._state, self._world, self._folder, self._run_file, self._keep = state, world, folder, run_file, keep
+        self._copied = copied
+        self._copies: StateCopies | None = None
+        self._mine: Task[FileFacts] | None = None
+        self._whole: Task[None] | None = None
+        self._facts: Facts | None = None
+        self._began, self._abandoned = 0.0, threading.Event()
+        self.begun = 0
+        """How many there were."""
+        self.seconds = 0.0
+        """The longest that one has taken, on rank 0."""
+        self.unsaved: SaveError | None = None
+        """On rank 0, why the last one is not there, if it is not."""
+
+    def allocate(self) -> None:
+        """Have memory for the copies that are written while training goes on."""
+        if self._copied:
+            self._copies = StateCopies(self._state, self._world.rank)
+
+    @property
+    def written(self) -> int:
+        """How many files this rank has written, or has failed to."""
+        return self.begun - (self._mine is not None and not self._mine.over)
+
+    @property
+    def nbytes(self) -> int:
+        """About what a file of this rank has."""
+        return self._state.bytes()
+
+    def begin(self, facts: Facts, apart: bool) -> None:
+        """Write the present state, while training goes on if it is to be `apart` and there is memory for a copy."""
+        self._facts, self._began = facts, time.perf_counter()
+        copies = self._copies if apart else None
+        held = copies.take() if copies else in_place(self._state, self._world.rank)
+        self._mine = Task(partial(self._write, facts.round, held), apart=copies is not None)
+        self.begun += 1
+
+    def collect(self) -> None:
+        """Tell rank 0 of all files, once this rank's is written, and have it complete the checkpoint. Collective."""
+        if self._mine is None or self._facts is None:
+            return
+        report = torch.tensor([_report(self._mine)], dtype=torch.int64)
+        self._mine = None
+        reports = gather_rows(self._world, report, range(self._world.size))
+        if reports is not None:
+            self._whole = Task(partial(self._complete, self._facts, reports.numpy()), apart=True)
+
+    def look(self) -> None:
+        """On rank 0, take note of a checkpoint that has become complete, or could not."""
+        if self._whole is None or not self._whole.over:
+            return
+        whole, self._whole = self._whole, None
+        try:
+            whole.outcome()
+        except (OSError, RuntimeError) as error:
+            before, self.unsaved = self.unsaved, SaveError(_sentence(self._facts, error))
+            if before is None:
+                log.warning("%s; training goes on, and the checkpoint before stays", self.unsaved)
+            return
+        self.unsaved = None
+        self.seconds = max(self.seconds, time.perf_counter() - self._began)
+
+    def conclude(self) -> None:
+        """Wait until the last one is complete, or is known not to be. Collective."""
+        self.collect()
+        if self._whole is not None:
+            self._whole.wait()
+            self.look()
+
+    def abandon(self) -> None:
+        """Leave nothing of one that will not be complete. Must not communicate."""
+        self._abandoned.set()
+        for task in (self._mine, self._whole):
+            if task is not None:
+                task.wait(_PATIENCE)
+        if self._mine is not None and self._facts is not None:
+            self._folder.forget(self._facts.round)
+        self._mine = self._whole = None
+
+    def _write(self, round: int, held: list[Held]) -> FileFacts:
+        place = self._folder.unfinished(round)
+        self._folder.path.mkdir(exist_ok=True)
+        place.mkdir(exist_ok=True)
+        return write_part(place / part_name(self._world.rank), round, self._world.rank, held, self._abandoned.is_set)
+
+    def _complete(self, facts: Facts, reports: np.ndarray) -> None:
+        folder, round = self._folder, facts.round
+        try:
+            for rank, (code, *_) in enumerate(reports.tolist()):
+                if code:
+                    why = os.strerror(code) if code > 0 else "it says why"
+                    raise OSError(code, f"{why}, on rank {rank}")
+            files = [_listed(rank, report) for rank, report in enumerate(reports)]
+            write_index(folder.unfinished(round), facts, list(self._state.declarations.values()), files)
+            # Its records come before: whoever goes on from here needs them.
+            sync(self._run_file)
+            folder.complete(round)
+        except BaseException:
+            folder.forget(round)
+            raise
+        folder.keep(folder.rounds()[: self._keep])
+
+
+def _report(task: Task[FileFacts]) -> list[int]:
+    try:
+        facts = task.outcome()
+    except (OSError, RuntimeError) as error:
+        code = getattr(error, "errno", None)
+        if not code:
+            log.warning("a file of the checkpoint could not be written: %s", system_words(error))
+        return [code or -1, *[0] * (_WORDS - 1)]
+    return [0, facts.size, *np.frombuffer(bytes.fromhex(facts.sha256), dtype=np.int64).tolist()]
+
+
+def _listed(rank: int, report: np.ndarray) -> FileFacts:
+    return FileFacts(part_name(rank), int(report[1]), report[2:].tobytes().hex())
+
+
+def _sentence(facts: Facts | None, error: Exception) -> str:
+    round = 0 if facts is None else facts.round
+    return f"the checkpoint of round {round} could not be written ({system_words(error)})"

@@ -1,0 +1,294 @@
+"""A checkpoint is whole or not there, shows every state as one array, and is believed only as far as it was written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from mpidl.errors import ResultsError
+from mpidl.results.checkpoints import reader
+from mpidl.results.checkpoints.folder import CheckpointFolder, part_name
+from mpidl.results.checkpoints.index import INDEX, INDEX_SUM, Facts, write_index
+from mpidl.results.checkpoints.parts import write_part
+from mpidl.state import State
+from mpidl.training.copies import StateCopies, in_place
+
+AGENTS, PARAMETERS = 5, 6
+EDGES = [(0, 1), (1, 0), (1, 2), (2, 1), (3, 4), (4, 3)]
+# Agents by rank, as after the death of one.
+SHARES = ((0, 3, 4), (1, 2))
+
+
+def declared(agents: tuple[int, ...]) -> State:
+    """One state of every kind, and of names and numbers that files do not know as they are."""
+    state = State(agents, AGENTS, PARAMETERS, torch.float32, "cpu")
+    state.rows("parameters")
+    lazy = state.lazy_rows("corrections/all", 0.5)
+    state.edge_rows("replicas", EDGES)
+    state.scalars("weights")
+    state.server("momentum")
+    state.factors("basis", (2, 3))
+    state.buffers("counters", 4, torch.int64)
+    state.number("drawn")
+    state.shared("halves", 3, torch.bfloat16)
+    state.buffers("none", 0, torch.float32)
+    for agent in agents:
+        if agent % 2:
+            lazy[agent].fill_(agent + 0.25)
+    return state
+
+
+def filled(agents: tuple[int, ...]) -> State:
+    state = declared(agents)
+    for item, ids, values in state.items():
+        for place, number in enumerate(ids if not item.lazy else ()):
+            values[place] = 10 * len(item.name) + number
+    return state
+
+
+def write(folder: CheckpointFolder, round: int, copied: bool = False) -> Path:
+    """A complete checkpoint of `filled` states."""
+    place = folder.unfinished(round)
+    place.mkdir(parents=True)
+    states = [filled(share) for share in SHARES]
+    held = [StateCopies(state, rank).take() if copied else in_place(state, rank) for rank, state in enumerate(states)]
+    files = [write_part(place / part_name(rank), round, rank, each) for rank, each in enumerate(held)]
+    facts = Facts(round, 100, 12.5, AGENTS, "seed: 1\n", {"torch": "2"})
+    write_index(place, facts, list(states[0].declarations.values()), files)
+    folder.complete(round)
+    return folder.of_round(round)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> CheckpointFolder:
+    return CheckpointFolder(tmp_path / "run.h5")
+
+
+def reread(place: Path, agents: tuple[int, ...]) -> State:
+    """The state of these agents as the checkpoint has it."""
+    from mpidl.experiment.resume import load
+
+    state = declared(agents)
+    for lazy in state.lazy.values():
+        for item in lazy.touched():
+            lazy.release(item)
+    load(state, reader.open(place))
+    return state
+
+
+def same(one: State, other: State) -> bool:
+    return all(
+        ids == found and torch.equal(values, others)
+        for (_, ids, values), (_, found, others) in zip(one.items(), other.items(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["as it lies", "copied"])
+@pytest.mark.parametrize("shares", [((0, 1, 2, 3, 4),), ((2, 4), (0, 3), (1,)), SHARES])
+def test_what_was_written_is_read_by_any_ranks(folder: CheckpointFolder, copied: bool, shares) -> None:
+    place = write(folder, 7, copied)
+    reader.open(place).verify()
+    for share in shares:
+        assert same(reread(place, share), filled(share))
+
+
+def test_the_index_shows_every_state_whole_to_any_reader_of_hdf5(folder: CheckpointFolder) -> None:
+    place, whole = write(folder, 7), filled((0, 1, 2, 3, 4))
+    with h5py.File(place / INDEX) as file:
+        found = {dataset.attrs["name"]: dataset for dataset in file["state"].values()}
+        for item, ids, values in whole.items():
+            shown = found[item.name]
+            expected = values[0] if item.kind == "server" else values
+            expected = expected.view(torch.int16) if expected.dtype == torch.bfloat16 else expected
+            if item.lazy:
+                assert sorted(file["ids"][shown.name.rpartition("/")[2]][()]) == list(ids)
+                order = np.argsort(file["ids"][shown.name.rpartition("/")[2]][()])
+                assert np.array_equal(shown[()][order], expected.numpy())
+            else:
+                assert np.array_equal(shown[()], expected.numpy()), item.name
+        assert file["edges"]["replicas"][()].tolist() == [list(edge) for edge in EDGES]
+        assert file["config"].asstr()[()] == "seed: 1\n" and file.attrs["round"] == 7
+    digest, name = (place / INDEX_SUM).read_text().split()
+    assert name == INDEX and digest == hashlib.sha256((place / INDEX).read_bytes()).hexdigest()
+
+
+def test_no_rank_holds_what_another_has(folder: CheckpointFolder) -> None:
+    place = write(folder, 7)
+    with h5py.File(place / part_name(0)) as first, h5py.File(place / part_name(1)) as second:
+        for name in first["ids"]:
+            assert not set(first["ids"][name][()]) & set(second["ids"][name][()])
+        assert len(second["values"]["momentum"]) == 0, "what all ranks hold is saved once"
+
+
+def test_what_is_not_complete_is_not_there(folder: CheckpointFolder) -> None:
+    write(folder, 7)
+    folder.of_round(9).with_suffix(".part").mkdir()
+    folder.of_round(3).with_suffix(".old").mkdir()
+    (folder.path / "round-000000011").write_text("a file")
+    (folder.path / "round-000000012").symlink_to(folder.of_round(7))
+    (folder.path / "notes.txt").write_text("a user's own")
+    assert folder.rounds() == [7]
+    folder.tidy()
+    assert sorted(path.name for path in folder.path.iterdir()) == [
+        *("notes.txt", "round-000000007", "round-000000011", "round-000000012")
+    ]
+    folder.clear()
+    assert folder.rounds() == [] and (folder.path / "notes.txt").exists()
+
+
+def test_only_the_newest_are_kept_and_an_emptied_folder_goes(folder: CheckpointFolder) -> None:
+    for round in (3, 12, 9):
+        write(folder, round)
+    assert folder.rounds() == [12, 9, 3]
+    folder.keep(folder.rounds()[:2])
+    assert folder.rounds() == [12, 9]
+    folder.clear()
+    assert not folder.path.exists()
+
+
+def test_a_damaged_one_is_replaced_when_its_round_comes_again(folder: CheckpointFolder) -> None:
+    place = write(folder, 7)
+    (place / part_name(1)).write_bytes(b"")
+    write(folder, 7)
+    reader.open(place).verify()
+    assert [path.name for path in folder.path.iterdir()] == [place.name]
+
+
+def test_folders_of_runs_whose_names_have_dots_are_told_apart(tmp_path: Path) -> None:
+    names = ("lr0.1.h5", "lr0.2.h5", "lr0.2", "lr0.3.hdf5")
+    assert [CheckpointFolder(tmp_path / name).path.name for name in names] == [
+        *("lr0.1.ckpt", "lr0.2.ckpt", "lr0.2.ckpt", "lr0.3.ckpt")
+    ]
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def link(path: Path) -> None:
+    elsewhere = path.parent.parent / f"elsewhere-{path.name}"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "told"),
+    [
+        (part_name(1), truncate, r"rank-00001.h5 has \d+ bytes, not \d+"),
+        (part_name(0), flip, "rank-00000.h5 does not have its checksum"),
+        (part_name(1), Path.unlink, "rank-00001.h5 is missing"),
+        (part_name(1), link, r"rank-00001.h5 (has \d+ bytes, not|cannot be read)"),
+        (INDEX, truncate, "index.h5 does not have its checksum"),
+        (INDEX, flip, "index.h5 does not have its checksum"),
+        (INDEX, Path.unlink, "No such file"),
+        (INDEX, link, "is a link, which is not followed"),
+        (INDEX_SUM, flip, "index.h5 does not have its checksum"),
+        (INDEX_SUM, Path.unlink, "No such file"),
+    ],
+    ids=str,
+)
+def test_damage_is_named(folder: CheckpointFolder, name: str, harm: Callable[[Path], None], told: str) -> None:
+    place = write(folder, 7)
+    harm(place / name)
+    with pytest.raises(ResultsError, match=told) as caught:
+        reader.open(place).verify()
+    assert "\n" not in str(caught.value) and str(place) in str(caught.value)
+
+
+def forge(place: Path, name: str, change: Callable[[h5py.File], None]) -> None:
+    """Changes a file and all checksums, as who forges a checkpoint would."""
+    with h5py.File(place / name, "r+") as file:
+        change(file)
+    if name != INDEX:
+        with h5py.File(place / INDEX, "r+") as index:
+            number = [each.decode() for each in index["files/name"][()]].index(name)
+            index["files/size"][number] = (place / name).stat().st_size
+            index["files/sha256"][number] = hashlib.sha256((place / name).read_bytes()).hexdigest().encode()
+    digest = hashlib.sha256((place / INDEX).read_bytes()).hexdigest()
+    (place / INDEX_SUM).write_text(f"{digest}  {INDEX}\n")
+
+
+def swap(file: h5py.File, name: str, **what: object) -> None:
+    attributes = dict(file[name].attrs)
+    del file[name]
+    file.create_dataset(name, **what).attrs.update(attributes)  # type: ignore[arg-type]
+
+
+def elsewhere(file: h5py.File) -> None:
+    del file["values/parameters"]
+    file["values/parameters"] = h5py.ExternalLink("/etc/hostname.h5", "/values")
+
+
+def outside(file: h5py.File) -> None:
+    swap(file, "values/parameters", shape=(2, 6), dtype="f4", external=[("/etc/passwd", 0, 48)])
+
+
+FORGED: list[tuple[str, Callable[[h5py.File], None], str]] = [
+    (INDEX, lambda f: f.attrs.modify("mpidl_checkpoint", 9), "has schema 9, this mpidl reads up to 1"),
+    (INDEX, lambda f: f.attrs.pop("mpidl_checkpoint"), "holds no checkpoint"),
+    (INDEX, lambda f: f.attrs.modify("versions", "[1]"), "versions"),
+    (INDEX, lambda f: f.attrs.modify("seconds", np.inf), "seconds"),
+    (INDEX, lambda f: f.attrs.modify("ranks", 3), "one for each rank"),
+    (INDEX, lambda f: f["files/name"].write_direct(np.array([b"rank-00000.h5", b"/etc/passwd.."])), "other files"),
+    (INDEX, lambda f: swap(f, "state/weights", data=np.zeros(5)), "does not lie in other files"),
+    (INDEX, lambda f: f["state/weights"].attrs.modify("dtype", "object"), "object"),
+    (INDEX, lambda f: f["state/weights"].attrs.modify("total", 4), "not described"),
+    (part_name(1), lambda f: swap(f, "ids/parameters", data=np.array([1, 7])), "none of that state's"),
+    (part_name(1), lambda f: swap(f, "ids/parameters", data=np.array([2, 1])), "none of that state's"),
+    (part_name(1), lambda f: swap(f, "ids/parameters", data=np.array([1])), "is no array"),
+    (part_name(1), lambda f: swap(f, "ids/parameters", data=np.array([1, 3])), "does not hold every item"),
+    (part_name(1), lambda f: swap(f, "values/parameters", data=np.zeros((2, 6), "f8")), "is no array"),
+    (part_name(1), lambda f: swap(f, "values/parameters", shape=(2, 6), dtype="f4"), "stored"),
+    (part_name(1), lambda f: swap(f, "values/parameters", data=np.zeros((2, 6), "f4"), chunks=(1, 6)), "is no array"),
+    (part_name(1), elsewhere, "link to elsewhere"),
+    (part_name(1), outside, "other files"),
+    (part_name(1), lambda f: f.pop("values/weights"), "is missing"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "told"), FORGED, ids=[f"{n}-{t}" for n, _, t in FORGED])
+def test_a_forged_one_is_refused_in_one_sentence(folder: CheckpointFolder, name: str, change, told: str) -> None:
+    place = write(folder, 7)
+    forge(place, name, change)
+    with pytest.raises(ResultsError, match=told) as caught:
+        reader.open(place).verify()
+        reread(place, (1, 2))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_other_states_does_not_fit(folder: CheckpointFolder) -> None:
+    from mpidl.experiment.resume import load
+
+    checkpoint = reader.open(write(folder, 7))
+    more, other, less = declared((0, 1)), State((0, 1), AGENTS, PARAMETERS, torch.float32, "cpu"), declared((0, 1))
+    more.rows("tracker")
+    del less.declarations["weights"]
+    other.rows("parameters")
+    for state, told in ((more, "no state 'tracker'"), (less, "no use for its state 'weights'"), (other, "no use for")):
+        with pytest.raises(ResultsError, match=f"does not fit this run: {told}"):
+            load(state, checkpoint)
+
+
+def test_a_disk_that_is_full_ends_in_an_error_of_the_system(folder: CheckpointFolder, tmp_path: Path) -> None:
+    from tests.results.test_full_disk import room_for
+
+    with room_for(1000), pytest.raises(OSError, match="File too large"):
+        write_part(tmp_path / part_name(0), 7, 0, in_place(filled((0, 1)), 0))
+
+
+def test_what_is_abandoned_ends_soon(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="canceled"):
+        write_part(tmp_path / part_name(0), 7, 0, in_place(filled((0, 1)), 0), abandoned=lambda: True)
