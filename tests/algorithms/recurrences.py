@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.algorithms.problems import CLASSES, FEATURES, classes, squares
 
-AGENTS, SEED, ROUNDS, BATCH = 7, 5, 50, 4
+AGENTS, SEED, ROUNDS, BATCH = 7, 5, 100, 4
 LR, MU, DECAY = 0.05, 0.9, 0.01
 # Irregular: agent 0 has five neighbours, others two or three.
 EDGES = [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 2), (3, 4), (5, 6), (6, 1)]

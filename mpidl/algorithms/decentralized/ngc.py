@@ -26,8 +26,9 @@ class NGC(Decentralized):
 
     Exact, for symmetric static W of any degrees; the official code weighs by 1/(deg + 1), right on regular graphs only.
     All gradients of an agent are on its one mini-batch, each is clipped by itself. x_j is what the scheme lets the
-    neighbours of j know: its row, or under choco the replica x̂_j. With `gossip.cross_gradients`, CompNGC, each g_ij and
-    g_ii counts as C(g + e), with a memory e ← g + e − C(g + e) for each neighbour and one for the agent itself.
+    neighbours of j know: its row, or under choco the replica x̂_j. With `gossip.cross_gradients`, CompNGC, each g_ij
+    leaves as C(g + e), and g_ii counts as that, with a memory e ← g + e − C(g + e) for each neighbour and one for the
+    agent itself; (1 − a) g_ij stays as it is.
     """
 
     class Settings(AlgorithmSettings, MomentumSettings):

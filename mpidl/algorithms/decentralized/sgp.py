@@ -30,6 +30,7 @@ class SGP(Decentralized):
         pass
 
     settings: Settings
+    in_place = ("parameters",)
 
     def __init__(self, settings: Settings, context: Context) -> None:
         import torch
