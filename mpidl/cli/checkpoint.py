@@ -1,4 +1,4 @@
-"""`mpidl checkpoint`: the models that run files keep: which there are, whether they are whole, and as other files."""
+"""`mpidl checkpoint`: the models that runs have kept, in run files and in checkpoints: told, verified, taken out."""
 
 from __future__ import annotations
 
@@ -9,22 +9,28 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mpidl.cli import checkpoint_tables as tables
 from mpidl.cli.evaluate import round_or_best
-from mpidl.cli.numbers import ABSENT, amount, console, number
-from mpidl.errors import ExitCode, choices_sentence
+from mpidl.cli.numbers import console
+from mpidl.errors import ExitCode, ResultsError, choices_sentence
 from mpidl.sentences import printable
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from mpidl.results.checkpoints.reader import Checkpoint
+    from mpidl.results.models import KeptModel
 
-    from mpidl.results import Run
-    from mpidl.results.models import Kept
-
-_RUN = click.argument("run", type=click.Path(path_type=Path), metavar="RUN.h5")
-_RUNS = click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN.h5...")
+_PATH = click.argument("path", type=click.Path(path_type=Path), metavar="PATH")
+_PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+_MODEL = click.option(
+    "--model", metavar="MODEL", help="consensus, server, or an agent's number; default: what all hold."
+)
 _ROUND = click.option(
     "--round", "of_round", metavar="ROUND", help="A round that models are kept of, or best; default: the last."
 )
+_PLUG_INS = click.option(
+    "--plug-ins", is_flag=True, help="Let code that the checkpoint names, and mpidl does not bring, run."
+)
+_OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 
 
 class _Parts(click.Group):
@@ -38,81 +44,51 @@ class _Parts(click.Group):
 
 @click.group(cls=_Parts)
 def checkpoint() -> None:
-    """The models that a run has kept: list, describe and verify them, take them out, start another run from them."""
+    """The models that runs have kept: list, describe and verify them, take them out, start another run from them.
+
+    PATH is a run file (RUN.h5), the folder of its checkpoints (RUN.ckpt), or one checkpoint in it.
+    """
 
 
 @checkpoint.command("list")
-@_RUNS
-def list_kept(runs: Sequence[Path]) -> None:
-    """Which models run files keep, of which rounds."""
+@_PATHS
+def list_kept(paths: Sequence[Path]) -> None:
+    """Which models and checkpoints there are, of which rounds."""
     from mpidl import results
 
-    opened = [results.open(run) for run in runs]
-    for run in opened:
-        if not run.kept:
-            click.echo(printable(f"{run.path}: no models; checkpoint.final: true keeps them"))
-    if any(run.kept for run in opened):
-        console().print(_kept(opened))
-
-
-def _kept(runs: Sequence[Run]) -> Table:
-    table = _table("run", "kept as", "round", "models", "of a model", "", "")
-    for run in runs:
-        size = amount(run.model_bytes()) if run.kept else ABSENT
-        for kept in run.kept:
-            names = (name if agents is None else f"{name} (0 to {agents - 1})" for name, agents in kept.models.items())
-            measured = [f"{name} {number(value)}" for name, value in _metrics(run, kept).items()]
-            cells = [str(run.path), _place(run, kept), number(kept.round), ", ".join(names), size]
-            table.add_row(*cells, *(measured + ["", ""])[:2])
-    return table
-
-
-def _place(run: Run, kept: Kept) -> str:
-    if kept.group == "best":
-        section = run.config.get("checkpoint")
-        metric = section.get("best") if isinstance(section, dict) else None
-        return f"best {metric}" if metric else "best"
-    return "final" if run.status == "finished" and kept is _newest(run) else "snapshot"
-
-
-def _newest(run: Run) -> Kept | None:
-    return next((kept for kept in reversed(run.kept) if kept.group == "snapshots"), None)
-
-
-def _metrics(run: Run, kept: Kept) -> dict[str, float]:
-    """What the run has recorded of the model that is meant where none is named."""
-    records = [record for record, round_ in enumerate(run.metrics["round"]) if round_ == kept.round]
-    names = [f"test_{quantity}_{kept.shared or 'local'}" for quantity in ("accuracy", "loss")]
-    return {name: float(run.curve(name)[records[-1]]) for name in names if records and name in run.metrics}
+    table, rows = tables.columns("where", "kept as", "round", "what", "bytes", "", ""), 0
+    for path in paths:
+        run = None if path.is_dir() else results.open(path)
+        found = [*(tables.of_models(run) if run else ()), *map(_row, _places(path))]
+        if not found:
+            click.echo(printable(f"{path}: no models and no checkpoints; checkpoint.final: true keeps the last models"))
+        for cells in found:
+            table.add_row(*cells)
+            rows += 1
+    if rows:
+        console().print(table)
 
 
 @checkpoint.command()
-@_RUN
-@click.option("--model", metavar="MODEL", help="consensus, server, or an agent's number; default: what all hold.")
+@_PATH
+@_MODEL
 @_ROUND
-def describe(run: Path, model: str | None, of_round: str | None) -> None:
-    """The tensors of a model, as in its state_dict."""
+def describe(path: Path, model: str | None, of_round: str | None) -> None:
+    """The tensors of a model as in its state_dict, or the states of a checkpoint."""
     from mpidl import results
 
-    kept = results.open(run).model(model, round_or_best(of_round))
-    network = kept.network
-    table = _table("tensor", "type", "shape", "numbers", "")
-    words = {"parameters": "trained", "floats": "statistics", "integers": "statistics", "constants": "not trained"}
-    for entry in network.entries:
-        shape = "×".join(map(str, entry.shape)) or "number"
-        table.add_row(entry.name, entry.dtype, shape, f"{entry.size:,}", words[entry.row])
+    if path.is_dir():
+        table, sentence = tables.states(_one(path, of_round))
+    else:
+        table, sentence = tables.tensors(results.open(path).model(model, round_or_best(of_round)))
     console().print(table)
-    whose = kept.name if kept.agent is None else f"agent {kept.agent}"
-    click.echo(
-        f"{whose} after round {kept.round}: {network.length('parameters'):,} trained numbers, "
-        f"{amount(network.nbytes)}, for examples of shape {list(network.example_shape)} and {network.outputs} outputs"
-    )
+    click.echo(printable(sentence))
 
 
 @checkpoint.command()
-@_RUNS
-def verify(runs: Sequence[Path]) -> int:
-    """Compare all models with their checksums.
+@_PATHS
+def verify(paths: Sequence[Path]) -> int:
+    """Compare all models and checkpoints with their checksums.
 
     Every byte of them is read; the exit code is 2 if any differs.
     """
@@ -120,20 +96,27 @@ def verify(runs: Sequence[Path]) -> int:
     from mpidl.results import models
 
     damaged = False
-    for path in runs:
-        run = results.open(path)
-        whole, wrong = models.verify(run.path, run.kept)
-        for words in wrong:
-            click.echo(printable(f"{path}: damaged: {words}"))
-        if not wrong:
-            click.echo(printable(f"{path}: {whole} models, each as it was written; {run.records} records"))
-        damaged = damaged or bool(wrong)
+    for path in paths:
+        told: list[str] = []
+        if not path.is_dir():
+            run = results.open(path)
+            whole, wrong = models.verify(run.path, run.kept)
+            damaged = damaged or bool(wrong)
+            told += [f"{path} is damaged: {words}" for words in wrong]
+            if not wrong:
+                told.append(f"{path}: {whole} models, each as it was written; {run.records} records")
+        for place in _places(path):
+            wrong_words, count = _verified(place)
+            damaged = damaged or bool(wrong_words)
+            told.append(wrong_words or f"{place}: {count} files, each as it was written")
+        for line in told:
+            click.echo(printable(line))
     return ExitCode.USAGE if damaged else ExitCode.DONE
 
 
 @checkpoint.command()
-@_RUN
-@click.option("--model", metavar="MODEL", help="consensus, server, or an agent's number; default: what all hold.")
+@_PATH
+@_MODEL
 @_ROUND
 @click.option(
     "-o",
@@ -143,22 +126,23 @@ def verify(runs: Sequence[Path]) -> int:
     metavar="OUT.pt",
     help="A state_dict as torch.save writes it, or OUT.safetensors.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
-def export(run: Path, model: str | None, of_round: str | None, output: Path, overwrite: bool) -> None:
+@_OVERWRITE
+@_PLUG_INS
+def export(path: Path, model: str | None, of_round: str | None, output: Path, overwrite: bool, plug_ins: bool) -> None:
     """Write a model as a state_dict.
 
-    It has the BatchNorm statistics, too, and is for torch.load, safetensors, or as model.init of another run.
+    It has the BatchNorm statistics, too, and is for torch.load, safetensors, or as model.init of another run. Out of a
+    checkpoint it takes the data of the run, and memory for all its agents.
     """
-    from mpidl import results
     from mpidl.models import files
     from mpidl.results.output import check_output
 
     files.check_suffix(output)
     check_output(output, overwrite, is_ours=files.is_state_dict)
-    kept = results.open(run).model(model, round_or_best(of_round))
+    kept = _model(path, model, of_round, plug_ins)
     files.write(output, kept.state_dict())
     whose = kept.name if kept.agent is None else f"agent {kept.agent}"
-    click.echo(printable(f"{whose} of {run} after round {kept.round} is in {output}"))
+    click.echo(printable(f"{whose} of {path} after round {kept.round} is in {output}"))
 
 
 @checkpoint.command("import")
@@ -174,7 +158,7 @@ def export(run: Path, model: str | None, of_round: str | None, output: Path, ove
     metavar="OUT.pt",
     help="Also write it there, if SOURCE may go or change.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@_OVERWRITE
 def import_model(source: Path, config: Path, overrides: Sequence[str], output: Path | None, overwrite: bool) -> None:
     """Start another run from SOURCE.
 
@@ -186,11 +170,13 @@ def import_model(source: Path, config: Path, overrides: Sequence[str], output: P
     from mpidl.models import files
     from mpidl.results.output import check_output
 
+    if source.is_dir():
+        raise ResultsError(f"{str(source)!r} is a folder; take a model out of it first, with mpidl checkpoint export")
     if output is not None:
         files.check_suffix(output)
         check_output(output, overwrite, is_ours=files.is_state_dict)
     loaded = experiment.load(config, [*overrides, f"model.init={json.dumps(_as_path(source))}"])
-    # Agents are as many as the configuration says, or one: the network is the same for any number.
+    # The network is the same for any number of agents.
     module = Inputs.read(loaded, 1).network()
     if output is not None:
         files.write(output, module.state_dict())
@@ -203,12 +189,64 @@ def _as_path(path: Path) -> str:
     return str(path) if "/" in str(path) or "." in str(path) else f"./{path}"
 
 
-def _table(*titles: str) -> Table:
-    from rich import box
-    from rich.table import Table
+def _places(path: Path) -> list[Path]:
+    """The checkpoints of a run file, of a folder of them, or the one that the path itself is; the newest first."""
+    from mpidl.results.checkpoints.folder import CheckpointFolder
+    from mpidl.results.checkpoints.index import INDEX
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in titles:
-        right = title in ("round", "numbers", "of a model")
-        table.add_column(title, justify="right" if right else "left", overflow="fold")
-    return table
+    if (path / INDEX).exists():
+        return [path]
+    if path.is_dir() and path.suffix != ".ckpt":
+        return []
+    folder = CheckpointFolder(path.with_suffix(".h5") if path.is_dir() else path)
+    return [folder.of_round(round_) for round_ in folder.rounds()]
+
+
+def _checkpoints(path: Path) -> list[Checkpoint]:
+    from mpidl.results.checkpoints import reader
+
+    return [reader.open(place) for place in _places(path)]
+
+
+def _one(path: Path, of_round: str | None) -> Checkpoint:
+    """The newest checkpoint in a folder, or that of a round."""
+    found = _checkpoints(path)
+    if not found:
+        raise ResultsError(f"there is no checkpoint in {str(path)!r}")
+    wanted = [each for each in found if of_round in (None, str(each.facts.round))]
+    if not wanted:
+        rounds = ", ".join(str(each.facts.round) for each in reversed(found))
+        raise ResultsError(f"{str(path)!r} has no checkpoint of round {of_round!r} ({rounds})")
+    return wanted[0]
+
+
+def _row(place: Path) -> tuple[str, ...]:
+    """What is listed of a checkpoint, be it damaged."""
+    from mpidl.results.checkpoints import reader
+
+    try:
+        return tables.of_checkpoint(reader.open(place))
+    except ResultsError as error:
+        return (str(place), "damaged", "", str(error), "", "", "")
+
+
+def _verified(place: Path) -> tuple[str, int]:
+    """What is wrong with a checkpoint, empty if nothing, and how many files it has."""
+    from mpidl.results.checkpoints import reader
+
+    try:
+        found = reader.open(place)
+        found.verify()
+    except ResultsError as error:
+        return str(error), 0
+    return "", len(found.files)
+
+
+def _model(path: Path, model: str | None, of_round: str | None, plug_ins: bool) -> KeptModel:
+    from mpidl import results
+
+    if not path.is_dir():
+        return results.open(path).model(model, round_or_best(of_round))
+    from mpidl.experiment.saved import model_of_checkpoint
+
+    return model_of_checkpoint(_one(path, of_round), model, plug_ins)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,16 +100,21 @@ def _configuration(run: Run, data: str | None, overrides: Iterable[str], plug_in
     """The run's own, with what is to be different."""
     keys = run.config
     given = [f"data={data}"] if data is not None else []
-    foreign = next((name for name in _names(keys) if ":" in name), None)
-    if foreign is not None and not plug_ins:
-        raise ResultsError(
-            f"the configuration in {str(run.path)!r} names {quoted(foreign)}, code that does not come with mpidl; to "
-            "have it run, say --plug-ins"
-        )
+    refuse_plug_ins(run.path, keys, plug_ins)
     # The model is taken from the run file, whatever it started from.
     model = keys.get("model")
     keys["model"] = model | {"init": "shared"} if isinstance(model, dict) else model
     return reading.validate(Config, reading.expand(reading.override(keys, [*given, *overrides])))
+
+
+def refuse_plug_ins(path: Path, keys: Mapping[str, Any], allowed: bool) -> None:
+    """Refuses a configuration out of a file that names code which does not come with mpidl, unless that is allowed."""
+    foreign = next((name for name in _names(keys) if ":" in name), None)
+    if foreign is not None and not allowed:
+        raise ResultsError(
+            f"the configuration in {str(path)!r} names {quoted(foreign)}, code that does not come with mpidl; to have "
+            "it run, say --plug-ins"
+        )
 
 
 def _names(value: Any) -> Iterator[str]:

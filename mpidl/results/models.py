@@ -134,7 +134,7 @@ def network(path: Path, kept: Kept) -> Network:
 
 def read(path: Path, kept: Kept, model: str | int | None) -> KeptModel:
     """A model by its name, an agent's own by its number; by default one that all hold. Every bit is checked."""
-    name, agent = _named(path, kept, model)
+    name, agent = named(path, kept, model)
     network, rows = checked.read(path, lambda root: _read(root, kept, name, agent))
     return KeptModel(path, name, agent, kept.round, network, rows)
 
@@ -157,7 +157,8 @@ def _verify(root: checked.Group, kept: Sequence[Kept]) -> tuple[int, list[str]]:
     return whole, wrong
 
 
-def _named(path: Path, kept: Kept, model: str | int | None) -> tuple[str, int | None]:
+def named(path: Path, kept: Kept, model: str | int | None) -> tuple[str, int | None]:
+    """Which model is meant, and of an agent's own whose; ResultsError where there is none such."""
     if isinstance(model, str) and model.isascii() and model.isdigit():
         model = int(model)
     if isinstance(model, int):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import h5py
@@ -13,25 +14,25 @@ from mpidl import results
 from mpidl.cli.main import main
 from tests.cli.test_run import mpidl
 
-WORDS = ["-n", "2", "-o", "run.h5", "-s", "checkpoint.best=test_loss_consensus"]
+WORDS = ["-n", "2", "-s", "checkpoint.best=test_loss_consensus", "-s", "checkpoint.every=2"]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A run file."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run file, and its checkpoints after rounds 2 and 4."""
     from tests.cli.conftest import CONFIG
 
     folder = tmp_path_factory.mktemp("trained")
     (folder / "small.yaml").write_text(CONFIG)
     done = mpidl("run", str(folder / "small.yaml"), *WORDS, "-o", str(folder / "run.h5"))
     assert done.returncode == 0, done.stderr
-    return (folder / "run.h5").read_bytes()
+    return folder
 
 
 @pytest.fixture
-def run(trained: bytes, folder: Path) -> Path:
-    """The run file in the current folder, beside `small.yaml`."""
-    (folder / "run.h5").write_bytes(trained)
+def run(trained: Path, folder: Path) -> Path:
+    """The run file in the current folder, beside `small.yaml` and the checkpoints."""
+    shutil.copytree(trained, folder, dirs_exist_ok=True)
     return folder / "run.h5"
 
 
@@ -130,3 +131,40 @@ def test_other_files_are_not_replaced_and_other_endings_not_guessed(
     Path("notes.pt").write_text("mine")
     told = answer(capfd, "checkpoint", "export", "run.h5", "-o", "notes.pt", "--overwrite", code=2)
     assert "replaces no other" in told and Path("notes.pt").read_text() == "mine"
+
+
+@pytest.mark.mpi
+def test_checkpoints_are_listed_described_and_verified_beside_the_models(
+    run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    newest, before = Path("run.ckpt/round-000000004"), Path("run.ckpt/round-000000002")
+    for words in ("run.h5", "run.ckpt"):
+        listed = answer(capfd, "checkpoint", "list", words)
+        assert all(f"{place} " in listed for place in (newest, before)) and ("final" in listed) == (words == "run.h5")
+        assert "run.ckpt/round-000000004: 2 files, each" in answer(capfd, "checkpoint", "verify", words)
+    described = answer(capfd, "checkpoint", "describe", "run.ckpt", "--round", "2")
+    assert "parameters" in described and "after round 2 of 4" in described and "4 agents on 2 ranks" in described
+    assert "no checkpoint of round '3' (2, 4)" in answer(
+        capfd, "checkpoint", "describe", "run.ckpt", "--round", "3", code=2
+    )
+    assert "there is no checkpoint" in answer(capfd, "checkpoint", "describe", ".", code=2)
+    part = newest / "rank-00001.h5"
+    content = bytearray(part.read_bytes())
+    content[-20] ^= 1
+    part.write_bytes(content)
+    told = answer(capfd, "checkpoint", "verify", "run.h5", code=2)
+    assert told.count("damaged") == 1 and "rank-00001.h5 does not have its checksum" in told
+    assert "checksum" in answer(capfd, "checkpoint", "export", str(newest), "-o", "x.pt", code=2)
+    (before / "index.sha256").write_text("none")
+    assert "damaged" in answer(capfd, "checkpoint", "list", "run.ckpt")
+
+
+@pytest.mark.mpi
+def test_models_come_out_of_a_checkpoint_as_out_of_the_run_file(run: Path) -> None:
+    for model in ("consensus", "3"):
+        done = mpidl("checkpoint", "export", "run.ckpt", "--model", model, "-o", f"{model}.pt")
+        assert done.returncode == 0, done.stderr
+        found, wanted = torch.load(f"{model}.pt", weights_only=True), results.open(run).state_dict(model)
+        assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
+    wrong = mpidl("checkpoint", "export", "run.ckpt", "--model", "serve", "-o", "x.pt")
+    assert wrong.returncode == 2 and "'serve' is not known" in wrong.stderr and wrong.stderr.count("\n") == 1
