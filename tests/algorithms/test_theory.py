@@ -211,6 +211,24 @@ def test_gossip_that_an_algorithm_would_not_heed_is_refused_in_one_sentence(algo
     assert sentence in str(error.value)
 
 
+@on_ranks(1)
+def test_a_compressor_that_loses_more_than_there_is_is_warned_of_where_losses_come_back(comm):
+    from mpidl.experiment.compose import compose
+
+    def warnings(scheme: str, **compressor: Any) -> list[str]:
+        gossip = {"scheme": {"name": scheme, "gamma": 0.5}, "compressor": {"name": "qsgd"} | compressor}
+        composed = compose(configuration({"name": "dsgd"}, gossip=gossip), comm)
+        composed.close()
+        return [warning for warning in composed.warnings if "so that errors may grow without end" in warning]
+
+    for scheme in ("choco", "deepsqueeze"):
+        # √d/s, for the d numbers of a row.
+        (warning,) = warnings(scheme, bits=2)
+        assert warning.startswith(f"the scheme '{scheme}' sends later") and "'qsgd' may be 8 times" in warning
+        assert not warnings(scheme, bits=2, contractive=True) and not warnings(scheme, bits=8)
+    assert not warnings("direct", bits=2)
+
+
 def test_a_smaller_step_of_gossip_makes_a_graph_fit_for_d2():
     gossip = {"scheme": {"name": "exact", "gamma": 0.9}}
     build_topology(configuration({"name": "d2"}, agents=16, graph=SPARSE, gossip=gossip), 16)

@@ -45,11 +45,12 @@ class Gossip(Exchanges):
         return {name: ", ".join(dict.fromkeys(words[name] for words in by_rank)) for name in by_rank[0]}
 
     def warnings(self) -> list[str]:
-        """What a person should know about that; a collective call."""
+        """What a person should know about that, and about what packs rows; a collective call."""
         by_rank = self.neighbourhood.world.comm.allgather(
             [made.warning for made in self._made.values() if made.warning]
         )
-        return list(dict.fromkeys(warning for warnings in by_rank for warning in warnings))
+        of_ways = dict.fromkeys(warning for warnings in by_rank for warning in warnings)
+        return [*self.settings.warnings(self.layout), *of_ways]
 
     def close(self) -> None:
         """Releases requests and memory; all ranks together."""

@@ -17,6 +17,8 @@ from mpidl.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
+    from mpidl.layout import Layout
+
 CROSS_GRADIENTS = "cross-gradients"
 """The quantity, different for every neighbour, that `cross_gradients` packs."""
 
@@ -54,6 +56,18 @@ class GossipSettings(Strict):
                 "compressor",
             )
         return self
+
+    def warnings(self, layout: Layout) -> tuple[str, ...]:
+        """What a person should know of what packs rows of this layout."""
+        feeding = {f"the scheme {self.scheme.name!r}": self.compressor if self.scheme.feeds_back else None}
+        feeding["'cross_gradients'"] = self.cross_gradients
+        return tuple(
+            f"{whose} sends later what packing loses, but the squared error of {compressor.name!r} may be "
+            f"{variance:.3g} times the squared norm, so that errors may grow without end; choose a contraction (qsgd: "
+            "contractive, or more bits)"
+            for whose, compressor in feeding.items()
+            if compressor is not None and (variance := compressor.variance(layout)) is not None and variance >= 1
+        )
 
     def wire_dtype(self, dtype: torch.dtype) -> torch.dtype:
         """The dtype on the wire of rows of this one: at most as wide, since wider numbers would carry nothing more."""

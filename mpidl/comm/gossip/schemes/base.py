@@ -123,6 +123,8 @@ class Scheme(Part):
 
     compresses: ClassVar[bool] = False
     """Whether it packs rows, by `gossip.compressor`."""
+    feeds_back: ClassVar[bool] = False
+    """Whether what packing loses comes back in later rounds: then it must be less than what was packed, or it grows."""
 
     gamma: float = Field(gt=0, le=1, description="consensus step γ")
 

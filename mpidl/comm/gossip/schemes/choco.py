@@ -29,6 +29,8 @@ class Choco(Packing):
         q = C(z_i − x̂_ij);   x̂_ij += q at both ends;   z⁺ = z_i + γ Σ_j w_ij (x̂_ji − x̂_ij)
     """
 
+    feeds_back = True
+
     gamma: float = Field(gt=0, le=1, description="consensus step γ; compressors that lose much need a small one")
 
     def check(self, topology: Topology) -> None:

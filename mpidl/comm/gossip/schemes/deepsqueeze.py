@@ -20,6 +20,8 @@ class DeepSqueeze(Packing):
     v = z + e;   c = C(v);   e = v − c;   z⁺ = z_i + γ (Σ_j w_ij c_j − c_i)
     """
 
+    feeds_back = True
+
     def exchange(self, ground: Ground, name: str, blocks: int = 2, readable: bool = False) -> DeepSqueezeExchange:
         return DeepSqueezeExchange(ground, name, self.gamma, blocks, readable)
 
