@@ -36,6 +36,12 @@ def comm(request: pytest.FixtureRequest) -> int:
     return request.param
 
 
+def pytest_configure() -> None:
+    # A shell has what it starts in the background ignore these, and so would whatever the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run tests that take long")
     parser.addoption(

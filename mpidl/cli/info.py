@@ -20,7 +20,12 @@ from mpidl.registry import Part, Registry
 _BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
 _LENGTHS = {"minItems": "at least {} items", "maxItems": "at most {} items"}
 _PAPER_WIDTH = 120
-_DURATION = ["integer", "number", "string"]
+# What can be written as a number or in words, by the types of JSON that it may have.
+_WORDS = {
+    ("integer", "number", "string"): "rounds, 'N epochs' or a fraction",
+    ("integer", "string"): "bytes, 'N MB' or 'N GB'",
+    ("number", "string"): "seconds, 'N min' or 'N h'",
+}
 _TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true | false", "null": "null"}
 
 
@@ -122,8 +127,8 @@ def _type(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> tuple[st
         kind, limits = _type(schema.get("items", {}), definitions)
         counts = [words.format(schema[bound]) for bound, words in _LENGTHS.items() if bound in schema]
         return f"list of {kind}", ", ".join(filter(None, [limits, *counts]))
-    if schema.get("type") == _DURATION:
-        return "rounds, 'N epochs' or a fraction", ""
+    if isinstance(schema.get("type"), list):
+        return _WORDS[tuple(schema["type"])], ""
     limits = ", ".join(words.format(_plain(schema[bound])) for bound, words in _BOUNDS.items() if bound in schema)
     return _TYPES.get(schema.get("type", ""), schema.get("type", "any")), limits
 

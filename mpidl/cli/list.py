@@ -17,6 +17,7 @@ KINDS = {
     "directions": "mpidl.algorithms.directions:DIRECTIONS",
     "servers": "mpidl.algorithms.federated.servers:SERVERS",
     "graphs": "mpidl.graphs:GRAPHS",
+    "schemes": "mpidl.comm.gossip.schemes:SCHEMES",
     "compressors": "mpidl.compressors:COMPRESSORS",
     "models": "mpidl.models:MODELS",
     "losses": "mpidl.models:LOSSES",

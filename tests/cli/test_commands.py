@@ -122,7 +122,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"mpidl {__version__}\n"
 
 
-@pytest.mark.parametrize(("name", "key"), [("train", "precision"), ("gossip", "transport"), ("evaluate", "every")])
+@pytest.mark.parametrize(
+    ("name", "key"), [("train", "precision"), ("gossip", "transport"), ("evaluate", "every"), ("checkpoint", "keep")]
+)
 def test_info_shows_the_keys_of_a_section(name: str, key: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", name]) == 0
     text = capsys.readouterr().out
