@@ -104,12 +104,14 @@ def tell(what: str, values: list[float], units: str) -> None:
 
 
 def main() -> None:
+    from mpidl.comm.start.failures import guard
     from mpidl.launch.process import Launch
     from mpidl.launch.surroundings import is_rank
 
     chosen = options()
     if is_rank():
-        measure(chosen)
+        with guard():
+            measure(chosen)
     else:
         sys.exit(Launch(chosen.ranks, [sys.executable, __file__, *sys.argv[1:]]).run())
 

@@ -133,8 +133,9 @@ class World:
 
     def start_sum(self, values: np.ndarray) -> PendingSum:
         """As `sum` of int64 numbers, without waiting for it. A collective call."""
-        total = np.empty_like(values, dtype=np.int64)
-        request = self.comm.Iallreduce(np.ascontiguousarray(values, dtype=np.int64), total)
+        # Summed where it lies, in memory that is kept until then: MPI knows only its address.
+        total = np.array(values, dtype=np.int64)
+        request = self.comm.Iallreduce(MPI.IN_PLACE, total)
         self.meters.handed_to_mpi(total.nbytes)
         return PendingSum(request, total)
 
