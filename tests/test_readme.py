@@ -46,7 +46,7 @@ def test_the_first_configuration_and_the_commands_after_it_work(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("first.yaml").write_text(CONFIGURATION)
-    assert [words[0] for words in SHOWN] == ["run", "run", "show", "compare", "plot"]
+    assert [words[0] for words in SHOWN] == ["run", "run", "show", "compare", "plot", "run", "checkpoint"]
     for words in SHOWN:
         # As a shell does it.
         words = [str(path) for word in words for path in (sorted(Path().glob(word)) if "*" in word else [word])]
