@@ -161,6 +161,10 @@ class State:
         """What of that lies in a file once all agents here have been touched."""
         return 0 if self._spill is None else max(0, self._bytes(lazy=True) - self._spill.budget)
 
+    def saved_bytes(self) -> int:
+        """Of all states on this rank, lazy ones as they are expected, wherever they lie."""
+        return self._bytes(lazy=False) + self._bytes(lazy=True)
+
     def _bytes(self, lazy: bool) -> int:
         """Of the states that are lazy, or of those that are not."""
         chosen = {name: declared for name, declared in self.declarations.items() if declared.lazy == lazy}

@@ -145,11 +145,12 @@ def _described(needs: Needs, config: Config) -> str:
     method, settings = config.method, config.algorithm
     spilled = f"; up to {amount(needs.spilled_bytes)} in a file" if needs.spilled_bytes else ""
     when = "none within a node by shared memory" if needs.neighbours else "while a sum over agents is made"
+    copied = f"; {amount(needs.copied_bytes)} more for checkpoints" if needs.copied_bytes else ""
     return "\n".join(
         [
             f"agents on ranks     {needs.agents} on {needs.ranks}",
             f"parameters          {needs.parameters:,}",
-            f"rows on a rank      {amount(needs.state_bytes)}, plus activations and data{spilled}",
+            f"rows on a rank      {amount(needs.state_bytes)}, plus activations and data{copied}{spilled}",
             f"rows in transit     {amount(needs.transit_bytes)} on a rank, {when}",
             f"models kept         {amount(needs.kept_bytes)} in the run file",
             f"sent in a round     {amount(needs.round_bytes)} by all agents together",

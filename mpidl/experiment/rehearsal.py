@@ -51,6 +51,8 @@ class Needs:
     """Whether agents exchange rows with neighbours; else with a server, by sums over all."""
     kept_bytes: int
     """Of the models that the run file has at the end."""
+    copied_bytes: int
+    """Of the copy of a rank's state that a checkpoint is written from while training goes on; 0 where none is."""
 
 
 class NoGradients:
@@ -218,4 +220,5 @@ def rehearse(config: Config, ranks: int) -> Needs:
     network = Network(rows.entries, inputs.dataset.example_shape, inputs.dataset.outputs)
     in_memory = (state.bytes(), state.spilled_bytes(), transit)
     kept = kept_bytes(inputs, network)
-    return Needs(ranks, agents, rows.size, *in_memory, sent, exchanges is not None, kept)
+    copied = state.saved_bytes() if config.checkpoint.every is not None and spill is None else 0
+    return Needs(ranks, agents, rows.size, *in_memory, sent, exchanges is not None, kept, copied)

@@ -1,4 +1,4 @@
-"""Ranks that consult each other beside the rounds learn the same thing after the same round, and it is what was said."""
+"""Ranks that consult each other beside the rounds learn the same thing after the same round: what was said."""
 
 from __future__ import annotations
 

@@ -262,6 +262,22 @@ def test_a_walltime_that_draws_near_stops_the_run_in_time(comm):
         assert 0 < round < 10**6
 
 
+@on_ranks(2)
+def test_memory_for_copies_is_told_beforehand(comm):
+    from mpidl.experiment.compose import compose
+    from mpidl.experiment.rehearsal import rehearse
+    from mpidl.training.copies import StateCopies
+
+    config = configuration({"name": "dsgd", "lr": 0.1, "momentum": 0.9}, model=PLUG_INS + "normed", **EVERY)
+    composed = compose(config, comm)
+    needed = StateCopies(composed.state, comm.rank).nbytes
+    composed.close()
+    told = rehearse(config, comm.size).copied_bytes
+    # Rows of blocks begin on boundaries, those of copies do not.
+    assert 0 < needed <= told <= needed + 64 * len(composed.state.declarations) * 5
+    assert rehearse(config.model_copy(update={"checkpoint": configuration().checkpoint}), comm.size).copied_bytes == 0
+
+
 @on_ranks(1)
 def test_a_state_that_has_diverged_is_not_kept(comm):
     from mpidl.errors import DivergenceError
