@@ -243,6 +243,7 @@ def test_a_disk_that_is_full_stops_no_training_and_leaves_the_checkpoint_before(
         assert_alike(path, whole)
         assert CheckpointFolder(path).rounds() == [3]
         assert {entry.name for entry in CheckpointFolder(path).path.iterdir()} == {"round-000000003"}
+        comm.Barrier()
         if comm.rank == 0:
             path.unlink()
             whole.rename(path)
