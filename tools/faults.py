@@ -22,6 +22,7 @@ from mpidl import results
 from mpidl.comm.start import presence
 from mpidl.errors import ExitCode, MpidlError
 from mpidl.launch import folders
+from mpidl.results.checkpoints.folder import CheckpointFolder
 
 CAMPAIGN = Path(__file__).with_name("fault_campaign.py")
 SIGNALS = ("TERM", "INT", "HUP", "QUIT", "KILL")
@@ -251,7 +252,7 @@ def checked(
     if fault.kind != "folder gone":
         if problem := lost(output, None, seen):
             return problem
-        expected = {0: "finished", 130: "interrupted", 143: "interrupted", 5: "failed"}
+        expected = {0: "finished", 75: "interrupted", 130: "interrupted", 143: "interrupted", 5: "failed"}
         if status == "running" and not killed and code != ExitCode.NOT_SAVED:
             return f"the file says that it runs, exit code {code}"
         if status not in ("none", "running") and not done and status != expected.get(code, status):
@@ -263,5 +264,8 @@ def checked(
         folders.remove_abandoned()
     left = list((folder / "tmp").iterdir())
     left += folders.SHARED_MEMORY.glob(f"mpidl-*-{process.pid}-*")
-    left += [path for path in output.parent.glob("*") if path != output and not (killed and path.suffix == ".lock")]
+    expected_there = {output} | ({CheckpointFolder(output).path} if CheckpointFolder(output).rounds() else set())
+    if killed:
+        expected_there.add(output.with_name(f"{output.name}.lock"))
+    left += set(output.parent.glob("*")) - expected_there
     return f"left behind: {', '.join(path.name for path in left)}" if left else ""
