@@ -109,7 +109,9 @@ class Launch:
             start_new_session=True,
             preexec_fn=_end_with_parent(),
         )
-        forwarded.to(process, failure_file.with_name(presence.STOPPABLE), self.stopping)
+        # Hydra passes on what ends programs, and is itself ended by what these are stopped with.
+        directly = self.launcher.kind in ("mpich", "intel")
+        forwarded.to(process, failure_file.with_name(presence.STOPPABLE), self.stopping, directly)
         # Hydra explains on stdout, the others on stderr.
         explained = failure_file.exists
         out, err = Filter(_writer(sys.stdout), explained), Filter(_writer(sys.stderr), explained)

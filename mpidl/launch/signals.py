@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from mpidl.comm.start import presence
 from mpidl.launch.verdict import INTERRUPTING
 
 _NUMBERS = (*INTERRUPTING, signal.SIGUSR1, signal.SIGUSR2)
@@ -30,15 +31,21 @@ class Forwarded:
         self._held: list[int] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._stoppable, self._stopping, self._stopped = Path(os.devnull), signal.SIGUSR2, False
+        self._directly = False
 
     def __call__(self, number: int, _frame: object = None) -> None:
         self.received.append(number)
         self._waiting.append(number)
         self.send()
 
-    def to(self, process: subprocess.Popen[bytes], stoppable: Path, stopping: signal.Signals) -> None:
-        """This one has them from now on, and those that came before; it can be stopped once that file is there."""
-        self._process, self._stoppable, self._stopping = process, stoppable, stopping
+    def to(
+        self, process: subprocess.Popen[bytes], stoppable: Path, stopping: signal.Signals, directly: bool = False
+    ) -> None:
+        """This one has them from now on, and those that came before; it can be stopped once that file is there.
+
+        `directly`: that to stop goes to the ranks of this host themselves; it is enough that one hears it.
+        """
+        self._process, self._stoppable, self._stopping, self._directly = process, stoppable, stopping, directly
         self.send()
 
     def send(self) -> None:
@@ -71,7 +78,12 @@ class Forwarded:
 
     def _pass_on(self, number: int) -> None:
         self._stopped = self._stopped or number == self._stopping
-        if self._process is not None:
+        if number == self._stopping and self._directly:
+            for rank in presence.read(self._stoppable.parent):
+                with contextlib.suppress(ProcessLookupError):
+                    if rank.is_here:
+                        os.kill(rank.process, number)
+        elif self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
