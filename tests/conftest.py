@@ -19,6 +19,7 @@ from tests.ranks import CASE_SECONDS, Case
 
 # A launch ends early only where a case left a rank stuck. More of them than this in a folder: the rest is not run.
 LAUNCHES = 6
+HERE = Path(__file__).parent
 START_SECONDS = 90
 
 Outcome = tuple[str, str]
@@ -82,10 +83,16 @@ def _starts_ranks(item: pytest.Item) -> bool:
 
 
 def _each_once(items: list[pytest.Item]) -> Iterable[pytest.Item]:
-    """Of every test that does not take long its first choice of parameters, on the most ranks that it asks for."""
+    """Of every test that does not take long its first choice of parameters, on the most ranks that it asks for.
+
+    Only where the MPI can make a difference: what algorithms compute, what the README shows and campaigns of kills are
+    the same under any.
+    """
     found: dict[tuple[Path, str], pytest.Item] = {}
     for item in items:
-        if item.get_closest_marker("full"):
+        of = item.path.relative_to(HERE)
+        numbers = of.parts[0] == "algorithms" and of.name != "test_conformance.py"
+        if item.get_closest_marker("full") or numbers or of.parts[0] in ("full", "test_readme.py"):
             continue
         name = (item.path, getattr(item, "originalname", item.name))
         if name not in found or _ranks(item) > _ranks(found[name]):
