@@ -13,7 +13,14 @@ from tests.algorithms.recurrences import AGENTS, Problem
 from tests.algorithms.resuming import parts
 from tests.ranks import on_ranks
 
-every_case = pytest.mark.parametrize("name", CASES)
+# Of settings that change little of a method, some are tried among the long tests.
+LONG = {
+    *("fedavg adagrad", "fedavg yogi", "fedavg momentum", "scaffold 1 uniform", "scaffold 2 data", "feddyn uniform"),
+    *("scaled adam local inside", "scaled rmsprop global inside", "scaled oasis local inside", "mime adam"),
+}
+every_case = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.full) if name in LONG else name for name in CASES]
+)
 
 
 def configured(name: str, **sections: Any) -> Any:
