@@ -64,14 +64,16 @@ def resume(run: ComposedRun, output: Path, allowed: Sequence[str]) -> Resumption
     """Loads the state of the newest checkpoint that is whole; None where there is none yet. A collective call."""
     world, folder = run.world, CheckpointFolder(output)
     rounds = json.loads(world.bcast_text(json.dumps(folder.rounds()) if world.rank == 0 else ""))
-    if world.bcast_text("ended" if world.rank == 0 and _has_ended(output) else ""):
+    status = world.bcast_text(_status(output) if world.rank == 0 else "")
+    # Of a run without a checkpoint the file alone tells what it was: begun again as another one, it would be lost.
+    if status == "finished" or status and not rounds:
         before = results.open(output)
         last = int(before.metrics["round"][-1])
         facts = Facts(last, last, 0.0, before.agents, before.config_text, {})
         compare(run.config, world.agents, facts, allowed, run.length.rounds)
-        if last >= run.training.rounds:
+        if status == "finished" and last >= run.training.rounds:
             return Resumption(last, over=True)
-        if not rounds:
+        if status == "finished" and not rounds:
             raise ConfigError(
                 f"the run in {str(output)!r} has ended after round {last} and left no checkpoint to go on from; "
                 "with checkpoint.every it would have"
@@ -96,12 +98,12 @@ def resume(run: ComposedRun, output: Path, allowed: Sequence[str]) -> Resumption
     return None
 
 
-def _has_ended(output: Path) -> bool:
-    """Whether the run has come to its end before."""
+def _status(output: Path) -> str:
+    """That of the run file; empty where there is none with records."""
     if not output.exists():
-        return False
+        return ""
     run = results.open(output)
-    return run.status == "finished" and run.records > 0
+    return run.status if run.records else ""
 
 
 def _damage_of_index(place: Path) -> str:

@@ -214,6 +214,10 @@ def test_where_nothing_is_yet_it_starts_afresh_and_what_has_ended_stays(comm):
         other = folder / "other.h5"
         with ended_after(2):
             train(config, comm, other)
+        kept = other.read_bytes()
+        with pytest.raises(ConfigError, match=r"with another configuration: seed was \d+ and is 77"):
+            train(configuration(seed=77), comm, other, resume=True)
+        assert other.read_bytes() == kept
         train(config, comm, other, resume=True)
         assert_alike(other, path)
         assert told(other) == []
