@@ -22,6 +22,8 @@ _SINGLE_LINES = (
     b"srun: error:",
     b"slurmstepd: error:",
 )
+REPORT = b"\x1e"
+"""With what a line begins that ranks write for the process which has started them, not for a person."""
 _LONGEST_BLOCK = 8192
 _DEATH = re.compile(
     rb"exited on\s+signal|exiting\s+improperly|non-zero status|MPI_ABORT was invoked|calling\s+.abort.|BAD TERMINATION"
@@ -32,12 +34,18 @@ class Filter:
     """Passes bytes to `write`, save the launcher's explanations, which are dropped where `explained()` is true.
 
     A line or a block that may be one is held until it is complete, or until `flush` is called. What tells of a death is
-    kept in `post_mortem` until the end. `spoke`: whether a rank has said itself how it failed; `ruled`: whether the
-    launcher has said something between rules.
+    kept in `post_mortem` until the end. Lines for this process go to `report`, where that is given. `spoke`: whether a
+    rank has said itself how it failed; `ruled`: whether the launcher has said something between rules.
     """
 
-    def __init__(self, write: Callable[[bytes], object], explained: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        write: Callable[[bytes], object],
+        explained: Callable[[], bool],
+        report: Callable[[bytes], object] | None = None,
+    ) -> None:
         self._write = write
+        self._report = report
         self._explained = explained
         self._line = b""
         self._block = b""
@@ -58,7 +66,7 @@ class Filter:
 
     def flush(self) -> None:
         """Nothing more came for a while: what is held is not the launcher's, unless it is explaining a failure."""
-        if not self._explained():
+        if not self._explained() and not (self._report is not None and self._line.startswith(REPORT)):
             self._release()
 
     def end(self) -> None:
@@ -77,7 +85,12 @@ class Filter:
 
     def _whole_line(self, line: bytes) -> None:
         ruled = _RULE.search(line.rstrip(b"\r\n"))
-        if self._block:
+        if self._report is not None and REPORT in line:
+            # A rank may have left a line unfinished before.
+            before, _, report = line.partition(REPORT)
+            self._pass(before)
+            self._report(report)
+        elif self._block:
             self._block += line
             if ruled or len(self._block) > _LONGEST_BLOCK:
                 block, self._block = self._block, b""
@@ -109,6 +122,7 @@ class Filter:
 
 
 def _may_be_noise(start: bytes) -> bool:
-    """Whether a line that starts like this may turn out to be the launcher's."""
+    """Whether a line that starts like this may turn out to be the launcher's, or a report."""
     # Open MPI's last word after an abort is a zero byte.
-    return start[:1] in (b"-", b"=", b"\0") or any(line.startswith(start[: len(line)]) for line in _SINGLE_LINES)
+    first = start[:1] in (b"-", b"=", b"\0", REPORT)
+    return first or any(line.startswith(start[: len(line)]) for line in _SINGLE_LINES)

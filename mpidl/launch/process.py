@@ -16,14 +16,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import IO, TextIO, cast
 
 from mpidl.comm.start import failures, presence
 from mpidl.errors import ExitCode, MpidlError
 from mpidl.launch.command import keep_session, launch_command, rank_environment
-from mpidl.launch.folders import PATIENCE, folders
+from mpidl.launch.folders import PATIENCE, Folders, folders
 from mpidl.launch.launcher import Launcher, find_launcher
 from mpidl.launch.library import Library, find_library
 from mpidl.launch.noise import Filter
@@ -47,7 +47,8 @@ class Launch:
     """A program to be run on so many ranks; finding the MPI and its launcher happens here, starting them in `run`.
 
     `run_file` is what it writes, and `configuration` is handed to every rank, where there are any. `stopping` is the
-    signal that asks ranks to stop, once they have left word that they can.
+    signal that asks ranks to stop, once they have left word that they can. `report` takes the lines that begin with
+    `noise.REPORT`, and `write` all other output, which else is printed.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class Launch:
         run_file: Path | None = None,
         configuration: str | None = None,
         stopping: signal.Signals = signal.SIGUSR2,
+        report: Callable[[bytes], object] | None = None,
+        write: Callable[[bytes], object] | None = None,
     ) -> None:
         self.library: Library = find_library()
         self.launcher: Launcher = find_launcher(self.library)
@@ -65,6 +68,8 @@ class Launch:
         self.run_file = run_file
         self.configuration = configuration
         self.stopping = stopping
+        self.report = report
+        self.write = write
 
     def command(self, environment: dict[str, str] | None = None) -> list[str]:
         """The command as it will be run, to be shown or copied."""
@@ -81,27 +86,44 @@ class Launch:
 
     def run(self) -> int:
         """Runs the ranks to their end and returns the exit code; a failing rank's own line is the last one printed."""
-        if scheduler() is None:
-            allow_open_files(self.ranks)
         # Signals are kept from all of it: the folders go, whatever comes.
         with forwarding() as forwarded, folders() as ours:
-            failure_file = ours.words / "failure.json"
-            terminal = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
-            environment = rank_environment(
-                failure_file=failure_file, terminal=terminal, configuration=self.configuration
-            )
-            if self.launcher.kind == "openmpi" and scheduler() is None:
-                keep_session(environment, ours)
-            return self._wait(self.command(environment), environment, failure_file, forwarded)
+            running = self.start(ours, forwarded)
+            while not running.over:
+                pass_on([running])
+            line, code = running.end()
+        if line:
+            last = (b"" if running.at_line_start else b"\n") + f"{line}\n".encode(errors="backslashreplace")
+            _writer(sys.stderr)(last)
+        return code
 
-    def _wait(
-        self, command: Sequence[str], environment: dict[str, str], failure_file: Path, forwarded: Forwarded
-    ) -> int:
-        before, killed = _identity(self.run_file), killed_for_memory()
+    def start(self, ours: Folders, forwarded: Forwarded) -> Running:
+        """Starts the ranks, for which these folders are, and to which signals go."""
+        if scheduler() is None:
+            allow_open_files(self.ranks)
+        failure_file = ours.words / "failure.json"
+        terminal = shutil.get_terminal_size().columns if self.report is None and sys.stderr.isatty() else None
+        environment = rank_environment(failure_file=failure_file, terminal=terminal, configuration=self.configuration)
+        if self.launcher.kind == "openmpi" and scheduler() is None:
+            keep_session(environment, ours)
+        return Running(self, environment, failure_file, forwarded)
+
+
+class Running:
+    """The ranks of a launch, from their start until it is known how they ended.
+
+    `run_file` is the one that they write now, and may change from one to another. Signals go to them by `route`.
+    """
+
+    def __init__(self, launch: Launch, environment: dict[str, str], failure_file: Path, forwarded: Forwarded) -> None:
+        self._launch, self._failure_file = launch, failure_file
+        self._on_terminal = "MPIDL_TERMINAL" in environment
+        self.writes(launch.run_file)
+        self._killed = killed_for_memory()
         sys.stdout.flush()
         sys.stderr.flush()
-        process = subprocess.Popen(
-            command,
+        self._process = subprocess.Popen(
+            launch.command(environment),
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -110,42 +132,105 @@ class Launch:
             preexec_fn=_end_with_parent(),
         )
         # Hydra passes on what ends programs, and is itself ended by what these are stopped with.
-        directly = self.launcher.kind in ("mpich", "intel")
-        forwarded.to(process, failure_file.with_name(presence.STOPPABLE), self.stopping, directly)
+        directly = launch.launcher.kind in ("mpich", "intel")
+        stoppable = failure_file.with_name(presence.STOPPABLE)
+        self.route = forwarded.to(self._process, stoppable, launch.stopping, directly)
         # Hydra explains on stdout, the others on stderr.
-        explained = failure_file.exists
-        out, err = Filter(_writer(sys.stdout), explained), Filter(_writer(sys.stderr), explained)
-        streams = (cast("IO[bytes]", process.stdout), cast("IO[bytes]", process.stderr))
-        outputs = {stream.fileno(): output for stream, output in zip(streams, (out, err), strict=True)}
-        forced = _pump(process, outputs, forwarded, explained)
-        status = process.wait()
-        presence.outlive(presence.read(failure_file.parent), PATIENCE, process.pid, orphaned=status < 0)
-        present, now = presence.read(failure_file.parent), killed_for_memory()
+        self._out = Filter(launch.write or _writer(sys.stdout), failure_file.exists, launch.report)
+        self._err = Filter(launch.write or _writer(sys.stderr), failure_file.exists, launch.report)
+        streams = (cast("IO[bytes]", self._process.stdout), cast("IO[bytes]", self._process.stderr))
+        self._open = {stream.fileno(): output for stream, output in zip(streams, (self._out, self._err), strict=True)}
+        self._heard = dict.fromkeys(self._open, time.monotonic())
+        """When something last came from each."""
+        self._since, self._forced = math.inf, False
+
+    def writes(self, run_file: Path | None) -> None:
+        """From now on the ranks write this run file."""
+        self.run_file, self._before = run_file, _identity(run_file)
+
+    @property
+    def handles(self) -> Collection[int]:
+        """What is read from the ranks."""
+        return self._open.keys()
+
+    @property
+    def at_line_start(self) -> bool:
+        """Whether what was printed ended with a line."""
+        return self._err.at_line_start
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more comes from them."""
+        return not self._open
+
+    def pass_on(self, ready: Collection[int]) -> None:
+        """Passes on what has come from these handles, and signals to the ranks.
+
+        A launcher that does not end, though its ranks are to, is ended.
+        """
+        now = time.monotonic()
+        for handle, output in list(self._open.items()):
+            if handle in ready:
+                self._heard[handle] = now
+                data = os.read(handle, 65536)
+                output.feed(data)
+                if not data:
+                    del self._open[handle]
+            elif now - self._heard[handle] >= _HOLD_SECONDS:
+                output.flush()
+        self.route.send()
+        if self._process.poll() is not None and now - max(self._heard.values()) >= _HOLD_SECONDS:
+            # It is gone, and what it has left behind is silent.
+            self._open.clear()
+        if not self.over and (self.route.ending or self._failure_file.exists()):
+            self._since = min(self._since, now)
+            late = now - self._since - END_SECONDS
+            if late > 0:
+                self._forced = True
+                self._process.send_signal(signal.SIGTERM if late < LOCK_SECONDS else signal.SIGKILL)
+        if self.over:
+            self._out.end()
+            self._err.end()
+
+    def end(self) -> tuple[str, int]:
+        """The last line, empty where nothing is to be said, and the exit code, once none of the ranks is left."""
+        launch, out, err, folder = self._launch, self._out, self._err, self._failure_file.parent
+        status = self._process.wait()
+        for stream in (self._process.stdout, self._process.stderr):
+            cast("IO[bytes]", stream).close()
+        presence.outlive(presence.read(folder), PATIENCE, self._process.pid, orphaned=status < 0)
+        present, now = presence.read(folder), killed_for_memory()
         ending = Ending(
-            launcher=Path(self.launcher.path).name,
-            ranks=self.ranks,
+            launcher=Path(launch.launcher.path).name,
+            ranks=launch.ranks,
             status=status,
-            forced=forced,
-            received=forwarded.received,
-            failure=failures.read(failure_file),
+            forced=self._forced,
+            received=self.route.received,
+            failure=failures.read(self._failure_file),
             spoke=err.spoke,
-            silent=self.launcher.kind == "openmpi" and not (out.ruled or err.ruled),
+            silent=launch.launcher.kind == "openmpi" and not (out.ruled or err.ruled),
             death=Death.told((out.post_mortem + err.post_mortem).decode(errors="replace"), present),
             present=present,
-            starved=None if killed is None or now is None else now > killed,
+            starved=None if self._killed is None or now is None else now > self._killed,
         )
         line, code = ending.verdict()
         if not ending.says_it_all:
             out.tell()
             err.tell()
-        if code != 0 and self.run_file is not None and _identity(self.run_file) not in (None, before):
+        if code != 0 and self.run_file is not None and _identity(self.run_file) not in (None, self._before):
             _close_run_file(self.run_file, code)
-        if code != 0 and "MPIDL_TERMINAL" in environment:
+        if code != 0 and self._on_terminal:
             _writer(sys.stderr)(_SHOW_CURSOR)
-        if line:
-            last = (b"" if err.at_line_start else b"\n") + f"{line}\n".encode(errors="backslashreplace")
-            _writer(sys.stderr)(last)
-        return code
+        self.route.close()
+        return line, code
+
+
+def pass_on(launches: Collection[Running]) -> None:
+    """Passes on what comes from the ranks of these launches, waiting a moment for it, and signals to them."""
+    handles = [handle for running in launches for handle in running.handles]
+    ready = select.select(handles, [], [], _HOLD_SECONDS)[0]
+    for running in launches:
+        running.pass_on(ready)
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:
@@ -184,40 +269,6 @@ def _end_with_parent() -> Callable[[], object] | None:
         return None
     prctl = ctypes.CDLL(None).prctl
     return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _pump(
-    process: subprocess.Popen[bytes],
-    outputs: Mapping[int, Filter],
-    forwarded: Forwarded,
-    explained: Callable[[], bool],
-) -> bool:
-    """Passes on what comes from each of these until their end, or until the launcher is gone and they are silent.
-
-    A launcher that does not end, though its ranks are to, is ended; returns whether that was so.
-    """
-    left, since, forced = set(outputs), math.inf, False
-    while left:
-        ready = select.select(left, [], [], _HOLD_SECONDS)[0]
-        for handle in ready:
-            data = os.read(handle, 65536)
-            outputs[handle].feed(data)
-            if not data:
-                left.remove(handle)
-        for handle in left.difference(ready):
-            outputs[handle].flush()
-        forwarded.send()
-        if not ready and process.poll() is not None:
-            break
-        if forwarded.ending or explained():
-            since = min(since, time.monotonic())
-            late = time.monotonic() - since - END_SECONDS
-            if late > 0:
-                forced = True
-                process.send_signal(signal.SIGTERM if late < LOCK_SECONDS else signal.SIGKILL)
-    for output in outputs.values():
-        output.end()
-    return forced
 
 
 def _writer(stream: TextIO) -> Callable[[bytes], None]:

@@ -1,6 +1,7 @@
 """Signals on their way from `mpidl run` to its ranks, by the launcher that it has started.
 
-The first one that asks for an end asks a run that can to stop after a checkpoint; the next one ends it.
+The first one that asks for an end asks a run that can to stop after a checkpoint; the next one ends it. A process may
+have started several launchers, each of which gets them.
 """
 
 from __future__ import annotations
@@ -19,39 +20,65 @@ _NUMBERS = (*INTERRUPTING, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Forwarded:
-    """Signals on their way to a process, kept until there is one; that to stop, until its ranks can.
-
-    `ending`: whether it was told to end.
-    """
+    """Signals that have come to this process, on their way to the launchers that it has started."""
 
     def __init__(self) -> None:
         self.received: list[int] = []
-        self.ending = False
-        self._waiting: list[int] = []
-        self._held: list[int] = []
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stoppable, self._stopping, self._stopped = Path(os.devnull), signal.SIGUSR2, False
-        self._directly = False
+        self._early: list[int] = []
+        """Those that came while there was no launcher."""
+        self._routes: list[Route] = []
 
     def __call__(self, number: int, _frame: object = None) -> None:
+        self.received.append(number)
+        routes = [route for route in self._routes if not route.closed]
+        if not routes:
+            self._early.append(number)
+        for route in routes:
+            route.take(number)
+
+    def to(
+        self, process: subprocess.Popen[bytes], stoppable: Path, stopping: signal.Signals, directly: bool = False
+    ) -> Route:
+        """The launcher gets them from now on, and those that came before; ranks can stop once that file is there.
+
+        `directly`: the signal to stop goes to the ranks of this host themselves; it is enough that one hears it.
+        """
+        route = Route(process, stoppable, stopping, directly)
+        self._routes.append(route)
+        with contextlib.suppress(IndexError):
+            while True:
+                route.take(self._early.pop(0))
+        return route
+
+
+class Route:
+    """The way of signals to one launcher and its ranks; that to stop is kept until they can.
+
+    `received`: what has come this way. `ending`: whether the launcher was told to end.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], stoppable: Path, stopping: signal.Signals, directly: bool
+    ) -> None:
+        self.received: list[int] = []
+        self.ending = self.closed = False
+        self._waiting: list[int] = []
+        self._held: list[int] = []
+        self._process, self._stoppable, self._stopping, self._stopped = process, stoppable, stopping, False
+        self._directly = directly
+
+    def take(self, number: int) -> None:
+        """Sends this signal, or keeps it."""
         self.received.append(number)
         self._waiting.append(number)
         self.send()
 
-    def to(
-        self, process: subprocess.Popen[bytes], stoppable: Path, stopping: signal.Signals, directly: bool = False
-    ) -> None:
-        """This one has them from now on, and those that came before; it can be stopped once that file is there.
-
-        `directly`: that to stop goes to the ranks of this host themselves; it is enough that one hears it.
-        """
-        self._process, self._stoppable, self._stopping, self._directly = process, stoppable, stopping, directly
-        self.send()
+    def close(self) -> None:
+        """The launcher is gone: signals that come from now on are for others."""
+        self.closed = True
 
     def send(self) -> None:
         """Sends what has come, and what had to wait."""
-        if self._process is None:
-            return
         can_stop = self._stoppable.is_file()
         # A signal may come at any moment and be dealt with first: so each is taken away in one go.
         with contextlib.suppress(IndexError):
@@ -83,14 +110,14 @@ class Forwarded:
                 with contextlib.suppress(ProcessLookupError):
                     if rank.is_here:
                         os.kill(rank.process, number)
-        elif self._process is not None:
+        else:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
 
 @contextlib.contextmanager
 def forwarding() -> Iterator[Forwarded]:
-    """While this lasts, signals go to the launcher, which passes them to the ranks; what is ignored stays so."""
+    """While this lasts, signals go to launchers, which pass them to the ranks; what is ignored stays so."""
     forwarded = Forwarded()
     numbers = [number for number in _NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, forwarded) for number in numbers}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mpidl.launch.noise import Filter
+from mpidl.launch.noise import REPORT, Filter
 
 OPENMPI = b"""--------------------------------------------------------------------------
 prterun detected that one or more processes exited with non-zero status,
@@ -93,3 +93,15 @@ def test_a_rule_is_held_over_a_pause_only_while_a_failure_is_being_explained(exp
 def test_a_long_text_behind_a_rule_is_not_held_for_ever() -> None:
     data = b"-" * 70 + b"\n" + b"a line of a report\n" * 2000
     assert filtered(data, True, 4096) == data
+
+
+def test_reports_go_to_whom_they_are_for_whole_and_whatever_stands_before_them_on_the_line() -> None:
+    out: list[bytes] = []
+    reports: list[bytes] = []
+    stream = Filter(out.append, lambda: False, reports.append)
+    for piece in (b"40%" + REPORT + b"one\n", REPORT + b"tw", b"", b"o\n", b"words\n"):
+        stream.feed(piece)
+        # Half a report is not for a person, however long the rest takes.
+        stream.flush()
+    stream.end()
+    assert (reports, b"".join(out)) == ([b"one\n", b"two\n"], b"40%words\n")
