@@ -6,9 +6,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from mpidl.results.checkpoints.folder import part_name
 from mpidl.results.checkpoints.index import write_index
 from mpidl.results.checkpoints.parts import FileFacts, write_part
 from mpidl.results.storage import sync, system_words
+from mpidl.task import Task
 from mpidl.training.copies import StateCopies, in_place
 
 if TYPE_CHECKING:
@@ -32,50 +32,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mpidl")
 
-Result = TypeVar("Result")
 # What a rank reports: 0, the system's number of an error, or -1 for another error; bytes; a checksum in four numbers.
 _WORDS = 6
 # Seconds for a thread to notice that its work is not wanted any more; what it leaves then, the next run removes.
 _PATIENCE = 1.0
-
-
-class Task(threading.Thread, Generic[Result]):
-    """Work in a thread of its own, or done at once; what it raises is raised where its result is asked for."""
-
-    def __init__(self, work: Callable[[], Result], apart: bool) -> None:
-        # An end of the run that was not planned does not wait for it.
-        super().__init__(daemon=True)
-        self._work = work
-        self._result: Result | None = None
-        self._error: Exception | None = None
-        self._over = threading.Event()
-        if apart:
-            self.start()
-        else:
-            self.run()
-
-    def run(self) -> None:
-        try:
-            self._result = self._work()
-        except Exception as error:
-            self._error = error
-        finally:
-            self._over.set()
-
-    @property
-    def over(self) -> bool:
-        return self._over.is_set()
-
-    def wait(self, seconds: float | None = None) -> None:
-        """Until it is over, or so long."""
-        self._over.wait(seconds)
-
-    def outcome(self) -> Result:
-        """What it returned, once it has."""
-        self._over.wait()
-        if self._error is not None:
-            raise self._error
-        return self._result  # type: ignore[return-value]  # it is over, and raised nothing
 
 
 class CheckpointWriter:

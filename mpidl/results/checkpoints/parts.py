@@ -13,8 +13,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,13 +24,14 @@ import numpy as np
 
 from mpidl.files import open_regular
 from mpidl.results.storage import open_file
+from mpidl.task import Task
 
 if TYPE_CHECKING:
     import h5py
 
 SCHEMA = 1
 MARK = "mpidl_checkpoint"
-# Written, and taken into the checksum, while it lies in a cache.
+# Written or read at once.
 _CHUNK = 2**20
 
 
@@ -95,24 +97,27 @@ def _fill(path: Path, contents: dict[int, Held], abandoned: Callable[[], bool]) 
     """Writes these numbers to their places in a file, and waits until all of it is on the disk."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        size, end, digest = os.fstat(descriptor).st_size, 0, hashlib.sha256()
-        for place in [*sorted(contents), size]:
-            for between in _read(descriptor, end, place - end):
-                digest.update(between)
-            end = place
-            for piece in contents[place].pieces if place < size else ():
+        for place, held in contents.items():
+            for piece in held.pieces:
                 content = piece.reshape(-1).view(np.uint8).data
                 for begin in range(0, len(content), _CHUNK):
-                    if abandoned():
-                        raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED), str(path))
+                    _go_on(path, abandoned)
                     chunk = content[begin : begin + _CHUNK]
-                    _write(descriptor, chunk, end)
-                    digest.update(chunk)
-                    end += len(chunk)
-        os.fsync(descriptor)
-    finally:
+                    _write(descriptor, chunk, place)
+                    place += len(chunk)
+    except BaseException:
         os.close(descriptor)
-    return FileFacts(path.name, size, digest.hexdigest())
+        raise
+    # Meanwhile it still lies in the system's memory, where its checksum is found sooner than a disk takes it.
+    saving = Task(partial(_to_disk, descriptor), apart=True)
+    facts = checksum(path, abandoned)
+    saving.outcome()
+    return facts
+
+
+def _go_on(path: Path, abandoned: Callable[[], bool]) -> None:
+    if abandoned():
+        raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED), str(path))
 
 
 def _write(descriptor: int, content: memoryview, place: int) -> None:
@@ -121,15 +126,18 @@ def _write(descriptor: int, content: memoryview, place: int) -> None:
         content, place = content[count:], place + count
 
 
-def _read(descriptor: int, begin: int, count: int) -> Iterator[bytes]:
-    """What HDF5 has written between the arrays."""
-    end = begin + count
-    while begin < end and (piece := os.pread(descriptor, min(_CHUNK, end - begin), begin)):
-        yield piece
-        begin += len(piece)
+def _to_disk(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def checksum(path: Path) -> FileFacts:
-    """A file as it is found; OSError where it is none, or a link."""
+def checksum(path: Path, abandoned: Callable[[], bool] = lambda: False) -> FileFacts:
+    """A file as it is found; OSError where it is none, or a link, and once it is `abandoned`."""
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(_CHUNK))
     with FileIO(open_regular(path, os.O_RDONLY | os.O_NOFOLLOW)) as file:
-        return FileFacts(path.name, os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+        while count := file.readinto(buffer):
+            _go_on(path, abandoned)
+            digest.update(buffer[:count])
+        return FileFacts(path.name, os.fstat(file.fileno()).st_size, digest.hexdigest())
