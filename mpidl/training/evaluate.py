@@ -179,7 +179,7 @@ class Evaluator:
         learner = self._learner
         module = learner.rows.module
         learner.point(row, floats, integers)
-        with self._evaluating(module) as outputs:
+        with evaluating(module) as outputs, learner.precision.context(self._world.device):
             for chunk, (x, y) in chunks:
                 # Some networks draw random numbers even here; which ones must not depend on the placement.
                 learner.seed_torch("evaluation", index=chunk)
@@ -189,31 +189,40 @@ class Evaluator:
                     raise learner.blamed(error) from error
                 if self._counts_hits and not outputs:
                     raise ConfigError("it never calls the network as a whole, whose hits are to be counted", "loss")
-                hits = _hits(outputs[-1], y) if self._counts_hits else 0.0
+                hits = count_hits(outputs[-1], y) if self._counts_hits else 0.0
                 yield chunk, (len(x), losses, hits)
 
-    @contextmanager
-    def _evaluating(self, module: nn.Module) -> Iterator[list[Tensor]]:
-        """Inside, the module is in evaluation mode, nothing is differentiated, and its latest output is in the list."""
-        outputs: list[Tensor] = []
 
-        def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            outputs[:] = [output]
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Inside, the module is in evaluation mode, nothing is differentiated, and its latest output is in the list."""
+    outputs: list[Tensor] = []
 
-        catching = module.register_forward_hook(keep)
-        # One by one: a network may keep some of its layers (a frozen BatchNorm) in evaluation mode for good.
-        flags = [(layer, layer.training) for layer in module.modules()]
-        module.eval()
-        try:
-            with torch.no_grad(), self._learner.precision.context(self._world.device):
-                yield outputs
-        finally:
-            for layer, training in flags:
-                layer.training = training
-            catching.remove()
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        outputs[:] = [output]
+
+    catching = module.register_forward_hook(keep)
+    try:
+        with evaluation_mode(module), torch.no_grad():
+            yield outputs
+    finally:
+        catching.remove()
 
 
-def _hits(outputs: Tensor, y: Tensor) -> float:
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Inside, the module is in evaluation mode."""
+    # One by one: a network may keep some of its layers (a frozen BatchNorm) in evaluation mode for good.
+    flags = [(layer, layer.training) for layer in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for layer, training in flags:
+            layer.training = training
+
+
+def count_hits(outputs: Tensor, y: Tensor) -> float:
     """The number of examples whose largest output is the target; for texts, each counts its share of right tokens."""
     right = (outputs.argmax(-1) == y).double()
     return (right.flatten(1).mean(1) if y.ndim > 1 else right).sum().item()
