@@ -77,6 +77,10 @@ class DivergenceError(MpidlError, ArithmeticError):
     exit_code = ExitCode.DIVERGED
 
 
+class Diverged(DivergenceError):
+    """Found by all ranks after the same round, with nothing on its way between them."""
+
+
 class SaveError(MpidlError, OSError):
     """Training went on, but something could not be saved."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from mpi4py import MPI
@@ -36,6 +36,13 @@ def agree(comm: MPI.Intracomm, facts: Mapping[str, str], cure: str) -> None:
     raise CommunicationError(
         f"rank 0 on {here} and rank {rank} on {there} disagree: {', '.join(named[:_NAMED])}{more}; {cure}"
     )
+
+
+def largest(comm: MPI.Intracomm, numbers: Sequence[int]) -> list[int]:
+    """Of each of these numbers, the largest that any rank says. A collective call."""
+    every = np.empty(len(numbers), dtype=np.int64)
+    comm.Allreduce(np.array(numbers, dtype=np.int64), every, MPI.MAX)
+    return every.tolist()
 
 
 def _differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from mpidl.comm.moves import Movers
 from mpidl.comm.reduce import Reducer
 from mpidl.comm.world import Communicator, World
 from mpidl.data.batches import Batches, EvaluationPart, Storage
+from mpidl.data.dataset import Dataset
 from mpidl.errors import ConfigError
 from mpidl.experiment.agreement import agree_on_data, agree_on_run, agree_on_start
 from mpidl.experiment.context import Links, NoExchanges, make_algorithm, movable
@@ -77,17 +78,17 @@ class ComposedRun:
         self.world.close()
 
 
-def compose(config: Config, comm: Communicator, folder: Path = Path()) -> ComposedRun:
+def compose(config: Config, comm: Communicator, folder: Path = Path(), dataset: Dataset | None = None) -> ComposedRun:
     """Everything of a run, in the order in which its parts need each other. A collective call.
 
-    `folder` is where files belong that last as long as the run.
+    `folder` is where files belong that last as long as the run, and `dataset` its data, where they are loaded already.
     """
     agree_on_run(comm, config)
     set_arithmetic(config.train.tf32, config.train.deterministic)
     world = World(comm, config.agents_on(comm.size), "cpu" if config.train.device == "cpu" else "auto")
     meters = Meters()
 
-    dataset = config.data.load()
+    dataset = dataset or config.data.load()
     agree_on_data(comm, dataset)
     inputs = Inputs.of(config, comm.size, dataset)
     shares, length, precision = inputs.shares, inputs.length, inputs.precision

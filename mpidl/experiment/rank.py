@@ -6,13 +6,14 @@ import logging
 import math
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpidl.comm.agreement import agree
 from mpidl.comm.start import presence, sentinel, startup, stopping
-from mpidl.errors import SaveError, Stopped
+from mpidl.errors import Diverged, SaveError, Stopped
 from mpidl.experiment.compose import ComposedRun, compose
 from mpidl.experiment.keeping import keepers
 from mpidl.experiment.resume import Resumption, resume
@@ -29,7 +30,7 @@ from mpidl.training.record import FileWriter
 
 if TYPE_CHECKING:
     from mpidl.comm.world import Communicator
-    from mpidl.training.loop import Training
+    from mpidl.training.loop import Hook, Training
 
 log = logging.getLogger("mpidl")
 
@@ -53,10 +54,28 @@ def main(config: Config, output: Path, beginning: Beginning, verbose: bool = Fal
     train(config, comm, output, beginning)
 
 
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
 def train(config: Config, comm: Communicator, output: Path, beginning: Beginning = Beginning()) -> None:
     """Compose and train; rank 0 speaks and writes."""
     run = compose(config, comm, output.parent)
     agree(comm, {"the run file": str(output)}, "name one with -o for all ranks")
+    carry_out(run, output, beginning)
+
+
+def carry_out(
+    run: ComposedRun,
+    output: Path,
+    beginning: Beginning,
+    say: Callable[[str], None] = _say,
+    make_progress: Callable[[float], Hook] = make_progress,
+) -> None:
+    """A composed run, to its end; closed too where all ranks end it together (Stopped, Diverged). A collective call.
+
+    `say` tells a person what is about the run, and a hook from `make_progress` how it goes; both on rank 0.
+    """
     world, hooks, run_file = run.world, run.training.hooks, None
     if world.rank == 0:
         for warning in run.warnings:
@@ -65,18 +84,18 @@ def train(config: Config, comm: Communicator, output: Path, beginning: Beginning
     if resumed is not None and resumed.over:
         run.close()
         if world.rank == 0:
-            print(f"the run has its {run.training.rounds} rounds: results in {output}", file=sys.stderr, flush=True)
+            say(f"the run has its {run.training.rounds} rounds: results in {output}")
         return
     run.training.check()
     # All ranks have checked before there is a file, so that a wrong model leaves none.
     world.barrier()
     if world.rank == 0:
-        print(world.table(), file=sys.stderr, flush=True)
+        say(world.table())
         for name, transport in run.transports.items():
             log.info("%s travel by: %s", name, transport)
-        run_file = _run_file(run, output, beginning, resumed)
+        run_file = _run_file(run, output, beginning, resumed, say)
         forecast = run.forecast
-        print(forecast.sentence, file=sys.stderr, flush=True)
+        say(forecast.sentence)
         if forecast.warning:
             log.warning("%s", forecast.warning)
         # Of a run that goes on, the file has them.
@@ -99,8 +118,9 @@ def train(config: Config, comm: Communicator, output: Path, beginning: Beginning
     try:
         with sentinel.before_ending(writer.save_at_once):
             run.training.run()
-    except Stopped:
+    except (Stopped, Diverged):
         # On all ranks after the same round.
+        checkpoints.close()
         run.close()
         raise
     unsaved = next(filter(None, [writer.unsaved, *(each.unsaved for each in kept), checkpoints.unsaved]), None)
@@ -110,10 +130,12 @@ def train(config: Config, comm: Communicator, output: Path, beginning: Beginning
         # On all ranks, so that none waits for another; every round is done by now.
         raise unsaved or SaveError(sentence)
     if world.rank == 0:
-        print(f"results in {output}", file=sys.stderr, flush=True)
+        say(f"results in {output}")
 
 
-def _run_file(run: ComposedRun, output: Path, beginning: Beginning, resumed: Resumption | None) -> RunFile:
+def _run_file(
+    run: ComposedRun, output: Path, beginning: Beginning, resumed: Resumption | None, say: Callable[[str], None]
+) -> RunFile:
     """A new run file, or the one that is gone on with."""
     if resumed is None:
         # What was there without a checkpoint is begun again.
@@ -124,7 +146,7 @@ def _run_file(run: ComposedRun, output: Path, beginning: Beginning, resumed: Res
     for kind, text in resumed.events:
         run_file.event(kind, text, resumed.round)
         if kind == "resume":
-            print(text, file=sys.stderr, flush=True)
+            say(text)
     return run_file
 
 

@@ -75,10 +75,14 @@ class Checkpoints(Hook):
         if self._wishes.every is not None and training.due(self._wishes.every, done):
             self._save(training, apart=done < training.rounds)
         if done == training.rounds:
-            self._consultation.close()
+            self.close()
 
     def finish(self, training: Training, status: str) -> None:
         self._writer.abandon()
+
+    def close(self) -> None:
+        """Leaves nothing on its way between ranks, wherever the run ends. A collective call."""
+        self._consultation.close()
 
     def _tell(self, training: Training) -> list[int]:
         """What this rank says in a consultation: whether to stop, and how many of its files are written."""
@@ -107,7 +111,7 @@ class Checkpoints(Hook):
     def _stop(self, training: Training) -> None:
         self._save(training, apart=False)
         self._writer.conclude()
-        self._consultation.close()
+        self.close()
         lost = self._world.bcast_text(str(self._writer.unsaved or ""))
         where = f"stopped after round {training.done} of {training.rounds}"
         if lost:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mpidl.errors import DivergenceError
+from mpidl.errors import Diverged
 from mpidl.training.loop import Hook, Training
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class DivergenceWatch(Hook):
             return
         when, agent, what = (int(number) for number in min(everywhere.tolist()))
         holder = "the server" if agent == len(algorithm.everyone) else f"agent {agent}"
-        raise DivergenceError(
+        raise Diverged(
             f"the {'loss' if what == _LOSS else 'parameters'} of {holder} stopped being finite in round {when}; "
             f"try a smaller algorithm.lr (it was {algorithm.lr:g}), a warm-up, or algorithm.clip_norm"
         )
