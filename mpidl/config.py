@@ -5,10 +5,8 @@ No key of any part is known here: `experiment/` assembles the schema from the re
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
-import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -24,7 +22,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails, core_schema
 
 from mpidl import files, notation
-from mpidl.errors import ConfigError, beginning, choices_sentence, quoted
+from mpidl.errors import ConfigError, beginning, quoted
+from mpidl.keys import UnknownKey, elsewhere, section_of
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -206,7 +205,8 @@ def validate(schema: type[Model], settings: Mapping[str, Any]) -> Model:
         return schema.model_validate(settings)
     except ValidationError as error:
         # What a part has raised knows where that was; pydantic's own error does not.
-        raise _explain(error.errors(), schema) from _first(error.errors()).get("ctx", {}).get("error") or error
+        cause = _first(error.errors()).get("ctx", {}).get("error") or error
+        raise _explain(error.errors(), schema, settings) from cause
 
 
 def _first(errors: Sequence[ErrorDetails]) -> ErrorDetails:
@@ -214,14 +214,19 @@ def _first(errors: Sequence[ErrorDetails]) -> ErrorDetails:
     return min(errors, key=lambda item: item["type"] == "missing")
 
 
-def _explain(errors: Sequence[ErrorDetails], schema: type[BaseModel]) -> ConfigError:
+def _explain(errors: Sequence[ErrorDetails], schema: type[BaseModel], settings: Any) -> ConfigError:
     details = _first(errors)
     steps = [beginning(step) for step in _path(schema, details)]
     cause = details.get("ctx", {}).get("error")
+    if isinstance(cause, UnknownKey):
+        # A part knows its own keys only; another section may have one of this name.
+        meant = elsewhere(cause.key.rpartition(".")[2], cause.known, schema, settings)
+        return UnknownKey(".".join([*steps, cause.key]), cause.known, meant)
     if isinstance(cause, ConfigError):
         return ConfigError(cause.message, ".".join(filter(None, [*steps, cause.key])))
     if details["type"] == "extra_forbidden":
-        return ConfigError(choices_sentence(steps[-1], _keys_at(schema, steps[:-1])), ".".join(steps))
+        known = _keys_at(schema, steps[:-1])
+        return UnknownKey(".".join(steps), known, elsewhere(steps[-1], known, schema, settings))
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "missing":
         message = "is missing"
@@ -259,9 +264,3 @@ def _keys_at(schema: type[BaseModel], steps: list[str]) -> list[str]:
     for step in steps:
         schema = section_of(schema.model_fields[step].annotation) or schema
     return list(schema.model_fields)
-
-
-def section_of(annotation: Any) -> type[BaseModel] | None:
-    """The section that a key of this type holds, if it holds one."""
-    options = [annotation, *typing.get_args(annotation)]
-    return next((option for option in options if inspect.isclass(option) and issubclass(option, BaseModel)), None)

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from mpidl.errors import ConfigError
+from mpidl.errors import ConfigError, quoted
 
 LARGEST = 2**20
 """Characters of a text."""
@@ -67,14 +67,13 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         # A key that `<<: *base` brings may be given again: that is what merging is for.
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != _MERGE]
+        keys = [(self.construct_object(key, deep=True), key) for key, _ in node.value if key.tag != _MERGE]
         mapping = super().construct_mapping(node, deep=True)
-        given: set[Any] = set()
-        for key in keys:
-            if key in given:
-                line = node.start_mark.line + 1
-                raise ConfigError(f"the key is given twice (line {line} and below)", str(key))
-            given.add(key)
+        lines: dict[Any, int] = {}
+        for key, place in keys:
+            if key in lines:
+                raise _refusal(f"the key {quoted(key)} is given twice, first on line {lines[key]}", place)
+            lines[key] = place.start_mark.line + 1
         return mapping
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
@@ -144,8 +143,6 @@ def load(text: str, source: str) -> Any:
         where = f", line {mark.line + 1}" if mark else ""
         what = "" if isinstance(error, _Refusal) else "not valid YAML: "
         raise ConfigError(f"{source}{where}: {what}{getattr(error, 'problem', None) or error}") from error
-    except ConfigError:
-        raise
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         # What PyYAML's own constructors let through, of a date in a thirteenth month, say.
         raise ConfigError(f"{source}: not valid YAML: {error}") from error

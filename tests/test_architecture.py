@@ -34,7 +34,7 @@ LAYERS = (
     ("rows", "layout", "spill"),
     ("registry",),
     ("config",),
-    ("seeding", "pictures", "metrics", "notation"),
+    ("seeding", "pictures", "metrics", "notation", "keys"),
     ("sentences",),
     ("errors", "files", "task"),
 )

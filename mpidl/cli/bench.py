@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mpidl.cli import completion
 from mpidl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _LONGEST = 2**40
     default="ring,complete",
     show_default=True,
     metavar="NAMES",
+    shell_complete=completion.graphs,
     help="As `mpidl list graphs` has them.",
 )
 @click.option(
@@ -135,10 +137,11 @@ def _check_memory(length: int, exchanges: int, ranks: int) -> None:
 
 def _check_output(output: Path | None, overwrite: bool) -> None:
     from mpidl.results.measurements import is_measurements
-    from mpidl.results.output import check_output
+    from mpidl.results.output import check_output, check_suffix
 
     if output is not None:
         check_output(output, overwrite, is_measurements)
+        check_suffix(output)
 
 
 def _measure(

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mpidl.cli import completion
 from mpidl.cli.numbers import amount, console
 from mpidl.errors import ConfigError
 from mpidl.graphs.base import TOLERANCE
 
 if TYPE_CHECKING:
-    from mpidl.graphs.base import Graph
+    from mpidl.graphs.base import Graph, Topology
     from mpidl.graphs.spectrum import Spectrum
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.graphs)
 @click.option("-n", "--agents", type=click.IntRange(min=1), default=16, show_default=True, help="Number of agents.")
 @click.option(
     "-s", "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the graph, such as rows=4."
@@ -28,9 +29,14 @@ if TYPE_CHECKING:
     "-p", "--parameters", type=click.IntRange(min=1), help="Length of a row (float32), for the bytes of a round."
 )
 @click.option(
-    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the graph and its weights (png, pdf, svg)."
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the graphs and their weights (png, pdf, svg)."
 )
-@click.option("--compare", metavar="NAMES", help="Rank several graphs, such as ring,torus,exponential.")
+@click.option(
+    "--compare",
+    metavar="NAMES",
+    shell_complete=completion.graphs,
+    help="Rank several graphs, such as ring,torus,exponential.",
+)
 def graph(
     name: str | None,
     agents: int,
@@ -44,36 +50,45 @@ def graph(
 
     Rates are per round; over the period of a time-varying graph they are geometric means.
     """
+    from mpidl import pictures
     from mpidl.config import override
     from mpidl.graphs import GRAPHS
-    from mpidl.graphs.draw import draw
+    from mpidl.graphs.draw import draw, draw_several
     from mpidl.graphs.spectrum import analyse
 
     names = [part.strip() for part in compare.split(",") if part.strip()] if compare else []
     if name is None and not names:
         raise ConfigError(f"give a graph ({', '.join(sorted(GRAPHS))})", "NAME")
-    if name is None and (plot or settings):
-        raise ConfigError("--plot and -s belong to a graph given as NAME")
+    if name is None and settings:
+        raise ConfigError("-s belongs to a graph given as NAME")
+    if plot:
+        pictures.check(plot, "--plot")
+    found: dict[str, tuple[Graph, Topology]] = {}
+    spectra: dict[str, Spectrum] = {}
     if name is not None:
         part = GRAPHS.parse(override({"name": name}, settings))
-        topology = part.build(agents, seed)
-        facts = analyse(topology)
-        if plot:
-            draw(part, topology, plot, f"{name}, {agents} agent{'s' * (agents > 1)}")
-        _print_facts(name, facts, parameters)
-        if plot:
-            click.echo(f"drawn: {plot}")
+        found[name] = part, part.build(agents, seed)
+        spectra[name] = analyse(found[name][1])
+    for other, part in {other: _named(other) for other in names if other != name}.items():
+        try:
+            topology = part.build(agents, seed)
+            spectra[other] = analyse(topology)
+            found[other] = part, topology
+        except ConfigError as error:
+            click.echo(f"warning: {other} is left out: {error.message}", err=True)
+    if not found:
+        raise ConfigError(f"none of these graphs has {agents} agents", "--compare")
+    title = f"{agents} agent{'s' * (agents > 1)}"
+    if plot and names:
+        draw_several(found, plot, title)
+    elif plot and name is not None:
+        draw(*found[name], plot, f"{name}, {title}")
+    if name is not None:
+        _print_facts(name, spectra[name], parameters)
     if names:
-        spectra = {} if name is None else {name: facts}
-        parts = {other: _named(other) for other in names if other != name}
-        for other, part in parts.items():
-            try:
-                spectra[other] = analyse(part.build(agents, seed))
-            except ConfigError as error:
-                click.echo(f"warning: {other} is left out: {error.message}", err=True)
-        if not spectra:
-            raise ConfigError(f"none of these graphs has {agents} agents", "--compare")
         _print_ranking(spectra, agents, parameters)
+    if plot:
+        click.echo(f"drawn: {plot}")
 
 
 def _named(name: str) -> Graph:

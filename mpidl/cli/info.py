@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -11,15 +12,18 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from mpidl.cli.list import KINDS, registry_of
+from mpidl.cli import completion
+from mpidl.cli.list import KINDS, registry_of, sections
 from mpidl.cli.numbers import console
-from mpidl.config import Duration, section_of, validate
+from mpidl.config import Duration, validate
 from mpidl.errors import ConfigError, choices_sentence
 from mpidl.registry import Part, Registry
 
 _BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
 _LENGTHS = {"minItems": "at least {} items", "maxItems": "at most {} items"}
 _PAPER_WIDTH = 120
+# What a plain function asks for, by which it is told what it makes; any other makes data.
+_ASKED = {"example_shape": "model", "outputs": "model", "agents": "graph", "module": "loss"}
 # What can be written as a number or in words, by the types of JSON that it may have.
 _WORDS = {
     ("integer", "number", "string"): "rounds, 'N epochs' or a fraction",
@@ -30,22 +34,26 @@ _TYPES = {"integer": "whole number", "number": "number", "string": "text", "bool
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.names)
 def info(name: str) -> None:
-    """What NAME is (an algorithm, graph, model, …): its whole description and a table of its settings."""
-    sections = _sections()
+    """What NAME is (an algorithm, graph, model, …): its whole description and a table of its settings.
+
+    Parts of your own are named as package.module:attribute; a plain function is shown as the model, graph, loss or data
+    that it makes by what it asks for.
+    """
+    without_names = sections()
     registries = {kind: registry_of(kind) for kind in KINDS}
     holders = [registry for registry in registries.values() if name in registry]
     if ":" in name:
         holders = [_kind_of(name, registries.values())]
-    if not holders and name not in sections:
+    if not holders and name not in without_names:
         known = {known for registry in registries.values() for known in registry}
-        raise ConfigError(choices_sentence(name, known | set(sections)))
+        raise ConfigError(choices_sentence(name, known | set(without_names)))
     described: list[tuple[str, Any, type[BaseModel]]] = [
         (registry.kind, registry.find(name), registry.settings(name)) for registry in holders
     ]
-    if name in sections:
-        described.append(("section", sections[name], sections[name]))
+    if name in without_names:
+        described.append(("section", without_names[name], without_names[name]))
     for place, (kind, what, settings) in enumerate(described):
         if place:
             click.echo()
@@ -71,18 +79,11 @@ def _facts(name: str, what: Any, settings: Any) -> Iterator[str]:
     yield f"rows sent per agent and round   {what.messages(default)}\n"
 
 
-def _sections() -> dict[str, type[BaseModel]]:
-    """The sections of a configuration that name no part, such as `train`."""
-    from mpidl.experiment import Config
-
-    sections = {key: section_of(field.annotation) for key, field in Config.model_fields.items()}
-    return {key: section for key, section in sections.items() if section is not None and not issubclass(section, Part)}
-
-
 def _kind_of(name: str, registries: Iterable[Registry[Any, Part]]) -> Registry[Any, Part]:
-    """The registry for which `module:attribute` is a part; a plain function does not say of which kind it is."""
+    """The registry for which `module:attribute` is a part; of a plain function what it asks for tells the kind."""
+    by_kind = {registry.kind: registry for registry in registries}
     refusals = []
-    for registry in registries:
+    for registry in by_kind.values():
         try:
             part = registry.find(name)
         except ConfigError as error:
@@ -90,9 +91,11 @@ def _kind_of(name: str, registries: Iterable[Registry[Any, Part]]) -> Registry[A
             continue
         if inspect.isclass(part) and part.__module__ == name.partition(":")[0]:
             return registry
-    if len(refusals) == len(KINDS):
+    if len(refusals) == len(by_kind):
         raise refusals[0]
-    raise ConfigError(f"{name!r} does not say of which kind it is; mpidl info knows classes that inherit one")
+    module, _, attribute = name.partition(":")
+    parameters = inspect.signature(getattr(sys.modules[module], attribute)).parameters
+    return by_kind[next((kind for asked, kind in _ASKED.items() if asked in parameters), "data")]
 
 
 def settings_rows(settings: Any) -> Iterator[tuple[str, str, str, str, str]]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mpidl.errors import choices_sentence
 from mpidl.registry import Part, Registry
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 # What a user calls a kind: where its registry is.
 KINDS = {
@@ -34,13 +37,25 @@ def registry_of(kind: str) -> Registry[Any, Part]:
     return registry
 
 
+def sections() -> dict[str, type[BaseModel]]:
+    """The sections of a configuration that name no part, such as `train`."""
+    from mpidl.experiment import Config
+    from mpidl.keys import section_of
+
+    found = {key: section_of(field.annotation) for key, field in Config.model_fields.items()}
+    return {key: section for key, section in found.items() if section is not None and not issubclass(section, Part)}
+
+
 class _Kind(click.Choice[str]):
-    """One of the kinds; a typing error is answered with the nearest."""
+    """One of the kinds, or the beginning of one: `graph`. A typing error is answered with the nearest."""
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value not in KINDS:
+        meant = [kind for kind in KINDS if kind == value] or [
+            kind for kind in KINDS if value and kind.startswith(value)
+        ]
+        if len(meant) != 1:
             raise click.UsageError(f"kind {choices_sentence(value, KINDS)}")
-        return value
+        return meant[0]
 
 
 @click.command("list")

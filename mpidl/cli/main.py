@@ -16,6 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from mpidl import __version__
+from mpidl.cli.completion import SHELLS
 from mpidl.errors import ExitCode, Told, choices_sentence
 from mpidl.sentences import describe, printable
 
@@ -37,6 +38,7 @@ COMMANDS = {
 }
 
 _DEBUG = "--debug"
+_COMPLETE = "_MPIDL_COMPLETE"
 
 
 class Commands(click.Group):
@@ -47,6 +49,9 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
+            if ctx.resilient_parsing:
+                # A shell that completes a line has nobody to tell.
+                return None
             raise click.UsageError(f"command {choices_sentence(name, COMMANDS)}")
         module, _, attribute = COMMANDS[name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
@@ -67,7 +72,7 @@ class Commands(click.Group):
         return [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=SHELLS)
 @click.version_option(__version__, prog_name="mpidl", message="%(prog)s %(version)s")
 def commands() -> None:
     """Decentralized and federated training over MPI."""
@@ -90,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Told as error:
         return int(error.code or ExitCode.DONE)
     except BaseException as error:
+        if isinstance(error, SystemExit) and _COMPLETE in os.environ:
+            # Click exits when it has told the shell how a word may go on.
+            return int(error.code or ExitCode.DONE)
         # Rich exits where it meets the broken pipe; click later, once it has put something else in the output's place.
         broken = isinstance(error.__context__, BrokenPipeError) or sys.stdout is not output
         if broken and isinstance(error, SystemExit):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mpidl.cli import completion
 from mpidl.cli.numbers import amount
 from mpidl.errors import EXIT_CODES, ConfigError
 
@@ -58,7 +59,13 @@ class Words:
     help="How many ranks; default: one per GPU, or one per core.",
 )
 @click.option(
-    "-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a key, as in algorithm.lr=0.1."
+    "-s",
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=completion.settings,
+    help="Replace a key, as in algorithm.lr=0.1.",
 )
 @click.option(
     "-o",

@@ -29,7 +29,7 @@ _SECTIONS = ("model", "data", "algorithm", "graph", "gossip", "schedule", "train
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN.h5")
-@click.option("--watch", is_flag=True, help="Follow a run that is being written, until it ends.")
+@click.option("--watch", is_flag=True, help="Follow a run that is being written, until it ends; or is yet to begin.")
 @click.option("--timing", is_flag=True, help="Also where the seconds and the bytes of the ranks went.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for other programs.")
 def show(run: Path, watch: bool, timing: bool, as_json: bool) -> None:
@@ -39,6 +39,8 @@ def show(run: Path, watch: bool, timing: bool, as_json: bool) -> None:
     """
     from mpidl import results
 
+    if watch:
+        _await(run)
     opened = results.open(run)
     if watch:
         _watch(opened, timing, as_json)
@@ -48,6 +50,14 @@ def show(run: Path, watch: bool, timing: bool, as_json: bool) -> None:
         # All of it is read before anything is printed.
         for part in list(_parts(opened, timing)):
             console().print(part)
+
+
+def _await(path: Path) -> None:
+    """Returns when there is a file: a run makes its own once all of it is seen to be right."""
+    if not path.exists():
+        click.echo(f"waiting for {str(path)!r}, which is not there yet; Ctrl-C ends it", err=True)
+    while not path.exists():
+        time.sleep(_WATCH_SECONDS)
 
 
 def _watch(run: Run, timing: bool, as_json: bool) -> None:

@@ -1,11 +1,12 @@
 """Data sets, how they are divided among agents, and the batches that reach the device."""
 
 from mpidl.data.dataset import Dataset
+from mpidl.data.pairs import from_pairs
 from mpidl.data.source import Source
 from mpidl.data.source import adapt as _adapt
 from mpidl.registry import Registry
 
-__all__ = ["DATA", "Dataset", "Source"]
+__all__ = ["DATA", "Dataset", "Source", "from_pairs"]
 
 DATA: Registry[Source] = Registry("data", "mpidl.data.source:Source", _adapt)
 

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from mpidl.data.dataset import Dataset
+from mpidl.data.pairs import from_pairs, is_pairs
 from mpidl.data.shares import Shares
 from mpidl.data.splits import SPLITS
 from mpidl.data.splits.base import Split
@@ -115,13 +116,18 @@ class PlugIn(Source):
         keys = {key: value for key, value in self if key in parameters or open_ended and key not in self._common}
         try:
             dataset = self.function(**keys)
+            if is_pairs(dataset):
+                return from_pairs(*dataset)
         except MpidlError:
             raise
         except Exception as error:
             # Whatever a user's function raises, the culprit is this name.
             raise DataError(f"data {self.name!r} raised {told(error)}") from error
         if not isinstance(dataset, Dataset):
-            raise DataError(f"data {self.name!r} returned {type(dataset).__name__}, not an mpidl.data.Dataset")
+            raise DataError(
+                f"data {self.name!r} returned {type(dataset).__name__}, neither an mpidl.data.Dataset nor a tuple "
+                "(train, test) or (train, test, owner) of data sets as torch has them"
+            )
         return dataset
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, PositiveInt, field_validator, model_validator
 
@@ -35,6 +35,10 @@ MOST_AGENTS = 100_000
 """Far beyond what one can train, and few enough that a graph of them still fits into memory."""
 
 Agents = Annotated[int, Field(gt=0, le=MOST_AGENTS)]
+
+
+# Of a run, by the path of its key: the key, and the one that it replaces.
+_LENGTHS = {"train.rounds": ("rounds", "epochs"), "train.epochs": ("epochs", "rounds")}
 
 
 class Section(reading.Strict):
@@ -79,7 +83,7 @@ class TrainSettings(Section):
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if (self.rounds is None) == (self.epochs is None):
-            raise ConfigError("give exactly one of 'rounds' and 'epochs'")
+            raise ConfigError("give exactly one of 'rounds' and 'epochs'; remove the other, or set it to null")
         if math.frexp(self.loss_scale)[0] != 0.5:
             raise ConfigError(f"{self.loss_scale:g} is not a power of two", "loss_scale")
         if self.walltime is not None and not self.walltime > 0:
@@ -243,7 +247,20 @@ class Config(Section):
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """The configuration in a YAML file, with `key=value` overrides; its name is the file's unless it says otherwise."""
     keys = {"name": Path(path).stem} | reading.read(path)
-    return reading.validate(Config, reading.expand(reading.override(keys, overrides)))
+    return reading.validate(Config, reading.expand(overridden(keys, overrides)))
+
+
+def overridden(keys: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """The keys with `key=value` overrides; a length in rounds replaces one in epochs, and the other way round."""
+    assignments = list(overrides)
+    result = reading.override(keys, assignments)
+    named = {assignment.partition("=")[0].strip() for assignment in assignments} & _LENGTHS.keys()
+    train = result.get("train")
+    if len(named) == 1 and isinstance(train, dict):
+        given, other = _LENGTHS[named.pop()]
+        if train.get(given) is not None:
+            train.pop(other, None)
+    return result
 
 
 def received(text: str) -> Config:

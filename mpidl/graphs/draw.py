@@ -1,14 +1,18 @@
-"""A picture of a graph: its agents and edges above, its weight matrix below, round by round where it changes."""
+"""A picture of a graph: its agents and edges above, its weight matrix below, round by round where it changes.
+
+Of several graphs, the first round of each, side by side.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpidl.graphs.base import Graph, Mixing, Topology
-from mpidl.pictures import check, new_figure, save
+from mpidl.pictures import new_figure, save
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,19 +26,28 @@ MOST_ARROWS = 2000
 
 def draw(graph: Graph, topology: Topology, path: Path, title: str) -> None:
     """Writes the picture; the suffix (png, pdf, svg) chooses the format."""
-    check(path, "--plot")
+    of = "" if topology.period is None else f" of {topology.period}"
     shown = topology.rounds(MOST_ROUNDS)[:MOST_ROUNDS]
+    titles = ["" if topology.period == 1 else f"round {t}{of}" for t in shown]
+    _draw([(heading, graph, topology, t) for heading, t in zip(titles, shown, strict=True)], path, title)
+
+
+def draw_several(graphs: Mapping[str, tuple[Graph, Topology]], path: Path, title: str) -> None:
+    """Writes one picture of graphs of as many agents, by name."""
+    _draw([(name, graph, topology, 0) for name, (graph, topology) in graphs.items()], path, title)
+
+
+def _draw(shown: Sequence[tuple[str, Graph, Topology, int]], path: Path, title: str) -> None:
+    """A column for each heading, graph, topology and round."""
     figure = new_figure(max(3.4 * len(shown), 5.0) + 0.8, 8.2)
     figure.suptitle(title)
     panels = figure.subplots(2, len(shown), squeeze=False)
-    places = graph.positions(topology.agents)
-    matrices = [topology.at(t).dense() for t in shown]
+    matrices = [topology.at(t).dense() for _, _, topology, t in shown]
     low = min(matrix.min() for matrix in matrices)
     high = max(matrix.max() for matrix in matrices)
-    for column, t in enumerate(shown):
-        _draw_edges(panels[0, column], places, topology.at(t))
-        if topology.period != 1:
-            panels[0, column].set_title(f"round {t}" + ("" if topology.period is None else f" of {topology.period}"))
+    for column, (heading, graph, topology, t) in enumerate(shown):
+        _draw_edges(panels[0, column], graph.positions(topology.agents), topology.at(t))
+        panels[0, column].set_title(heading)
         image = _draw_matrix(panels[1, column], matrices[column], min(low, 0.0), high)
         panels[1, column].set_ylabel("" if column else "receiver i")
     figure.colorbar(image, ax=list(panels[1]), label="weight w_ij", shrink=0.8)

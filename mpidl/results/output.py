@@ -12,16 +12,28 @@ from mpidl.results.checked import is_run_file
 from mpidl.results.checkpoints.folder import CheckpointFolder
 from mpidl.results.storage import system_words
 
+SUFFIXES = (".h5", ".hdf5")
+# Of files of another kind; what follows another dot belongs to the name, as in lr0.1.
+_OTHERS = (".txt", ".csv", ".json", ".yaml", ".yml", ".log", ".npz", ".npy", ".pt", ".pth", ".ckpt", ".safetensors")
+
 
 def check_run_file(path: Path, overwrite: bool = False, resume: bool = False) -> None:
     """Refuses a run file that is in the way of a new run, or whose checkpoints are; or that cannot be gone on with."""
     check_output(path, overwrite or resume, cure="--resume to go on with it, choose another with -o, or --overwrite")
+    check_suffix(path)
     folder = CheckpointFolder(path)
     if folder.rounds() and not path.exists() and not overwrite:
         raise ConfigError(
             f"there are checkpoints in {str(folder.path)!r}, but the run file {str(path)!r} is not there: put it back "
             "and go on with --resume, choose another with -o, or --overwrite to remove them"
         )
+
+
+def check_suffix(path: Path) -> None:
+    """Refuses a new HDF5 file that is not called one: `runs/*.h5` would pass it over."""
+    if path.suffix.lower() not in SUFFIXES and not path.exists():
+        named = path.with_suffix(SUFFIXES[0]) if path.suffix.lower() in _OTHERS else path.with_name(f"{path.name}.h5")
+        raise ConfigError(f"the output {str(path)!r} will be an HDF5 file, whose name ends in .h5: give -o {named}")
 
 
 def check_output(

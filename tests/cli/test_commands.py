@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,40 @@ def test_completion_offers_commands_with_their_help() -> None:
     assert all(item.help for item in offered)
 
 
+OFFERED = {
+    ("info", "qg"): {"qgm"},
+    ("list", "gra"): {"graphs"},
+    ("graph", "--compare", "ring,tor"): {"ring,torus"},
+    ("checkpoint", "li"): {"list"},
+    ("run", "small.yaml", "-s", "algorithm.l"): {"algorithm.lr=", "algorithm.local_steps="},
+    ("run", "small.yaml", "-s", "algorithm.name=fedavg", "-s", "algorithm.local_e"): {"algorithm.local_epochs="},
+    ("run", "small.yaml", "-s", "graph=rin"): {"graph=ring"},
+    ("partition", "small.yaml", "-s", "data.split.name=sh"): {"data.split.name=shards"},
+    ("run", "absent.yaml", "-s", "train.det"): {"train.deterministic="},
+    ("run", "small.yaml", "-s", "train.deterministic="): {"train.deterministic=true", "train.deterministic=false"},
+    ("nothing", "x"): set(),
+}
+
+
+@pytest.mark.parametrize("words", OFFERED)
+def test_a_shell_is_offered_how_a_word_may_go_on(words: tuple[str, ...], folder: Path, monkeypatch, capfd) -> None:
+    monkeypatch.setenv("_MPIDL_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", shlex.join(["mpidl", *words]))
+    monkeypatch.setenv("COMP_CWORD", str(len(words)))
+    assert main([]) == 0
+    out, err = capfd.readouterr()
+    assert {line.partition(",")[2] for line in out.split()} == OFFERED[words] and not err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_shell_gets_what_completes(shell: str, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    monkeypatch.setenv("_MPIDL_COMPLETE", f"{shell}_source")
+    # Click asks bash for its version.
+    assert main([]) == 0
+    out, err = capfd.readouterr()
+    assert "_mpidl_completion" in out and not err
+
+
 def test_list_names_every_part_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -51,6 +86,11 @@ def test_list_names_every_part_with_a_line(capsys: pytest.CaptureFixture[str]) -
     described = [line.split(None, 1) for line in lines if line.startswith("  ")]
     assert [name for _, name in PARTS] == [words[0] for words in described]
     assert all(len(words) == 2 for words in described)
+
+
+def test_list_knows_a_kind_by_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "graph"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(registry_of("graphs"))
 
 
 @pytest.mark.parametrize(("kind", "name"), PARTS)
@@ -137,6 +177,22 @@ def test_info_shows_a_part_of_ones_own(folder: Path, capsys: pytest.CaptureFixtu
     assert main(["info", "told:Own"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("graph told:Own\n") and "A ring of ours." in shown and "\nwidth " in shown
+    functions = """
+def net(example_shape, outputs, width=3): "A net."
+def edges(agents, many=2): "Some edges."
+def examples(count=4): "Some points."
+def error(module, x, y, power=2): "An error."
+"""
+    (folder / "functions.py").write_text(functions)
+    for name, kind, key in (
+        ("net", "model", "width"),
+        ("edges", "graph", "many"),
+        ("examples", "data", "count"),
+        ("error", "loss", "power"),
+    ):
+        assert main(["info", f"functions:{name}"]) == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith(f"{kind} functions:{name}\n") and f"\n{key} " in shown
     assert main(["info", "told:Absent"]) == 2
     assert "'Absent' is not known" in capsys.readouterr().err
 

@@ -37,7 +37,8 @@ def mistake(capsys: pytest.CaptureFixture[str], folder: Path, *words: str) -> st
         ("agents=0", "agents"),
         ("agents=many", "agents"),
         ("data.batch=0", "data.batch"),
-        ("train.epochs=3", "train: give exactly one of 'rounds' and 'epochs'"),
+        ("train={epochs: 3, rounds: 4}", "train: give exactly one of 'rounds' and 'epochs'; remove the other, or set"),
+        ("data.batch=100000", "data.batch: 100,000 is more than the 360 examples that any agent has"),
         ("train.precision=float3", "train.precision"),
         ("evaluate.models=[consensus, locl]", "'locl' is not known; did you mean 'local'?"),
         ("evaluate.every=sometimes", "evaluate.every"),
@@ -65,6 +66,13 @@ def test_a_wrong_key_or_value_is_named(
         (["run", "absent.yaml"], "cannot read the configuration 'absent.yaml'"),
         (["run", "."], "cannot read the configuration '.'"),
         (["list", "grphs"], "kind 'grphs' is not known; did you mean 'graphs'?"),
+        (["list", "s"], "kind 's' is not known"),
+        (
+            ["run", "small.yaml", "-o", "foo.txt"],
+            "'foo.txt' will be an HDF5 file, whose name ends in .h5: give -o foo.h5",
+        ),
+        (["run", "small.yaml", "-o", "lr0.1"], "give -o lr0.1.h5"),
+        (["bench", "-n", "1", "-o", "speed.csv"], "give -o speed.h5"),
         (["info", "dsg"], "'dsg' is not known; did you mean 'dsgd'?"),
     ],
 )

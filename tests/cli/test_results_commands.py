@@ -94,8 +94,9 @@ def test_show_follows_a_running_run_to_its_end(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "run.h5"
     with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, cwd=ROOT) as writer:
         assert writer.stdout is not None
-        writer.stdout.readline()
+        # The writer has not even begun by now.
         text = invoke(show, "--watch", path).output
+    assert f"waiting for '{path}', which is not there yet" in text
     assert [line.split()[1] for line in text.splitlines() if line.startswith("round")] == ["1", "2", "3", "4"]
     assert text.splitlines()[-1] == "finished; 4 records"
 

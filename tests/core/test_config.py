@@ -77,6 +77,17 @@ def write(tmp_path, text):
         ({"agents": True}, "agents: True is not allowed"),
         ({"train": {"rounds": 1, "tf32": 1}}, "train.tf32: 1 is not allowed"),
         ({"algorithm": "csgd"}, "remove it, or set graph=null"),
+        ({"lr": 0.1}, "lr: 'lr' is not known; did you mean 'algorithm.lr'? (agents,"),
+        ({"learning_rate": 0.1}, "did you mean 'algorithm.lr'?"),
+        ({"epoch": 3}, "did you mean 'train.epochs'?"),
+        ({"batch_size": 3}, "did you mean 'data.batch'?"),
+        ({"nodes": 3}, "nodes: 'nodes' is not known; did you mean 'agents'?"),
+        ({"data": {"name": "npz", "path": "x"}}, "data.path: 'path' is not known; did you mean 'data.file'?"),
+        ({"data": {"name": "digits", "path": "x"}}, "did you mean 'data.root'?"),
+        ({"algorithm": {"name": "dsgd", "epochs": 3}}, "algorithm.epochs: 'epochs' is not known; did you mean 'train."),
+        ({"algorithm": {"name": "fedavg", "lr": 1}, "local_epochs": 3}, "did you mean 'algorithm.local_epochs'?"),
+        ({"something": 3}, "something: 'something' is not known (agents,"),
+        ({"train": {}}, "train: give exactly one of 'rounds' and 'epochs'"),
     ],
 )
 def test_a_mistake_is_one_sentence(change, sentence):
@@ -99,8 +110,8 @@ def test_exponents_without_a_point_are_numbers(tmp_path):
     ("text", "sentence"),
     [
         ("a: 1\nb: [1\n", "not valid YAML"),
-        ("seed: 1\nseed: 2\n", "seed: the key is given twice"),
-        ("data: {a: 1, a: 2}\n", "a: the key is given twice"),
+        ("seed: 1\nseed: 2\n", "run.yaml, line 2: the key 'seed' is given twice, first on line 1"),
+        ("data: {a: 1, a: 2}\n", "run.yaml, line 1: the key 'a' is given twice"),
         ("- 1\n- 2\n", "holds no 'key: value' lines"),
         ("", "holds no 'key: value' lines"),
         ("a: !!python/object/apply:os.system [ls]\n", "not valid YAML"),
@@ -129,6 +140,28 @@ def test_overrides_reach_into_sections_and_replace_bare_names():
         "seed": 4,
     }
     assert base == {"graph": "ring", "algorithm": {"name": "dsgd", "lr": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("written", "overrides", "length"),
+    [
+        ("epochs: 5", ["train.rounds=10"], (10, None)),
+        ("rounds: 5", ["train.epochs=1.5"], (None, 1.5)),
+        ("rounds: 5", ["train.rounds=6"], (6, None)),
+        ("rounds: 5", ["train.rounds=null", "train.epochs=2"], (None, 2)),
+    ],
+)
+def test_a_length_on_the_command_line_replaces_that_of_the_file(tmp_path, written, overrides, length):
+    text = f"model: logistic\ndata: digits\nalgorithm: {{name: csgd, lr: 1}}\ntrain: {{{written}}}\n"
+    train = load(write(tmp_path, text), overrides).train
+    assert (train.rounds, train.epochs) == length
+
+
+@pytest.mark.parametrize("overrides", [["train.rounds=1", "train.epochs=1"], ["train.rounds=null"], ["train=5"]])
+def test_two_lengths_or_none_are_refused_wherever_they_stand(tmp_path, overrides):
+    text = "model: logistic\ndata: digits\nalgorithm: {name: csgd, lr: 1}\ntrain: {rounds: 5}\n"
+    with pytest.raises(ConfigError, match="^train: "):
+        load(write(tmp_path, text), overrides)
 
 
 @pytest.mark.parametrize("assignment", ["algorithm.lr", "=3", "a..b=1", "algorithm.lr=[1"])

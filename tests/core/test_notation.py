@@ -104,7 +104,7 @@ def test_as_much_as_the_limits_allow_is_read() -> None:
 
 def test_a_key_given_twice_among_many_is_found_at_once() -> None:
     lines = "".join(f"key{number}: 1\n" for number in range(8000))
-    with pytest.raises(ConfigError, match="key77: the key is given twice"):
+    with pytest.raises(ConfigError, match="the key 'key77' is given twice, first on line"):
         notation.load(lines + "key77: 2\n", "here")
 
 

@@ -41,6 +41,7 @@ def test_it_says_what_is_wrong_with_a_graph():
 
 
 DRAWN = ["star", "exponential", "base-k -n 6", "torus -n 1", "one-peer-matching", "star -s weights=best-constant"]
+DRAWN += ["--compare ring,dyck,one-peer-matching", "star --compare ring"]
 
 
 @pytest.mark.parametrize("words", DRAWN)
@@ -62,7 +63,7 @@ def test_it_draws(tmp_path, words, suffix):
         (["--compare", "ring,toros"], "--compare: graph 'toros' is not known; did you mean 'torus'?"),
         (["--compare", "petersen,dyck"], "--compare: none of these graphs has 16 agents"),
         (["petersen"], "the Petersen graph has 10 agents, not 16; take agents: 10 (-n 10)"),
-        (["--compare", "ring", "--plot", "x.png"], "--plot and -s belong to a graph given as NAME"),
+        (["--compare", "ring", "-s", "weights=lazy"], "-s belongs to a graph given as NAME"),
         (["ring", "--plot", "x.pgf"], "must end in one of .png, .pdf, .svg"),
     ],
 )

@@ -1,0 +1,81 @@
+"""Data from what torch calls map-style data sets: whatever has a length and gives a pair (x, y) for a number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mpidl.data.dataset import Dataset, Task
+from mpidl.errors import DataError
+
+_EXAMPLE = "each must be a pair (x, y) of tensors, arrays or numbers"
+
+
+def from_pairs(train: Any, test: Any, owner: Any = None, task: Task | None = None) -> Dataset:
+    """The data set of these two, read once, into memory; `owner` names the agent of each training example.
+
+    Without a `task`, whole numbers y are classes, and others are numbers to be met. What is drawn at random with each
+    reading would be drawn once and stay, so it is refused; `data.crop` and `data.flip` move images anew in each batch.
+    """
+    x, y = _read("training", train)
+    x_test, y_test = _read("test", test)
+    chosen: Task = task or ("classification" if y.dtype.kind in "iub" else "regression")
+    return Dataset(x, y, x_test, y_test, None if owner is None else np.asarray(owner), chosen)
+
+
+def is_pairs(value: Any) -> bool:
+    """Whether this is `(train, test)` or `(train, test, owner)`, the first two of which give examples by number."""
+    return (
+        isinstance(value, tuple)
+        and len(value) in (2, 3)
+        and all(hasattr(part, "__getitem__") and not hasattr(part, "shape") for part in value[:2])
+    )
+
+
+def _read(part: str, examples: Any) -> tuple[np.ndarray, np.ndarray]:
+    """All x and all y of one part."""
+    if not hasattr(examples, "__len__"):
+        raise DataError(f"the {part} data set has no length (__len__): one that is only iterated cannot be dealt")
+    count = len(examples)
+    if count == 0:
+        raise DataError(f"the {part} data set has no example")
+    first, again = _pair(part, examples, 0), _pair(part, examples, 0)
+    # Bytes, since NaN is told by another check.
+    if any(one.tobytes() != other.tobytes() for one, other in zip(first, again, strict=True)):
+        raise DataError(
+            f"the {part} data set gives another example 0 when it is asked again; leave random transforms out, and let "
+            "data.crop and data.flip move images"
+        )
+    columns = tuple(np.empty((count, *value.shape), value.dtype) for value in first)
+    for number in range(count):
+        for column, value in zip(columns, _pair(part, examples, number), strict=True):
+            if value.shape != column.shape[1:]:
+                raise DataError(
+                    f"example {number} of the {part} data set has shape {value.shape}, example 0 {column.shape[1:]}; "
+                    "bring all to one shape"
+                )
+            column[number] = value
+    return columns[0], columns[1]
+
+
+def _pair(part: str, examples: Any, number: int) -> tuple[np.ndarray, np.ndarray]:
+    example = examples[number]
+    where = f"example {number} of the {part} data set"
+    if not isinstance(example, tuple | list) or len(example) != 2:
+        raise DataError(f"{where} is {type(example).__name__}; {_EXAMPLE}")
+    x, y = (_array(f"{name} of {where}", value) for name, value in zip("xy", example, strict=True))
+    return x, y
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    """A number, an array or a tensor as an array; numbers of Python's as torch would store them."""
+    if hasattr(value, "detach"):
+        array = np.asarray(value.detach().cpu())
+    elif isinstance(value, np.ndarray | np.generic):
+        array = np.asarray(value)
+    elif isinstance(value, bool | int | float):
+        array = np.asarray(value, np.float32 if isinstance(value, float) else np.int64)
+    else:
+        raise DataError(f"{name} is {type(value).__name__}; {_EXAMPLE}: an image wants a transform to a tensor")
+    return array
