@@ -63,7 +63,7 @@ def measure(chosen: argparse.Namespace) -> None:
         copied = time.perf_counter() - begin
         comm.Barrier()
         begin = time.perf_counter()
-        writer.begin(Facts(number + 1, 100, 0.0, world.agents, "{}", {}), apart=True)
+        writer.begin(Facts(number + 1, 100, 0.0, world.agents, "{}", {}, {}), apart=True)
         stalled = time.perf_counter() - begin
         writer.conclude()
         comm.Barrier()

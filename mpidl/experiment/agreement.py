@@ -42,14 +42,23 @@ def agree_on_run(comm: Communicator, config: Config) -> None:
     agree(comm, dict(_sources(keys)), "give all ranks the same plug-ins")
 
 
-def agree_on_data(comm: Communicator, dataset: Dataset) -> None:
-    """One data set, as far as its sizes and a sample of its rows tell."""
-    agree(comm, fingerprint(dataset), "give all ranks the same data")
+def agree_on_data(comm: Communicator, dataset: Dataset) -> Mapping[str, str]:
+    """One data set, as far as its sizes and a sample of its rows tell: what that is, is returned."""
+    known = fingerprint(dataset)
+    agree(comm, known, "give all ranks the same data")
+    return known
 
 
-def agree_on_start(comm: Communicator, shares: Shares, module: nn.Module) -> None:
-    """The same examples for every agent, and one initial network, frozen parameters and buffers included."""
-    agree(comm, fingerprint_of_shares(shares), "make the split depend on nothing but the data and the seed")
+def agree_on_shares(comm: Communicator, shares: Shares) -> Mapping[str, str]:
+    """The same examples for every agent; returned is, in a line, which they are."""
+    known = fingerprint_of_shares(shares)
+    agree(comm, known, "make the split depend on nothing but the data and the seed")
+    together = hashlib.blake2b(json.dumps(known).encode(), digest_size=8).hexdigest()
+    return {"the split": f"one over {len(shares)} agents with digest {together}"}
+
+
+def agree_on_start(comm: Communicator, module: nn.Module) -> None:
+    """One initial network, frozen parameters and buffers included."""
     initial = {f"the initial {name}": _described(tensor) for name, tensor in module.state_dict().items()}
     agree(comm, initial, "give all ranks the same model, and make its initial numbers depend on torch's seed alone")
 

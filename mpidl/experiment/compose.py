@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from mpidl.comm.world import Communicator, World
 from mpidl.data.batches import Batches, EvaluationPart, Storage
 from mpidl.data.dataset import Dataset
 from mpidl.errors import ConfigError
-from mpidl.experiment.agreement import agree_on_data, agree_on_run, agree_on_start
+from mpidl.experiment.agreement import agree_on_data, agree_on_run, agree_on_shares, agree_on_start
 from mpidl.experiment.context import Links, NoExchanges, make_algorithm, movable
 from mpidl.experiment.inputs import Inputs, Length
 from mpidl.experiment.schema import Config, build_topology
@@ -69,6 +70,8 @@ class ComposedRun:
     """By quantity that neighbours exchange, how; without neighbours, how sums over agents are made."""
     forecast: Forecast
     models: ModelRows
+    data: Mapping[str, str]
+    """What tells these data, and their split, from others."""
 
     def close(self) -> None:
         """Gives back threads, communicators and shared memory; a collective call."""
@@ -89,15 +92,16 @@ def compose(config: Config, comm: Communicator, folder: Path = Path(), dataset: 
     meters = Meters()
 
     dataset = dataset or config.data.load()
-    agree_on_data(comm, dataset)
+    known = agree_on_data(comm, dataset)
     inputs = Inputs.of(config, comm.size, dataset)
     shares, length, precision = inputs.shares, inputs.length, inputs.precision
+    known = {**known, **agree_on_shares(comm, shares)}
     dtype = precision.rows
     storage = Storage(world.device, dtype, world.mine, world.sharers)
     batches = config.data.batches(dataset, shares, config.seed, storage)
 
     rows = RowModule(inputs.network().to(world.device))
-    agree_on_start(comm, shares, rows.module)
+    agree_on_start(comm, rows.module)
     if config.train.compile:
         _compile(rows.module, config.train.deterministic)
     loss = config.loss or per_example_loss(dataset.task)
@@ -153,7 +157,9 @@ def compose(config: Config, comm: Communicator, folder: Path = Path(), dataset: 
     warnings = (*of_parts, *filter(None, [world.warning, measuring.warning]), *of_gossip)
     models_to_keep = ModelRows(algorithm, world, evaluator, statistics, _form(inputs, rows, world))
     about_gossip = (meters, gossip, batches, warnings, transports)
-    return ComposedRun(config, length, world, training, rows, state, topology, *about_gossip, forecast, models_to_keep)
+    return ComposedRun(
+        config, length, world, training, rows, state, topology, *about_gossip, forecast, models_to_keep, known
+    )
 
 
 def _spill(config: Config, world: World, folder: Path) -> Spill | None:

@@ -165,7 +165,8 @@ def _checkpoints(run: ComposedRun, output: Path) -> Checkpoints:
     text = as_text(config.model_dump(mode="json"))
 
     def facts(training: Training) -> Facts:
-        return Facts(training.done, training.rounds, training.seconds, world.agents, text, provenance.versions())
+        progress = (training.done, training.rounds, training.seconds)
+        return Facts(*progress, world.agents, text, provenance.versions(), run.data)
 
     return Checkpoints(writer, wishes, facts, world, run.meters)
 

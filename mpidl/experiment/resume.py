@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +69,7 @@ def resume(run: ComposedRun, output: Path, allowed: Sequence[str]) -> Resumption
     if status == "finished" or status and not rounds:
         before = results.open(output)
         last = int(before.metrics["round"][-1])
-        facts = Facts(last, last, 0.0, before.agents, before.config_text, {})
+        facts = Facts(last, last, 0.0, before.agents, before.config_text, {}, {})
         compare(run.config, world.agents, facts, allowed, run.length.rounds)
         if status == "finished" and last >= run.training.rounds:
             return Resumption(last, over=True)
@@ -87,6 +87,7 @@ def resume(run: ComposedRun, output: Path, allowed: Sequence[str]) -> Resumption
             damage = _damage_of_files(run, checkpoint)
         if not damage:
             changes = compare(run.config, world.agents, checkpoint.facts, allowed, run.length.rounds)
+            changes += compare_data(run.data, checkpoint.facts, allowed)
             load(run.state, checkpoint)
             run.training.done, run.training.before = round, checkpoint.facts.seconds
             return Resumption(round, tuple(_told(run, output, checkpoint, damages, changes)))
@@ -153,6 +154,18 @@ def compare(config: Config, agents: int, facts: Facts, allowed: Sequence[str], r
             f"{' '.join(f'--allow-changes {key}' for key in refused[:_NAMED])}"
         )
     return [_change(key, *values) for key, values in changed.items()]
+
+
+def compare_data(data: Mapping[str, str], facts: Facts, allowed: Sequence[str]) -> list[str]:
+    """As `compare`, of the data themselves, which may have changed where they lie."""
+    changed = [name for name in facts.data if facts.data[name] != data.get(name)]
+    words = [f"{name} was {facts.data[name]} and is {data.get(name)}" for name in changed]
+    if changed and not any(key == "seed" or _within(key, "data") for key in allowed):
+        raise ConfigError(
+            f"the run that --resume goes on with was begun with other data: {words[0]}; give it those, or say "
+            "--allow-changes data"
+        )
+    return words
 
 
 def _configuration(facts: Facts) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Forwarded:
         self.received: list[int] = []
         self._early: list[int] = []
         """Those that came while there was no launcher."""
-        self._routes: list[Route] = []
+        self._routes: list[Recipient] = []
 
     def __call__(self, number: int, _frame: object = None) -> None:
         self.received.append(number)
@@ -38,12 +38,12 @@ class Forwarded:
 
     def to(
         self, process: subprocess.Popen[bytes], stoppable: Path, stopping: signal.Signals, directly: bool = False
-    ) -> Route:
+    ) -> Recipient:
         """The launcher gets them from now on, and those that came before; ranks can stop once that file is there.
 
         `directly`: the signal to stop goes to the ranks of this host themselves; it is enough that one hears it.
         """
-        route = Route(process, stoppable, stopping, directly)
+        route = Recipient(process, stoppable, stopping, directly)
         self._routes.append(route)
         with contextlib.suppress(IndexError):
             while True:
@@ -51,7 +51,7 @@ class Forwarded:
         return route
 
 
-class Route:
+class Recipient:
     """The way of signals to one launcher and its ranks; that to stop is kept until they can.
 
     `received`: what has come this way. `ending`: whether the launcher was told to end.

@@ -94,7 +94,7 @@ def saved(config: Any, comm: Any, path: Path, begin: int, end: int) -> None:
     composed.training.settle()
     path.touch()
     writer = CheckpointWriter(composed.state, composed.world, CheckpointFolder(path), path, keep=2)
-    writer.begin(Facts(end, config.train.rounds, 1.0, composed.world.agents, "{}", {}), apart=False)
+    writer.begin(Facts(end, config.train.rounds, 1.0, composed.world.agents, "{}", {}, {}), apart=False)
     writer.conclude()
     assert writer.unsaved is None
     composed.close()

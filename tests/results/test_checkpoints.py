@@ -60,7 +60,7 @@ def write(folder: CheckpointFolder, round: int, copied: bool = False) -> Path:
     states = [filled(share) for share in SHARES]
     held = [StateCopies(state, rank).take() if copied else in_place(state, rank) for rank, state in enumerate(states)]
     files = [write_part(place / part_name(rank), round, rank, each) for rank, each in enumerate(held)]
-    facts = Facts(round, 100, 12.5, AGENTS, "seed: 1\n", {"torch": "2"})
+    facts = Facts(round, 100, 12.5, AGENTS, "seed: 1\n", {"torch": "2"}, {"the split": "one"})
     write_index(place, facts, list(states[0].declarations.values()), files)
     folder.complete(round)
     return folder.of_round(round)

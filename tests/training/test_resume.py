@@ -5,88 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from mpidl.errors import ConfigError, ResultsError, SaveError, Stopped
 from tests.algorithms.resuming import parts, shared_folder
 from tests.ranks import on_ranks
+from tests.training.resumed import EVERY, PLUG_INS, asked, assert_alike, ended_after, told, train
 from tests.training.runs import configuration
-
-PLUG_INS = "tests.training.plugins:"
-EVERY = {"checkpoint": {"every": 3}}
-
-
-def train(config: Any, comm: Any, path: Path, **how: Any) -> None:
-    """A run as `mpidl run` has it, with rank 0's file there for all when it returns."""
-    from mpidl.experiment import rank
-
-    try:
-        rank.train(config, comm, path, rank.Beginning(**how))
-    finally:
-        comm.Barrier()
-
-
-@contextlib.contextmanager
-def asked(when: bool = True) -> Iterator[None]:
-    """As if a signal to stop had come."""
-    from mpidl.comm.start import stopping
-
-    if when:
-        stopping._asked.set()
-    try:
-        yield
-    finally:
-        stopping.forget()
-
-
-@contextlib.contextmanager
-def ended_after(round: int) -> Iterator[None]:
-    """As if a rank were told to end at once, while a later round is computed."""
-    from mpidl.training.loop import Training
-
-    real = Training.run_round
-
-    def run_round(training: Training) -> None:
-        if training.done == round:
-            raise KeyboardInterrupt
-        real(training)
-
-    Training.run_round = run_round  # type: ignore[method-assign]
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            yield
-    finally:
-        Training.run_round = real  # type: ignore[method-assign]
-
-
-def outcome(path: Path) -> dict[str, Any]:
-    """All that a run file tells of a run but times."""
-    from mpidl import results
-
-    run = results.open(path)
-    assert run.status == "finished"
-    columns = {name: run.metrics[name] for name in run.metrics if name != "seconds"}
-    assert (np.diff(run.metrics["seconds"]) > 0).all() and (np.diff(run.metrics["round"]) > 0).all()
-    return columns | {f"snapshots/{name}": run.snapshots[name] for name in run.snapshots}
-
-
-def assert_alike(path: Path, whole: Path) -> None:
-    found, expected = outcome(path), outcome(whole)
-    assert found.keys() == expected.keys()
-    for name, values in expected.items():
-        assert np.array_equal(found[name], values, equal_nan=True), name
-
-
-def told(path: Path, kind: str = "resume") -> list[str]:
-    from mpidl import results
-
-    return [event.text for event in results.open(path).events if event.kind == kind]
-
 
 CASES = {
     "statistics of agents": {"model": PLUG_INS + "normed", "checkpoint": {"every": 3, "snapshots": 2}},
@@ -170,35 +96,6 @@ def test_a_damaged_checkpoint_is_named_and_passed_over_and_none_that_is_whole_en
         train(config, comm, path, overwrite=True)
         assert_alike(path, whole)
         assert told(path) == [] and checkpoints.rounds() == [12, 9]
-
-
-@on_ranks(2)
-def test_a_changed_configuration_is_refused_unless_it_is_meant_or_longer(comm):
-    def changed(rounds: int = 8, lr: float = 0.2, **sections: Any) -> Any:
-        sections = {"checkpoint": {"every": 3, "final": False}, "evaluate": {"every": 4}} | sections
-        return configuration({"name": "dsgd", "lr": lr}, train={"rounds": rounds}, **sections)
-
-    with shared_folder(comm) as folder:
-        path, whole = folder / "run.h5", folder / "whole.h5"
-        train(changed(12), comm, whole)
-        train(changed(8), comm, path)
-        with pytest.raises(ConfigError, match=r"algorithm.lr was 0.2 and is 0.1; .*--allow-changes algorithm.lr"):
-            train(changed(12, 0.1), comm, path, resume=True)
-        with pytest.raises(ConfigError, match="train.rounds was 8 and is 7"):
-            train(changed(7), comm, path, resume=True)
-        with pytest.raises(ConfigError, match="agents: there are 4 here, and were 5"):
-            train(changed(12, agents=4, data={"agents": 4}), comm, path, resume=True)
-        with pytest.raises(ConfigError, match="--allow-changes: 'algorithm.rl' is not known; did you mean"):
-            train(changed(12, 0.1), comm, path, resume=True, allowed=("algorithm.rl",))
-        assert told(path) == []
-        # Longer, and what changes no number.
-        train(changed(12, checkpoint={"every": 2, "keep": 1, "final": False}), comm, path, resume=True)
-        assert_alike(path, whole)
-        train(changed(14, 0.1), comm, path, resume=True, allowed=("algorithm",))
-        assert "algorithm.lr was 0.2 and is 0.1" in told(path)[-1]
-        before = path.read_bytes()
-        train(changed(14, 0.1), comm, path, resume=True)
-        assert path.read_bytes() == before, "there is nothing left to do"
 
 
 @on_ranks(2)

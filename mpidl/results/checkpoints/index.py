@@ -46,6 +46,8 @@ class Facts:
     agents: int
     config: str
     versions: Mapping[str, str]
+    data: Mapping[str, str]
+    """What its data are known by, as names and texts; of an older checkpoint nothing."""
 
 
 def write_index(folder: Path, facts: Facts, declared: Sequence[Declaration], files: Sequence[FileFacts]) -> None:
@@ -55,7 +57,7 @@ def write_index(folder: Path, facts: Facts, declared: Sequence[Declaration], fil
         file.attrs.update({MARK: SCHEMA, "round": facts.round, "rounds": facts.rounds, "seconds": facts.seconds})
         file.attrs.update(agents=facts.agents, ranks=len(files), created=utc_now())
         file.attrs["versions"] = json.dumps(dict(facts.versions))
-        file["config"] = facts.config
+        file["config"], file["data"] = facts.config, json.dumps(dict(facts.data))
         listed = file.create_group("files")
         listed["name"] = np.array([each.name.encode() for each in files])
         listed["size"] = np.array([each.size for each in files], dtype=np.int64)

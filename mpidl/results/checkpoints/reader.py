@@ -150,6 +150,13 @@ def _refuse_link(path: Path) -> None:
         raise ResultsError(f"{str(path)!r} is a link, which is not followed")
 
 
+def _texts(name: str, told: str) -> dict[str, str]:
+    found = json.loads(told)
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ValueError(f"its {name} are no names and texts")
+    return found
+
+
 def _index(path: Path, root: checked.Group) -> Checkpoint:
     if MARK not in root.attribute_names:
         raise ResultsError(f"{str(path)!r} holds no checkpoint of mpidl")
@@ -158,14 +165,13 @@ def _index(path: Path, root: checked.Group) -> Checkpoint:
         raise ResultsError(
             f"the checkpoint {str(path)!r} has schema {schema}, this mpidl reads up to {SCHEMA}: update mpidl"
         )
-    versions = json.loads(root.word("versions"))
-    if not isinstance(versions, dict) or not all(isinstance(value, str) for value in versions.values()):
-        raise ValueError("its versions are no names and texts")
+    versions = _texts("versions", root.word("versions"))
+    data = _texts("data", root.text("data")) if "data" in root.names else {}
     seconds = root.attribute("seconds")
     if not isinstance(seconds, float) or not 0 <= seconds < math.inf:
         raise ValueError("its seconds are no duration")
     facts = Facts(
-        *(root.count("round"), root.count("rounds"), seconds, root.count("agents"), root.text("config")), versions
+        *(root.count("round"), root.count("rounds"), seconds, root.count("agents"), root.text("config")), versions, data
     )
     listed = root.group("files")
     names, sums = (listed.array(name, "S").tolist() for name in ("name", "sha256"))
