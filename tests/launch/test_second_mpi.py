@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,18 @@ from typing import Any
 import pytest
 
 from tests.algorithms.test_conformance import assert_same
-from tests.mpirun import ROOT
+from tests.mpirun import ROOT, environment
+from tests.training.resumed import assert_alike
 
 # The environment that tools/test.sh makes.
 SECOND = ROOT / ".venv-mpich" / "bin" / "python"
 
+pytestmark = [
+    pytest.mark.skipif(not SECOND.exists(), reason="no .venv-mpich: tools/test.sh makes it"),
+    pytest.mark.skipif(sys.prefix == str(SECOND.parents[1]), reason="runs with the first MPI's Python"),
+]
 
-@pytest.mark.skipif(not SECOND.exists(), reason="no .venv-mpich: tools/test.sh makes it")
-@pytest.mark.skipif(sys.prefix == str(SECOND.parents[1]), reason="runs with the first MPI's Python")
+
 def test_training_leaves_the_same_bits_under_mpich(mpirun, tmp_path: Path) -> None:
     def trained(python: str) -> Any:
         path = tmp_path / "outcomes"
@@ -34,3 +39,41 @@ def test_training_leaves_the_same_bits_under_mpich(mpirun, tmp_path: Path) -> No
     assert second_outcomes.keys() == outcomes.keys() and len(outcomes) > 10
     for name, outcome in outcomes.items():
         assert_same(outcome, second_outcomes[name], f"{name}: {library} against {second}")
+
+
+@pytest.mark.full
+@pytest.mark.mpi
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["algorithm={name: dsgd, lr: 0.1, momentum: 0.9}", "graph=ring"],
+        [
+            "algorithm={name: dsgd, lr: 0.1}",
+            "graph=one-peer-matching",
+            "gossip={scheme: {name: choco, gamma: 0.3}, compressor: sign}",
+        ],
+        ["algorithm={name: feddyn, lr: 0.1, participation: 0.5, local_steps: 2}"],
+    ],
+    ids=["dsgd", "choco", "feddyn"],
+)
+def test_a_run_goes_on_under_the_other_mpi_and_back_again(keys: list[str], tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("{agents: 6, data: {name: digits, batch: 8}, model: {name: mlp, hidden: [8]}}")
+
+    def train(python: str, ranks: int, rounds: int, output: str) -> None:
+        # Where it ends, a run would keep a model, also one that becomes longer.
+        words = [
+            f"train={{rounds: {rounds}, device: cpu}}",
+            "evaluate.every=4",
+            "checkpoint={every: 8, final: false}",
+            *keys,
+        ]
+        settings = [part for word in words for part in ("-s", word)]
+        command = [python, "-m", "mpidl", "run", "c.yaml", "-n", str(ranks), "-o", output, "--resume", *settings]
+        done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr
+
+    train(sys.executable, 3, 20, "whole.h5")
+    train(sys.executable, 3, 8, "out.h5")
+    train(str(SECOND), 2, 16, "out.h5")
+    train(sys.executable, 4, 20, "out.h5")
+    assert_alike(tmp_path / "out.h5", tmp_path / "whole.h5")
