@@ -21,6 +21,7 @@ from mpidl.experiment import inputs, rehearsal
 from mpidl.results import open as open_run
 from tests.data.formats import fuzz
 from tests.results import forged
+from tools import fuzz_checkpoints
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
@@ -29,11 +30,21 @@ COMMANDS = {
     "compare": ["compare"],
     "plot": ["plot", "-o", "curves.png"],
 }
+OF_CHECKPOINTS = {
+    "checkpoint list": ["checkpoint", "list", "run.ckpt"],
+    "checkpoint verify": ["checkpoint", "verify", "run.ckpt"],
+    "checkpoint describe": ["checkpoint", "describe", "run.ckpt"],
+    "checkpoint export": ["checkpoint", "export", "run.ckpt", "-o", "out.pt", "--overwrite"],
+}
+VERIFY, EXPORT, IMPORT, RESUME = "checkpoint verify", "checkpoint export", "checkpoint import", "--resume"
 READERS = ("Python", "model.init")
 WEIGHTS = "weights.pt"
 CONFIGURATIONS = sorted((ROOT / "configs").glob("*.yaml"))
 CASES = {
-    **dict.fromkeys((*COMMANDS, *READERS, WEIGHTS), 2000),
+    **dict.fromkeys((*COMMANDS, *READERS, IMPORT, WEIGHTS), 2000),
+    **dict.fromkeys((*OF_CHECKPOINTS, RESUME), 2000),
+    # Its run is composed once more, which takes a second.
+    EXPORT: 500,
     "configuration": 2000,
     **dict.fromkeys(fuzz.KINDS, 500),
 }
@@ -54,6 +65,11 @@ class Campaign:
         elif kind == WEIGHTS:
             self.paths = [folder / WEIGHTS]
             torch.save(torch.nn.Linear(4, 3).state_dict(), self.paths[0])
+        elif kind in (*OF_CHECKPOINTS, RESUME):
+            self.paths = fuzz_checkpoints.train(folder) if kind == EXPORT else fuzz_checkpoints.write_sound(folder)
+        elif kind == IMPORT:
+            fuzz_checkpoints.train(folder)
+            self.paths = [folder / fuzz_checkpoints.RUN_FILE]
         else:
             self.paths = [forged.write_sound(folder / "run.h5")]
         self.sound = {path: path.read_bytes() for path in self.paths if path.exists()}
@@ -61,6 +77,11 @@ class Campaign:
 
     def use_sound(self) -> None:
         """What the children are copies of has imported all that they need."""
+        if self.kind == EXPORT:
+            # It starts MPI, which each child has to do by itself.
+            import mpidl.experiment.saved  # noqa: F401
+
+            return
         if self.kind == "configuration":
             self.paths[0].write_bytes(CONFIGURATIONS[-4].read_bytes())
         with (
@@ -78,24 +99,30 @@ class Campaign:
         for path, content in self.sound.items():
             path.write_bytes(content)
         path = self.paths[rng.integers(len(self.paths))]
-        if self.kind == "configuration":
+        if self.kind in (*OF_CHECKPOINTS, RESUME):
+            fuzz_checkpoints.change(path.parent, rng, changed_file)
+        elif self.kind == "configuration":
             path.write_bytes(changed_configuration(rng))
         elif self.kind in (*fuzz.KINDS, WEIGHTS):
             path.write_bytes(fuzz.damage(self.sound[path], rng))
-        elif rng.random() < 0.3:
-            changed_tree(path, rng)
         else:
-            path.write_bytes(changed_bytes(self.sound[path], rng))
+            changed_file(path, rng)
 
     def use(self) -> int:
         """What reads the file; its exit code."""
         if self.kind in COMMANDS:
             return command_line([*COMMANDS[self.kind], "run.h5"])
+        if self.kind in OF_CHECKPOINTS:
+            return command_line(OF_CHECKPOINTS[self.kind])
+        if self.kind == IMPORT:
+            return command_line(["checkpoint", "import", "run.h5", "run.yaml"])
         read: Callable[[], object] = self.read_run
         if self.kind in fuzz.KINDS:
             read = self.read_data
         elif self.kind == "configuration":
             read = read_configuration
+        elif self.kind == RESUME:
+            read = fuzz_checkpoints.go_on
         try:
             read()
         except Exception as error:
@@ -131,6 +158,14 @@ def read_configuration() -> None:
     rehearsal.rehearse(config, 2)
 
 
+def changed_file(path: Path, rng: np.random.Generator) -> None:
+    """A file of HDF5 changed in its parts, or in its bytes."""
+    if rng.random() < 0.3 and h5py.is_hdf5(path):
+        changed_tree(path, rng)
+    else:
+        path.write_bytes(changed_bytes(path.read_bytes(), rng))
+
+
 def changed_bytes(content: bytes, rng: np.random.Generator) -> bytes:
     """Some bytes overwritten, where the file is not empty anyway, or other damage."""
     if rng.random() < 0.3:
@@ -151,9 +186,10 @@ def changed_tree(path: Path, rng: np.random.Generator) -> None:
         names: list[str] = []
         file.visit(names.append)
         for _ in range(int(rng.integers(1, 4))):
-            item = file.get(names[rng.integers(len(names))], file)
-            value = VALUES[rng.integers(len(VALUES))]
+            name, value = names[rng.integers(len(names))], VALUES[rng.integers(len(VALUES))]
+            # What was changed before may lead nowhere.
             with contextlib.suppress(TypeError, ValueError, KeyError, OSError, RuntimeError):
+                item = file.get(name, file)
                 if len(item.attrs) and rng.random() < 0.5:
                     key = list(item.attrs)[rng.integers(len(item.attrs))]
                     del item.attrs[key]

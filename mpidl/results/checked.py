@@ -213,7 +213,11 @@ class Group:
     def _few(self, names: Any) -> tuple[str, ...]:
         if len(names) > _MOST_NAMES:
             raise ValueError(f"{self._group.name} has {len(names)} parts")
-        return tuple(names)
+        found = tuple(names)
+        # What is no UTF-8 is given as bytes.
+        if not all(isinstance(name, str) for name in found):
+            raise ValueError(f"{self._group.name} has a part whose name is no text")
+        return found
 
     def _item(self, name: str, kind: type) -> Any:
         import h5py

@@ -64,6 +64,10 @@ def _virtual(file: h5py.File) -> None:
     file["metrics"].create_virtual_dataset("train_loss", layout)
 
 
+def _nameless(file: h5py.File) -> None:
+    file["provenance"].attrs[b"\xff"] = 1
+
+
 def _group_in_itself(file: h5py.File) -> None:
     file["metrics/again"] = file["metrics"]
 
@@ -94,6 +98,7 @@ FORGED: dict[str, tuple[Change, str]] = {
     ),
     "a virtual data set": (_virtual, "lies in other files"),
     "a group inside itself": (_group_in_itself, "/metrics/again is no array"),
+    "a fact whose name is no text": (_nameless, "a part whose name is no text"),
     "a group for a column": (lambda file: file.create_group("metrics/more"), "/metrics/more is no array"),
     "more rows than are stored": (_replace("metrics/round", shape=(10**12,), dtype="i8"), "claims 8000000000000 bytes"),
     "rows that unpack to more than memory": (
