@@ -3,17 +3,21 @@
     python tools/fault_campaign.py --faults 300 --table tools/results/fault_campaign.md
 
 A fault is a signal to `mpidl run`, to its mpirun or to a rank; one of these stopped for a while; a disk that is full,
-for a while or for good; an output folder that is gone; a reader that holds HDF5's lock. Four launches in five are of
-ranks that only sum over all ranks and flush records, so that most faults meet MPI or a flush; the fifth trains.
+for a while or for good; an output folder that is gone; a reader that holds HDF5's lock. Of ten launches six train, half
+of them with checkpoints on the way; the others are of ranks that only sum over all ranks and flush records.
 
 Each launch runs with limits of time and memory, in folders of its own. After it: it has ended in time, with no
 traceback and with an exit code that the README lists; every record that was seen before the fault is in the file, with
-its values, and the file says how the run ended; no process of it lives, and the temporary folder, shared memory and the
-output folder hold nothing else. After a kill -9 of `mpidl run` itself the next launch has to clear up.
+its values, and the file says how the run ended; every checkpoint has its checksums, and there is one where the run
+says that it can go on; no process of it lives, and the temporary folder, shared memory and the output folder hold
+nothing else. After a kill -9 of `mpidl run` itself the next launch has to clear up.
 
 All is drawn from the seed and the fault's number, and every result is a line of `--state`, so that a campaign that was
-broken off goes on where it was. Moments are fractions of a launch without a fault, measured at first and whenever one
-ends before its moment, which is tried again. Full disks need the right to mount. Exit code 1 if any check fails.
+broken off goes on where it was. Time is counted so that other work on the machine changes little: moments by the
+processor time that a launch has used, as a fraction of what one without a fault takes; patience without the time in
+which a launch waited for processors. Limits of the launch's own go by the clock, however, so that a launch that fails a
+check, and has waited for processors longer than it had them, is tried again, up to --tries times; the last one counts.
+Full disks need the right to mount. Exit code 1 if any check fails.
 """
 
 from __future__ import annotations
@@ -30,7 +34,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from faults import ROUNDS, SECONDS, SIGNALS, Fault, Outcome, inflict, start
+from faults import ROUNDS, SECONDS, SIGNALS, STOPPING, Fault, Outcome, ended, inflict, start
+from patience import Patience
 
 from mpidl.comm.start import presence
 from mpidl.errors import MpidlError
@@ -41,6 +46,7 @@ PAUSE = 0.005
 # In rounds.
 GROWS = 10
 TARGETS = ("launcher", "mpirun", "a rank")
+TRAINING = 0.6
 # How often each kind of fault is drawn.
 KINDS = {"signal": 0.66, "stopped": 0.1, "full disk": 0.08, "folder gone": 0.08, "locking reader": 0.08}
 
@@ -98,29 +104,38 @@ def draw(number: int, seed: int) -> Fault:
     rng = np.random.default_rng([seed, number])
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     target, what = str(rng.choice(TARGETS)), ""
+    moment, trains = float(rng.uniform(0, 1)), bool(rng.uniform() < TRAINING)
+    keeps = trains and bool(rng.uniform() < 0.5)
     if kind == "signal":
-        what = str(rng.choice(SIGNALS))
+        what = str(rng.choice((*SIGNALS, STOPPING) if trains else SIGNALS))
     elif kind == "full disk":
         target, what = "", str(rng.choice(["for a while", "for good"]))
     elif kind != "stopped":
         target = ""
-    moment, trains = float(rng.uniform(0, 1)), bool(rng.uniform() < 0.2)
-    if kind == "full disk":
+    if kind == "full disk" or (trains and rng.uniform() < 0.5):
         # Rather while the file grows than before there is one.
         moment = 0.5 + moment / 2
-    return Fault(number, kind, what, target, moment, trains)
+    return Fault(number, kind, what, target, moment, trains, keeps)
 
 
 def usual(trains: bool, folder: Path) -> float:
-    """The seconds that a launch takes to which nothing is done."""
-    folder.mkdir()
-    (folder / "out").mkdir()
-    begin = time.monotonic()
-    process = start(Fault(0, "", "", "", 0, trains), folder, folder / "out" / "run.h5")
-    code = process.wait(SECONDS)
-    if code != 0:
-        raise SystemExit(f"a launch without a fault ends with {code}: {(folder / 'stderr').read_text()}")
-    return time.monotonic() - begin
+    """The processor time of a launch to which nothing is done."""
+    (folder / "out").mkdir(parents=True)
+    process, clock = start(Fault(0, "", "", "", 0, trains), folder, folder / "out" / "run.h5"), Patience(SECONDS)
+    if not ended(process, clock) or process.returncode != 0:
+        raise SystemExit(f"a launch without a fault ends with {process.returncode}: {(folder / 'stderr').read_text()}")
+    return clock.ran
+
+
+def one(fault: Fault, lengths: dict[bool, float], folder: Path) -> Outcome:
+    """Launches anew until the launch is not over before the fault."""
+    while True:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        outcome = inflict(fault, lengths[fault.trains], folder)
+        if isinstance(outcome, Outcome):
+            return outcome
+        lengths[fault.trains] = 0.9 * outcome
 
 
 def read(state: Path) -> list[Outcome]:
@@ -136,9 +151,12 @@ def table(outcomes: list[Outcome], seed: int) -> str:
         rows[fault, f"to {outcome.target}" if outcome.target else "–"].append(outcome)
     failed = [outcome for outcome in outcomes if outcome.trouble]
     trained = sum(outcome.trains for outcome in outcomes)
+    starved = sum(outcome.tries for outcome in outcomes)
     lines = [
         f"{len(outcomes)} faults (seed {seed}), {trained} of them to training runs: {len(failed)} failed checks; "
-        f"{sum(outcome.records for outcome in outcomes):,} records found.",
+        f"{sum(outcome.records for outcome in outcomes):,} records and "
+        f"{sum(outcome.checkpoints for outcome in outcomes)} checkpoints found. {starved} launches that waited for "
+        "processors longer than they had them failed a check, and were tried again.",
         "",
         "| fault | to | times | exit codes (how often) | failed |",
         "|---|---|---|---|---|",
@@ -157,6 +175,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--share", default="0/1", help="do only each n-th fault from the i-th on, as in 1/2")
     parser.add_argument("--state", type=Path, default=Path(".fault_campaign.jsonl"), help="results, one a line")
+    parser.add_argument("--tries", type=int, default=4, help="of a launch that waits for processors, and fails")
     parser.add_argument("--table", type=Path, help="where to write the table; default: standard output")
     parser.add_argument("--only", type=int, nargs="*", help="these faults alone, and keep their folders")
     parser.add_argument("--launch", type=Path, help=argparse.SUPPRESS)
@@ -178,14 +197,11 @@ def main() -> int:
     try:
         lengths = {trains: usual(trains, base / f"usual-{trains}") for trains in (False, True)}
         for number in todo:
-            fault, folder = draw(number, options.seed), base / str(number)
-            folder.mkdir()
-            outcome = inflict(fault, lengths[fault.trains], folder)
-            while not isinstance(outcome, Outcome):
-                lengths[fault.trains] = 0.9 * outcome
-                shutil.rmtree(folder)
-                folder.mkdir()
-                outcome = inflict(fault, lengths[fault.trains], folder)
+            fault, folder, tries = draw(number, options.seed), base / str(number), 0
+            while (outcome := one(fault, lengths, folder)).trouble and outcome.starved and tries < options.tries:
+                print(fault, "starved:", outcome.trouble, flush=True)
+                tries += 1
+            outcome.tries = tries
             outcomes.append(outcome)
             print(fault, outcome.code, outcome.status, outcome.trouble or "well", flush=True)
             if options.only is None:

@@ -17,17 +17,21 @@ from pathlib import Path
 
 import numpy as np
 from kill_campaign import descendants, lost
+from patience import Patience
 
 from mpidl import results
 from mpidl.comm.start import presence
 from mpidl.errors import ExitCode, MpidlError
 from mpidl.launch import folders
+from mpidl.results.checkpoints import reader
 from mpidl.results.checkpoints.folder import CheckpointFolder
 
 CAMPAIGN = Path(__file__).with_name("fault_campaign.py")
 SIGNALS = ("TERM", "INT", "HUP", "QUIT", "KILL")
+STOPPING = "USR2"
+# What a launch may take from a fault on, of the time that it had.
 SECONDS, MEMORY = 120.0, 16 << 30
-# Within which all processes of a launch have to be gone after it.
+# Within which all processes of a launch have to be gone after it, so counted, too.
 GONE_SECONDS = 5.0
 ROUNDS = 120
 CONFIG = """
@@ -39,23 +43,35 @@ graph: ring
 train: {rounds: 400, device: cpu}
 evaluate: {every: 2}
 """
+RECORDS = 201
+EVERY = "checkpoint: {every: 40}\n"
+# Between two looks at a launch.
+LOOK = 0.05
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: `what` is done to `target` at `moment`, a fraction of the launch; `trains`: to a real training run."""
+    """One fault: `what` is done to `target` at `moment`, a fraction of the processor time that a launch takes.
+
+    `trains`: to a real training run; `keeps`: which writes checkpoints as it goes.
+    """
 
     number: int
     kind: str
     what: str
     target: str
     moment: float
-    trains: bool
+    trains: bool = False
+    keeps: bool = False
 
 
 @dataclass
 class Outcome:
-    """What came of it; `trouble` is empty, or says which check failed."""
+    """What came of it; `trouble` is empty, or says which check failed.
+
+    `starved`: the launch waited for processors longer than it had them, so that limits of its own may have passed;
+    `tries`: how many were given up before, since they were, and failed.
+    """
 
     number: int
     kind: str
@@ -65,13 +81,16 @@ class Outcome:
     code: int
     status: str
     records: int
+    checkpoints: int
     trouble: str
+    starved: bool
+    tries: int = 0
 
 
 def start(fault: Fault, folder: Path, output: Path) -> subprocess.Popen[bytes]:
     if fault.trains:
         config = folder / "config.yaml"
-        config.write_text(CONFIG)
+        config.write_text(CONFIG + EVERY * fault.keeps)
         command = [sys.executable, "-P", "-m", "mpidl", "run", str(config), "-n", "2", "-o", str(output)]
     else:
         command = [sys.executable, str(CAMPAIGN), "--launch", str(output)]
@@ -94,7 +113,7 @@ def _alone() -> None:
     A shell has ignored some, and so has nohup, where the campaign runs in the background.
     """
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    for name in SIGNALS:
+    for name in (*SIGNALS, STOPPING):
         if name != "KILL":
             signal.signal(signal.Signals[f"SIG{name}"], signal.SIG_DFL)
 
@@ -175,26 +194,40 @@ def follow(output: Path, until: Callable[[], bool]) -> results.Run | None:
             with contextlib.suppress(MpidlError, OSError):
                 now = results.open(output)
                 seen = now if now.records else seen
-        time.sleep(0.02)
+        time.sleep(LOOK)
     return seen
 
 
+def ended(process: subprocess.Popen[bytes], clock: Patience) -> bool:
+    """Waits until a launch has ended, as long as there is patience; returns whether it has."""
+    while process.poll() is None:
+        if clock.over(descendants(process.pid)):
+            return False
+        time.sleep(LOOK)
+    return True
+
+
 def inflict(fault: Fault, seconds: float, folder: Path) -> Outcome | float:
-    """One launch, the fault, and the checks; or how long the launch took, where it was over before the fault."""
+    """One launch, the fault, and the checks; or what the launch took, where it was over before the fault.
+
+    `seconds` is the processor time that such a launch takes.
+    """
     with disk(folder, fault.kind == "full disk") as place:
         output = place / "run.h5"
-        process = start(fault, folder, output)
-        begin = time.monotonic()
-        seen = follow(output, lambda: time.monotonic() > begin + fault.moment * seconds or process.poll() is not None)
+        process, clock = start(fault, folder, output), Patience(2 * SECONDS)
+
+        def has_come() -> bool:
+            late = clock.over(descendants(process.pid))
+            return late or clock.ran > fault.moment * seconds or process.poll() is not None
+
+        seen = follow(output, has_come)
         if process.poll() is not None:
-            return time.monotonic() - begin
+            return clock.ran
         everyone = {number: presence.started(number) for number in descendants(process.pid)}
         target = do(fault, process, output)
         everyone |= {number: presence.started(number) for number in descendants(process.pid)}
-        trouble = ""
-        try:
-            process.wait(SECONDS)
-        except subprocess.TimeoutExpired:
+        trouble, clock.seconds = "", SECONDS
+        if not ended(process, clock):
             trouble = f"it had not ended after {SECONDS:.0f} s"
             for number in descendants(process.pid):
                 with contextlib.suppress(ProcessLookupError):
@@ -205,18 +238,32 @@ def inflict(fault: Fault, seconds: float, folder: Path) -> Outcome | float:
         status, records = look(output)
         trouble = trouble or checked(fault, target, process, output, seen, status, alive, folder)
         return Outcome(
-            fault.number, fault.kind, fault.what, target, fault.trains, process.returncode, status, records, trouble
+            *(fault.number, fault.kind, fault.what, fault.target, fault.trains, process.returncode, status, records),
+            *(len(CheckpointFolder(output).rounds()), trouble, clock.starved),
         )
 
 
 def wait_gone(processes: dict[int, int | None]) -> list[int]:
     """Those of a launch that still run some time after it."""
-    deadline = time.monotonic() + GONE_SECONDS
+    clock = Patience(GONE_SECONDS)
     while left := [number for number, began in processes.items() if began and presence.started(number) == began]:
-        if time.monotonic() > deadline:
+        if clock.over(left):
             return left
-        time.sleep(0.05)
+        time.sleep(LOOK)
     return []
+
+
+def damaged(output: Path, code: int) -> str:
+    """What is wrong with the checkpoints, one of which is there where a run says that it can go on."""
+    folder = CheckpointFolder(output)
+    if code == ExitCode.STOPPED and not folder.rounds():
+        return "stopped without a checkpoint"
+    try:
+        for round in folder.rounds():
+            reader.open(folder.of_round(round)).verify()
+    except MpidlError as error:
+        return str(error)
+    return ""
 
 
 def look(output: Path) -> tuple[str, int]:
@@ -241,7 +288,7 @@ def checked(
     code, told = process.returncode, (folder / "stderr").read_text(errors="replace")
     killed = fault.what == "KILL" and target == "launcher"
     # Before Python has set up its handlers, and after its work, a signal ends the launcher as it ends any program.
-    done = look(output) == ("finished", 201 if fault.trains else ROUNDS)
+    done = look(output) == ("finished", RECORDS if fault.trains else ROUNDS)
     at_once = fault.kind == "signal" and code == -signal.Signals[f"SIG{fault.what}"] and (done or not output.exists())
     if "Traceback" in told and not at_once:
         return f"a traceback: {told.splitlines()[-1]}"
@@ -257,6 +304,8 @@ def checked(
             return f"the file says that it runs, exit code {code}"
         if status not in ("none", "running") and not done and status != expected.get(code, status):
             return f"the file says {status}, exit code {code}"
+        if problem := damaged(output, code):
+            return problem
         if fault.kind in ("stopped", "locking reader") and code != 0:
             return f"exit code {code}, though nothing was broken: {told.splitlines()[-1:]}"
     os.environ["TMPDIR"], tempfile.tempdir = str(folder / "tmp"), None
