@@ -1,12 +1,14 @@
 """Puts small bugs into mpidl one at a time, and counts how many the tests notice.
 
-    python tools/mutate.py map               # once: which tests reach which lines, in the ranks that they start too
+    python tools/mutate.py map               # once: which tests reach which lines, in the ranks that they start too;
+                                             # or in pieces, each adding what --tests reach
     python tools/mutate.py run --until 200   # bugs drawn by --seed, each against tests that reach it; can be continued
     python tools/mutate.py table             # how many were caught, and those that were not, with --judged's verdicts
 
 All of it happens in a copy of the committed tree in --work; `coverage` must be installed. Of the tests that reach a
 bug, those run first that are called after its module, and of those the ones that reach least; a bug is caught when one
 fails or takes too long, and has survived when --patience seconds of tests, by their time without any bug, have passed.
+Where tests waited for processors longer than they had them, they have to pass without the bug before they are believed.
 
 A file of verdicts has lines `MODULE:LINE KIND: equivalent, because …`, or `caught by …` where a test came later.
 """
@@ -22,9 +24,13 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
+from kill_campaign import descendants
 from mutations import Mutation, mutations
+from patience import Patience
 from reach import ROOT, Plan, environment, make_map
 
 MARK = "MPIDL_MUTANT"
@@ -32,9 +38,9 @@ MARK = "MPIDL_MUTANT"
 SHARES = {"comm": 22, "results": 18, "state.py": 6, "": 54}
 
 
-def run_tests(tree: Path, tests: list[str], seconds: float, log: Path) -> str:
-    """passed, failed, or late; whatever these tests have started is gone afterwards."""
-    mark = f"{os.getpid()}-{time.monotonic_ns()}"
+def run_tests(tree: Path, tests: list[str], seconds: float, log: Path) -> tuple[str, bool]:
+    """passed, failed, or late, and whether they lacked processors; whatever they have started is gone afterwards."""
+    mark, clock = f"{os.getpid()}-{time.monotonic_ns()}", Patience(seconds)
     pid = os.fork()
     if pid == 0:
         # What takes long to import is here already.
@@ -49,18 +55,48 @@ def run_tests(tree: Path, tests: list[str], seconds: float, log: Path) -> str:
         import pytest
 
         os._exit(int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--tb=line", *tests])))
-    deadline = time.monotonic() + seconds
     ended, status = os.waitpid(pid, os.WNOHANG)
     try:
-        while not ended and time.monotonic() < deadline:
-            time.sleep(0.05)
+        while not ended and not clock.over(descendants(pid)):
+            time.sleep(0.1)
             ended, status = os.waitpid(pid, os.WNOHANG)
     finally:
         if not ended:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
         end_marked(mark)
-    return "late" if not ended else "failed" if status else "passed"
+    return "late" if not ended else "failed" if status else "passed", clock.starved
+
+
+def outcome_of(tree: Path, tests: list[str], seconds: float, log: Path, mutation: Mutated) -> str:
+    """What these tests say of a bug."""
+    while True:
+        with mutation:
+            outcome, starved = run_tests(tree, tests, seconds, log)
+        if (
+            outcome == "passed"
+            or not starved
+            or run_tests(tree, tests, seconds, log.with_name("control"))[0] == "passed"
+        ):
+            return outcome
+
+
+@dataclass
+class Mutated:
+    """A module of the tree that has a bug while this lasts; `undo` is where its source is kept meanwhile."""
+
+    tree: Path
+    file: str
+    mutation: Mutation
+    undo: Path
+
+    def __enter__(self) -> None:
+        source = (self.tree / self.file).read_bytes()
+        self.undo.write_bytes(self.file.encode() + b"\n" + source)
+        (self.tree / self.file).write_bytes(self.mutation.apply(source))
+
+    def __exit__(self, *_: object) -> None:
+        undo_last(self.undo.parent)
 
 
 def end_marked(mark: str) -> None:
@@ -75,8 +111,15 @@ def end_marked(mark: str) -> None:
                 continue
 
 
-def drawn(tree: Path, seed: int, without: list[str]) -> Iterator[tuple[str, Mutation]]:
-    """Bugs in an order by seed, group after group in turn by their shares; as many as there are."""
+def drawn(tree: Path, seed: int, without: list[str], parts: list[str]) -> Iterator[tuple[str, Mutation]]:
+    """Bugs in an order by seed, group after group by their shares; or those of these parts alone, in turn."""
+    rng = random.Random(seed)
+    if parts:
+        of_parts = [_of_part(tree, part) for part in parts]
+        for pool in of_parts:
+            rng.shuffle(pool)
+        yield from (bug for turn in zip_longest(*of_parts) for bug in turn if bug is not None)
+        return
     pools: dict[str, list[tuple[str, Mutation]]] = {group: [] for group in SHARES}
     for path in sorted((tree / "mpidl").rglob("*.py")):
         file = str(path.relative_to(tree))
@@ -84,11 +127,15 @@ def drawn(tree: Path, seed: int, without: list[str]) -> Iterator[tuple[str, Muta
             continue
         top = Path(file).parts[1]
         pools[top if top in SHARES else ""] += [(file, mutation) for mutation in mutations(path.read_bytes())]
-    rng = random.Random(seed)
     for pool in pools.values():
         rng.shuffle(pool)
     for _ in range(sum(map(len, pools.values()))):
         yield pools[rng.choices(list(pools), [SHARES[group] * bool(pool) for group, pool in pools.items()])[0]].pop()
+
+
+def _of_part(tree: Path, part: str) -> list[tuple[str, Mutation]]:
+    files = sorted((tree / "mpidl" / part).rglob("*.py"))
+    return [(str(path.relative_to(tree)), each) for path in files for each in mutations(path.read_bytes())]
 
 
 def name_of(file: str, mutation: Mutation) -> str:
@@ -100,9 +147,10 @@ def undo_last(work: Path) -> None:
     if (work / "undo").exists():
         file, _, source = (work / "undo").read_bytes().partition(b"\n")
         (work / "tree" / file.decode()).write_bytes(source)
+        (work / "undo").unlink()
 
 
-def run(work: Path, seed: int, until: int, without: list[str], patience: float) -> None:
+def run(work: Path, asked: argparse.Namespace) -> None:
     """Bug after bug, until so many are known."""
     # Forked processes have it then.
     import h5py  # noqa: F401
@@ -115,26 +163,19 @@ def run(work: Path, seed: int, until: int, without: list[str], patience: float) 
     # So that nothing is left running, and no bug in the tree.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     undo_last(work)
-    plan, path = Plan(work, patience), work / f"found-{seed}.jsonl"
+    plan, path = Plan(work, asked.patience), work / f"found-{asked.seed}.jsonl"
     known = {line["number"] for line in map(json.loads, path.read_text().splitlines())} if path.exists() else set()
-    for number, (file, mutation) in enumerate(drawn(plan.tree, seed, without)):
-        if number >= until:
+    for number, (file, mutation) in enumerate(drawn(plan.tree, asked.seed, asked.without, asked.parts)):
+        if number >= asked.until:
             return
         if number in known:
             continue
-        module, undo = plan.tree / file, work / "undo"
-        source = module.read_bytes()
-        undo.write_bytes(file.encode() + b"\n" + source)
+        source, bug = (plan.tree / file).read_bytes(), Mutated(plan.tree, file, mutation, work / "undo")
         begin, outcome, ran = time.monotonic(), "not reached", 0
-        try:
-            module.write_bytes(mutation.apply(source))
-            for tests in plan.calls(file, mutation):
-                outcome, ran = run_tests(plan.tree, tests, plan.limit(tests), work / "log"), ran + len(tests)
-                if outcome != "passed":
-                    break
-        finally:
-            module.write_bytes(source)
-            undo.unlink()
+        for tests in plan.calls(file, mutation):
+            outcome, ran = outcome_of(plan.tree, tests, plan.limit(tests), work / "log", bug), ran + len(tests)
+            if outcome != "passed":
+                break
         line = {"number": number, "name": name_of(file, mutation), "outcome": outcome, "tests": ran}
         line |= {"was": source[mutation.start : mutation.stop].decode(), "text": mutation.text}
         line["seconds"] = round(time.monotonic() - begin, 1)
@@ -174,15 +215,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--until", type=int, default=200, help="bugs in all")
     parser.add_argument("--without", nargs="*", default=[], help="parts of mpidl left out, as comm/gossip")
+    parser.add_argument("--parts", nargs="*", default=[], help="bugs from these parts of mpidl alone, in turn")
+    parser.add_argument("--tests", nargs="*", default=["tests"], help="for a map: which are run")
     parser.add_argument("--patience", type=float, default=60, help="seconds of tests for a bug")
     parser.add_argument("--judged", type=Path)
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
     work = asked.work.resolve()
     if asked.action == "map":
-        make_map(work)
+        make_map(work, asked.tests)
     elif asked.action == "run":
-        run(work, asked.seed, asked.until, asked.without, asked.patience)
+        run(work, asked)
     else:
         table(work, asked.seed, asked.judged)
 

@@ -46,28 +46,27 @@ def environment(tree: Path, *folders: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*folders, tree))), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def make_map(work: Path) -> None:
-    """Runs all tests under coverage, and keeps who reaches what and how long it takes."""
-    tree, start = work / "tree", work / "start"
-    copy_tree(tree)
+def make_map(work: Path, of: list[str]) -> None:
+    """Runs these tests under coverage, and adds who reaches what, and how long it takes, to what is known."""
+    tree, start, path = work / "tree", work / "start", work / "map.json"
+    if not path.exists():
+        copy_tree(tree)
     start.mkdir(exist_ok=True)
     (start / "sitecustomize.py").write_text("import coverage\n\ncoverage.process_startup()\n")
     (work / "coveragerc").write_text(COVERAGE.format(folder=work))
     env = environment(tree, start) | {"COVERAGE_PROCESS_START": str(work / "coveragerc")}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        f"--junitxml={work / 'times.xml'}",
-        "tests",
-    ]
-    subprocess.run(command, cwd=tree, env=env, check=False)
+    options = ["-q", "-p", "no:cacheprovider", f"--junitxml={work / 'times.xml'}"]
+    subprocess.run([sys.executable, "-m", "pytest", *options, *of], cwd=tree, env=env, check=False)
     tests, broken = timed(work / "times.xml")
     lines = reached(work, set(tests))
-    (work / "map.json").write_text(json.dumps({"tests": tests, "broken": sorted(broken), "lines": lines}))
+    if path.exists():
+        known = json.loads(path.read_text())
+        tests, broken = known["tests"] | tests, (set(known["broken"]) - set(tests)) | broken
+        for file, here in lines.items():
+            for line, others in known["lines"].pop(file, {}).items():
+                here[int(line)] = sorted({*here.get(int(line), []), *others})
+        lines |= known["lines"]
+    path.write_text(json.dumps({"tests": tests, "broken": sorted(broken), "lines": lines}))
     print(f"{len(tests)} test functions, {len(broken)} of them fail without any bug: {', '.join(sorted(broken))}")
 
 
@@ -89,6 +88,7 @@ def reached(work: Path, tests: set[str]) -> dict[str, dict[int, list[str]]]:
 
     coverage = Coverage(config_file=str(work / "coveragerc"))
     coverage.combine()
+    coverage.save()
     data = coverage.get_data()
     found: dict[str, dict[int, list[str]]] = {}
     for file in map(Path, data.measured_files()):
