@@ -37,6 +37,8 @@ from tools.kill_campaign import descendants  # noqa: E402
 from tools.patience import Patience  # noqa: E402
 
 SECONDS, PATIENCE, MEMORY = 40, 90, 4 * 2**30
+# Cases of a kind, before some of the next are tried.
+TURN = 100
 # Between two looks at a child that takes long, in seconds.
 LOOK = 0.2
 # What no file may bring about; Python tells an audit hook of each before it happens.
@@ -162,14 +164,17 @@ def main() -> int:
             for path in Campaign(kind, place / "case").folder.iterdir():
                 print(path)
             return 0
-        for kind in options.kinds:
-            path = options.folder / f"{kind}.jsonl"
-            done = len(path.read_text().splitlines()) if path.exists() else 0
-            campaign = Campaign(kind, place / kind.replace(" ", "-"))
-            with path.open("a") as log:
-                for case in range(done, options.cases or CASES[kind]):
-                    log.write(json.dumps(run(campaign, options.seed, case)) + "\n")
-                    log.flush()
+        campaigns: dict[str, Campaign] = {}
+        for first in range(0, max(options.cases or CASES[kind] for kind in options.kinds), TURN):
+            for kind in options.kinds:
+                path, last = options.folder / f"{kind}.jsonl", min(first + TURN, options.cases or CASES[kind])
+                done = len(path.read_text().splitlines()) if path.exists() else 0
+                if done < last and kind not in campaigns:
+                    campaigns[kind] = Campaign(kind, place / kind.replace(" ", "-"))
+                with path.open("a") as log:
+                    for case in range(done, last):
+                        log.write(json.dumps(run(campaigns[kind], options.seed, case)) + "\n")
+                        log.flush()
     print(table(options.folder))
     return 0
 

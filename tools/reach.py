@@ -49,7 +49,7 @@ def environment(tree: Path, *folders: Path) -> dict[str, str]:
 def make_map(work: Path, of: list[str]) -> None:
     """Runs these tests under coverage, and adds who reaches what, and how long it takes, to what is known."""
     tree, start, path = work / "tree", work / "start", work / "map.json"
-    if not path.exists():
+    if not tree.exists():
         copy_tree(tree)
     start.mkdir(exist_ok=True)
     (start / "sitecustomize.py").write_text("import coverage\n\ncoverage.process_startup()\n")
