@@ -20,6 +20,8 @@ from mutations import Mutation
 ROOT = Path(__file__).resolve().parents[1]
 # Once for what pytest and the ranks of a folder import.
 LAUNCH_SECONDS = 8.0
+# For tests of a folder of which no map tells.
+FOLDER_SECONDS = 300.0
 COVERAGE = """[run]
 branch = false
 parallel = true
@@ -129,28 +131,39 @@ def in_functions(source: bytes) -> set[int]:
 
 
 class Plan:
-    """Which tests are run for a bug, in calls of pytest one after the other."""
+    """Which tests are run for a bug, in calls of pytest one after the other.
+
+    Where the map has no tests of a module's folder, they are chosen by name.
+    """
 
     def __init__(self, work: Path, patience: float) -> None:
         kept = json.loads((work / "map.json").read_text())
         self.tree, self.patience = work / "tree", patience
         self.seconds = {name: value for name, value in kept["tests"].items() if name not in kept["broken"]}
         self.lines: dict[str, dict[str, list[str]]] = kept["lines"]
+        self.folders = {name.split(".")[1] for name in self.seconds}
         self.breadth = Counter(test for file in self.lines.values() for tests in file.values() for test in tests)
 
     def limit(self, tests: list[str]) -> float:
         """Seconds after which these tests count as hanging: a launch may take long where others compute, too."""
         names = [test.replace("/", ".").replace(".py::", ".") for test in tests]
+        if "-k" in tests:
+            return FOLDER_SECONDS
         launched = any(name.rpartition(".")[2] in on_ranks(self.tree, name.rpartition(".")[0]) for name in names)
         return 25 + 10 * LAUNCH_SECONDS * launched + 4 * sum(self.seconds[name] for name in names)
 
     def calls(self, file: str, mutation: Mutation) -> Iterator[list[str]]:
+        stem, folder = Path(file).stem, Path(file).parts[1].removesuffix(".py")
+        if folder not in self.folders:
+            # Those that bear its name, and those that are no matrix over all of its kind.
+            yield [f"tests/{folder}", "-k", stem.replace("_", "-")]
+            yield [f"tests/{folder}", "-k", "not conformance and not learning"]
+            return
         lines = self.lines.get(file, {})
         inside = in_functions((self.tree / file).read_bytes())
         where = {line for line in range(mutation.first, mutation.last + 1) if line in inside}
         # What is executed at an import concerns whoever comes to the module later.
         tests = {test for line in where or inside for test in lines.get(str(line), [])}
-        stem, folder = Path(file).stem, Path(file).parts[1].removesuffix(".py")
         plain: list[str] = []
         ranks: dict[str, list[str]] = defaultdict(list)
         slow: list[str] = []
