@@ -34,7 +34,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from faults import ROUNDS, SECONDS, SIGNALS, STOPPING, Fault, Outcome, ended, inflict, start
+from fault_checks import ROUNDS, Fault
+from faults import SECONDS, SIGNALS, STOPPING, Outcome, ended, inflict, start
 from patience import Patience
 
 from mpidl.comm.start import presence

@@ -1,4 +1,4 @@
-"""What fault_campaign.py does to launches, and what it checks when they have ended."""
+"""What fault_campaign.py does to launches."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from kill_campaign import descendants, lost
+from fault_checks import LOOK, Fault, checked, look, name_of, wait_gone, wrong
+from kill_campaign import descendants
 from patience import Patience
 
 from mpidl import results
 from mpidl.comm.start import presence
-from mpidl.errors import ExitCode, MpidlError
-from mpidl.launch import folders
-from mpidl.results.checkpoints import reader
+from mpidl.errors import MpidlError
 from mpidl.results.checkpoints.folder import CheckpointFolder
 
 CAMPAIGN = Path(__file__).with_name("fault_campaign.py")
@@ -31,9 +29,6 @@ SIGNALS = ("TERM", "INT", "HUP", "QUIT", "KILL")
 STOPPING = "USR2"
 # What a launch may take from a fault on, of the time that it had.
 SECONDS, MEMORY = 120.0, 16 << 30
-# Within which all processes of a launch have to be gone after it, so counted, too.
-GONE_SECONDS = 5.0
-ROUNDS = 120
 CONFIG = """
 agents: 4
 model: logistic
@@ -43,34 +38,15 @@ graph: ring
 train: {rounds: 400, device: cpu}
 evaluate: {every: 2}
 """
-RECORDS = 201
 EVERY = "checkpoint: {every: 40}\n"
-# Between two looks at a launch.
-LOOK = 0.05
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One fault: `what` is done to `target` at `moment`, a fraction of the processor time that a launch takes.
-
-    `trains`: to a real training run; `keeps`: which writes checkpoints as it goes.
-    """
-
-    number: int
-    kind: str
-    what: str
-    target: str
-    moment: float
-    trains: bool = False
-    keeps: bool = False
 
 
 @dataclass
 class Outcome:
     """What came of it; `trouble` is empty, or says which check failed.
 
-    `starved`: the launch waited for processors longer than it had them, so that limits of its own may have passed;
-    `tries`: how many were given up before, since they were, and failed.
+    `starved`: the launch waited for processors longer than it had them, and what failed may be due to that, since
+    limits of its own go by the clock; `tries`: how many were given up before for this reason.
     """
 
     number: int
@@ -121,18 +97,11 @@ def _alone() -> None:
 def find(process: int, target: str, rng: np.random.Generator) -> int:
     """The process of this launch that the target names; as long as there is none, the launch itself."""
     found = descendants(process)
-    names = {number: command(number) for number in found[1:]}
+    names = {number: name_of(number) for number in found[1:]}
     mpirun = [number for number, name in names.items() if name.startswith(("prterun", "mpirun", "mpiexec"))]
     ranks = [number for number, name in names.items() if name.startswith("python") and mpirun and number > mpirun[0]]
     choices = {"launcher": [process], "mpirun": mpirun[:1], "a rank": ranks}[target]
     return int(rng.choice(choices)) if choices else process
-
-
-def command(process: int) -> str:
-    try:
-        return Path(f"/proc/{process}/comm").read_text()
-    except OSError:
-        return ""
 
 
 @contextlib.contextmanager
@@ -236,85 +205,10 @@ def inflict(fault: Fault, seconds: float, folder: Path) -> Outcome | float:
         (place / "filler").unlink(missing_ok=True)
         alive = wait_gone(everyone)
         status, records = look(output)
-        trouble = trouble or checked(fault, target, process, output, seen, status, alive, folder)
+        told, code = (folder / "stderr").read_text(errors="replace"), process.returncode
+        certain = wrong(fault, code, output, seen, told)
+        trouble = certain or trouble or checked(fault, target, process, output, status, alive, folder)
         return Outcome(
-            *(fault.number, fault.kind, fault.what, fault.target, fault.trains, process.returncode, status, records),
-            *(len(CheckpointFolder(output).rounds()), trouble, clock.starved),
+            *(fault.number, fault.kind, fault.what, fault.target, fault.trains, code, status, records),
+            *(len(CheckpointFolder(output).rounds()), trouble, clock.starved and not certain),
         )
-
-
-def wait_gone(processes: dict[int, int | None]) -> list[int]:
-    """Those of a launch that still run some time after it."""
-    clock = Patience(GONE_SECONDS)
-    while left := [number for number, began in processes.items() if began and presence.started(number) == began]:
-        if clock.over(left):
-            return left
-        time.sleep(LOOK)
-    return []
-
-
-def damaged(output: Path, code: int) -> str:
-    """What is wrong with the checkpoints, one of which is there where a run says that it can go on."""
-    folder = CheckpointFolder(output)
-    if code == ExitCode.STOPPED and not folder.rounds():
-        return "stopped without a checkpoint"
-    try:
-        for round in folder.rounds():
-            reader.open(folder.of_round(round)).verify()
-    except MpidlError as error:
-        return str(error)
-    return ""
-
-
-def look(output: Path) -> tuple[str, int]:
-    try:
-        run = results.open(output)
-    except MpidlError:
-        return "none", 0
-    return run.status, run.records
-
-
-def checked(
-    fault: Fault,
-    target: str,
-    process: subprocess.Popen[bytes],
-    output: Path,
-    seen: results.Run | None,
-    status: str,
-    alive: list[int],
-    folder: Path,
-) -> str:
-    """Which check fails, if one does."""
-    code, told = process.returncode, (folder / "stderr").read_text(errors="replace")
-    killed = fault.what == "KILL" and target == "launcher"
-    # Before Python has set up its handlers, and after its work, a signal ends the launcher as it ends any program.
-    done = look(output) == ("finished", RECORDS if fault.trains else ROUNDS)
-    at_once = fault.kind == "signal" and code == -signal.Signals[f"SIG{fault.what}"] and (done or not output.exists())
-    if "Traceback" in told and not at_once:
-        return f"a traceback: {told.splitlines()[-1]}"
-    if code not in set(ExitCode) - {ExitCode.INTERNAL} and not (killed and code == -signal.SIGKILL) and not at_once:
-        return f"exit code {code}: {told.splitlines()[-1:]}"
-    if alive:
-        return f"processes live on: {[command(number).strip() for number in alive]}"
-    if fault.kind != "folder gone":
-        if problem := lost(output, None, seen):
-            return problem
-        expected = {0: "finished", 75: "interrupted", 130: "interrupted", 143: "interrupted", 5: "failed"}
-        if status == "running" and not killed and code != ExitCode.NOT_SAVED:
-            return f"the file says that it runs, exit code {code}"
-        if status not in ("none", "running") and not done and status != expected.get(code, status):
-            return f"the file says {status}, exit code {code}"
-        if problem := damaged(output, code):
-            return problem
-        if fault.kind in ("stopped", "locking reader") and code != 0:
-            return f"exit code {code}, though nothing was broken: {told.splitlines()[-1:]}"
-    os.environ["TMPDIR"], tempfile.tempdir = str(folder / "tmp"), None
-    if killed:
-        folders.remove_abandoned()
-    left = list((folder / "tmp").iterdir())
-    left += folders.SHARED_MEMORY.glob(f"mpidl-*-{process.pid}-*")
-    expected_there = {output} | ({CheckpointFolder(output).path} if CheckpointFolder(output).rounds() else set())
-    if killed:
-        expected_there.add(output.with_name(f"{output.name}.lock"))
-    left += set(output.parent.glob("*")) - expected_there
-    return f"left behind: {', '.join(path.name for path in left)}" if left else ""
