@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpidl.errors import ConfigError
+from mpidl.sentences import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".pdf", ".svg")
+_LONGEST = 200
 
 
 def check(path: Path, option: str) -> None:
@@ -28,6 +30,12 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def words(text: str) -> str:
+    """A text from elsewhere as a picture can show it: of sane length, and no formula."""
+    # matplotlib leaves out of a legend what begins with _.
+    return printable(f" {text}" if text.startswith("_") else text, _LONGEST).replace("$", r"\$")
 
 
 def save(figure: Figure, path: Path, option: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mpidl.analysis.comparison import labels, whole_model
 from mpidl.errors import ConfigError, ResultsError, choices_sentence
-from mpidl.pictures import new_figure
+from mpidl.pictures import new_figure, words
 from mpidl.results import Run
 from mpidl.results.names import SCALES
 
@@ -48,7 +48,7 @@ def draw(runs: Sequence[Run], metrics: Sequence[str] = METRICS, axes: Sequence[s
     for line, axis in zip(panels, across, strict=True):
         for panel, metric in zip(line, shown, strict=True):
             _fill(panel, runs, metric, axis)
-    handles = [_handle(index, label) for index, label in enumerate(labels(runs))]
+    handles = [_handle(index, words(label)) for index, label in enumerate(labels(runs))]
     longest = max(len(handle.get_label()) for handle in handles)
     columns = max(1, min(len(handles), round(52 * len(shown) / (longest + 8))))
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False, handlelength=3.2)
@@ -88,7 +88,7 @@ def _fill(panel: Axes, runs: Sequence[Run], metric: str, axis: str) -> None:
         every = max(1, len(across) // 8)
         panel.plot(across, values, markevery=(index * every // len(runs), every), **_style(index))
     panel.set_xlabel("bytes sent by all agents" if axis == "bytes" else "seconds" if axis == "seconds" else f"{axis}s")
-    panel.set_ylabel(_title(runs, metric))
+    panel.set_ylabel(words(_title(runs, metric)))
     if metric in _LOGARITHMIC and any(np.size(line.get_xdata()) for line in panel.lines):
         panel.set_yscale("log")
     if axis == "bytes":
@@ -104,9 +104,9 @@ def _title(runs: Sequence[Run], metric: str) -> str:
     """`test accuracy (consensus)`, or both models where runs are shown by different ones; with units, if it has any."""
     names = dict.fromkeys(_name(run, metric) for run in runs if _name(run, metric) in run.metrics)
     units = {run.units(name) for run in runs for name in names if name in run.metrics} - {"", "1"}
-    words = metric.replace("_", " ")
+    title = metric.replace("_", " ")
     models = ", ".join(name.removeprefix(metric + "_") for name in names if name != metric)
-    return words + (f" ({models})" if models else "") + (f" [{', '.join(sorted(units))}]" if units else "")
+    return title + (f" ({models})" if models else "") + (f" [{', '.join(sorted(units))}]" if units else "")
 
 
 def _style(index: int) -> dict[str, Any]:

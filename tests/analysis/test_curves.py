@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,18 @@ def test_a_legend_of_long_names_is_no_wider_than_the_picture(tmp_path: Path) -> 
     figure = curves.draw([run(tmp_path, name, graph={"name": name}) for name in ("a" * 60, "b" * 60, "c" * 60)])
     figure.draw_without_rendering()
     assert figure.legends[0].get_window_extent().width <= figure.bbox.width
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("text", ["\udcff", r"$\frac{$ and $", "_hidden", "x" * 10_000])
+def test_a_text_of_a_file_is_no_formula_and_no_burden(tmp_path: Path, text: str) -> None:
+    first, second = run(tmp_path, "a"), run(tmp_path, "b")
+    units = first.quantities | {"test_loss_consensus": (text, "")}
+    figure = curves.draw([replace(first, name=text, quantities=units), second])
+    figure.draw_without_rendering()
+    for shown in (figure.axes[1].get_ylabel(), figure.legends[0].get_texts()[0].get_text()):
+        assert 0 < len(shown) < 250 and shown.isprintable()
+    assert len(figure.legends[0].get_texts()) == 2
 
 
 def test_lines_differ_in_more_than_colour(tmp_path: Path) -> None:
