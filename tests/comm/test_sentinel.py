@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from mpidl.comm.start import sentinel
 from tests.mpirun import environment
 
 # Deaf: inside a library that looks at no signal, as one that waits for a message.
@@ -37,3 +39,24 @@ def test_the_last_acts_of_a_rank_that_cannot_hear_are_done(number: signal.Signal
     finally:
         process.kill()
         process.communicate()
+
+
+class Dropped:
+    """Python passes on nothing of what is raised as such an object goes."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        signal.raise_signal(self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_an_interrupt_that_comes_in_a_destructor_comes_once_more(
+    number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt), sentinel.interruptible():
+        Dropped(number)
+        threading.Event().wait(10)
+    assert capfd.readouterr() == ("", "")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ from mpidl.errors import ExitCode, Interruption
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 # For the main thread to hear of a signal, and then to be done; mpirun of Open MPI itself gives ranks two seconds.
 HEAR_SECONDS, END_SECONDS = 0.5, 2.0
+
+# After which an interrupt comes once more that Python could not pass on: by then the destructor is left.
+AGAIN_SECONDS = 0.01
 
 _last_acts: list[Callable[[], None]] = []
 
@@ -52,10 +56,35 @@ def interruptible() -> Iterator[threading.Event]:
     for number in ours:
         signal.signal(number, handle)
     try:
-        yield heard
+        with _raised_again(heard):
+            yield heard
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def _raised_again(heard: threading.Event) -> Iterator[None]:
+    """While this lasts, an interrupt that comes in a destructor or a callback, where Python drops it, is not lost."""
+    before, timers = sys.unraisablehook, list[threading.Timer]()
+
+    def hook(dropped: sys.UnraisableHookArgs) -> None:
+        error = dropped.exc_value
+        if not isinstance(error, KeyboardInterrupt):
+            before(dropped)
+            return
+        heard.clear()
+        number = signal.Signals[str(error)] if isinstance(error, Interruption) else signal.SIGINT
+        timers.append(threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), number)))
+        timers[-1].start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+        for timer in timers:
+            timer.cancel()
 
 
 @contextmanager
