@@ -60,7 +60,7 @@ def place(error: BaseException) -> str | None:
             return _named(each.filename, each.lineno)
         for frame, line in reversed(list(traceback.walk_tb(each.__traceback__))):
             file, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__", ""))
-            if not file.startswith("<") and (module.partition(".")[0] in PLUG_INS or not _is_a_librarys(file)):
+            if not file.startswith("<") and (module.partition(".")[0] in PLUG_INS or not is_a_librarys(file)):
                 return _named(file, line)
     return None
 
@@ -93,7 +93,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     return reversed(chain)
 
 
-def _is_a_librarys(file: str) -> bool:
+def is_a_librarys(file: str) -> bool:
     """Whether it is Python's, mpidl's or an installed one's, and no user wrote it for this run."""
     return file.startswith((_PACKAGE, *_LIBRARIES)) or any(folder in file for folder in _INSTALLED)
 

@@ -23,6 +23,7 @@ from mpidl.sentences import describe, printable
 # Name: where it is, and what `mpidl --help` says about it.
 COMMANDS = {
     "run": ("mpidl.cli.run:run", "Train as a configuration says."),
+    "sweep": ("mpidl.cli.sweep:sweep", "Train many times, with other settings each time."),
     "list": ("mpidl.cli.list:list_parts", "Algorithms, graphs, models, data, splits and schedules that can be named."),
     "info": ("mpidl.cli.info:info", "What one of them is, and its settings."),
     "show": ("mpidl.cli.show:show", "What is in a run file."),

@@ -121,13 +121,10 @@ def run(
     with interruptible():
         from mpidl import experiment
         from mpidl.launch.process import Launch
-        from mpidl.launch.surroundings import cores
 
         loaded = experiment.load(config, overrides)
         path = experiment.output_path(loaded, output)
-        if ranks is None:
-            places = (loaded.train.device != "cpu" and _gpus()) or cores()
-            ranks = places if loaded.agents == "auto" else min(loaded.agents, places)
+        ranks = ranks or default_ranks(loaded)
         experiment.check(loaded, ranks, path, overwrite, resume)
 
         from mpidl.experiment import resume as resuming
@@ -165,6 +162,14 @@ def _described(needs: Needs, config: Config) -> str:
             f"gradients           {method.gradients(settings)} of an agent in a round",
         ]
     )
+
+
+def default_ranks(config: Config, launches: int = 1) -> int:
+    """One per GPU, or per core, of each of so many launches beside each other, and no more than there are agents."""
+    from mpidl.launch.surroundings import cores
+
+    places = max(1, ((config.train.device != "cpu" and _gpus()) or cores()) // launches)
+    return places if config.agents == "auto" else min(config.agents, places)
 
 
 def _gpus() -> int:

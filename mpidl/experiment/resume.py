@@ -137,6 +137,20 @@ def compare(config: Config, agents: int, facts: Facts, allowed: Sequence[str], r
     if agents != facts.agents:
         cure = f"say -s agents={facts.agents}"
         raise ConfigError(f"there are {agents} here, and were {facts.agents} when the run began; {cure}", "agents")
+    changed, refused = differences(config, facts, allowed, rounds)
+    if refused:
+        raise ConfigError(
+            f"the run that --resume goes on with was begun with another configuration: "
+            f"{listed(changed, refused)}; change it back, or say "
+            f"{' '.join(f'--allow-changes {key}' for key in refused[:_NAMED])}"
+        )
+    return [_change(key, *values) for key, values in changed.items()]
+
+
+def differences(
+    config: Config, facts: Facts, allowed: Sequence[str] = (), rounds: int | None = None
+) -> tuple[dict[str, tuple[Any, Any]], list[str]]:
+    """All keys that have changed, with what they were and are; and those of them that make it another run."""
     now = dict(reading.leaves("", config.model_dump(mode="json")))
     before = _configuration(facts)
     changed = {key: (before.get(key), now.get(key)) for key in [*now, *before] if before.get(key) != now.get(key)}
@@ -145,15 +159,13 @@ def compare(config: Config, agents: int, facts: Facts, allowed: Sequence[str], r
             raise ConfigError(choices_sentence(key, changed or now), "--allow-changes")
     longer = rounds is None or rounds >= facts.rounds
     free = [*_FREE, *allowed, *(_LENGTH if longer else ())]
-    refused = [key for key in changed if not any(_within(key, name) for name in free)]
-    if refused:
-        more = f", and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
-        raise ConfigError(
-            f"the run that --resume goes on with was begun with another configuration: "
-            f"{', '.join(_change(key, *changed[key]) for key in refused[:_NAMED])}{more}; change it back, or say "
-            f"{' '.join(f'--allow-changes {key}' for key in refused[:_NAMED])}"
-        )
-    return [_change(key, *values) for key, values in changed.items()]
+    return changed, [key for key in changed if not any(_within(key, name) for name in free)]
+
+
+def listed(changed: Mapping[str, tuple[Any, Any]], refused: Sequence[str]) -> str:
+    """The first of these keys, in words."""
+    more = f", and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+    return f"{', '.join(_change(key, *changed[key]) for key in refused[:_NAMED])}{more}"
 
 
 def compare_data(data: Mapping[str, str], facts: Facts, allowed: Sequence[str]) -> list[str]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from mpidl.comm.start.presence import REPORT
+
 # A rule may follow other text where a rank left its line unfinished.
 _RULE = re.compile(rb"[-=]{60,}[ \t]*$")
 _SINGLE_LINES = (
@@ -22,8 +24,6 @@ _SINGLE_LINES = (
     b"srun: error:",
     b"slurmstepd: error:",
 )
-REPORT = b"\x1e"
-"""With what a line begins that ranks write for the process which has started them, not for a person."""
 _LONGEST_BLOCK = 8192
 _DEATH = re.compile(
     rb"exited on\s+signal|exiting\s+improperly|non-zero status|MPI_ABORT was invoked|calling\s+.abort.|BAD TERMINATION"
@@ -66,13 +66,16 @@ class Filter:
 
     def flush(self) -> None:
         """Nothing more came for a while: what is held is not the launcher's, unless it is explaining a failure."""
-        if not self._explained() and not (self._report is not None and self._line.startswith(REPORT)):
+        if not self._explained() and not self._is_report(self._line):
             self._release()
 
     def end(self) -> None:
         """The end of the stream: what is still held is noise if the failure is explained."""
         if self._explained():
             self._block = self._line = b""
+        elif self._is_report(self._line):
+            # Half of it: its rank was ended.
+            self._line = b""
         self._release()
 
     def tell(self) -> None:
@@ -85,11 +88,11 @@ class Filter:
 
     def _whole_line(self, line: bytes) -> None:
         ruled = _RULE.search(line.rstrip(b"\r\n"))
-        if self._report is not None and REPORT in line:
-            # A rank may have left a line unfinished before.
-            before, _, report = line.partition(REPORT)
+        # A rank may have left a line unfinished before a report.
+        before, mark, rest = line.partition(REPORT)
+        if self._report is not None and mark:
             self._pass(before)
-            self._report(report)
+            self._report(rest)
         elif self._block:
             self._block += line
             if ruled or len(self._block) > _LONGEST_BLOCK:
@@ -106,6 +109,9 @@ class Filter:
         else:
             self.spoke = self.spoke or line.startswith(b"mpidl: ")
             self._pass(line)
+
+    def _is_report(self, line: bytes) -> bool:
+        return self._report is not None and line.startswith(REPORT)
 
     def _noise(self, text: bytes, of_a_death: bool) -> None:
         """Drops the launcher's words where a rank has said what they say, else keeps or passes them."""

@@ -48,7 +48,7 @@ class Launch:
 
     `run_file` is what it writes, and `configuration` is handed to every rank, where there are any. `stopping` is the
     signal that asks ranks to stop, once they have left word that they can. `report` takes the lines that begin with
-    `noise.REPORT`, and `write` all other output, which else is printed.
+    `presence.REPORT`, and `write` all other output, which else is printed.
     """
 
     def __init__(

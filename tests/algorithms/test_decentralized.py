@@ -12,8 +12,8 @@ from tests.algorithms import decentralized as dense
 from tests.algorithms.decentralized import CLIP, HALVED, IRREGULAR, PAIRS, RHO, ROUNDS, STEPS, periodic, static
 from tests.algorithms.problems import configuration, run
 from tests.algorithms.recurrences import AGENTS, DECAY, LR, MU, Problem, out_degree
-from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same
-from tests.ranks import on_ranks, parts
+from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same, parts
+from tests.ranks import on_ranks
 
 Recurrence = Callable[[Problem, np.ndarray], np.ndarray]
 
@@ -165,7 +165,7 @@ def test_it_equals_its_dense_recurrence_and_the_ranks_do_not_change_a_bit(case, 
 @every_case
 @on_ranks(2)
 def test_several_agents_at_once_give_the_same_to_rounding(case, comm):
-    alone, together = (run(configured(case, train={"rounds": 6, "batched": each}), comm) for each in (False, True))
+    alone, together = (run(configured(case, train={"rounds": 10, "batched": each}), comm) for each in (False, True))
     assert np.abs(alone.rows - together.rows).max() <= 1e-12
 
 

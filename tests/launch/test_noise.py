@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mpidl.launch.noise import REPORT, Filter
+from mpidl.comm.start.presence import REPORT
+from mpidl.launch.noise import Filter
 
 OPENMPI = b"""--------------------------------------------------------------------------
 prterun detected that one or more processes exited with non-zero status,
@@ -99,7 +100,7 @@ def test_reports_go_to_whom_they_are_for_whole_and_whatever_stands_before_them_o
     out: list[bytes] = []
     reports: list[bytes] = []
     stream = Filter(out.append, lambda: False, reports.append)
-    for piece in (b"40%" + REPORT + b"one\n", REPORT + b"tw", b"", b"o\n", b"words\n"):
+    for piece in (b"40%" + REPORT + b"one\n", REPORT + b"tw", b"", b"o\n", b"words\n", REPORT + b"cut"):
         stream.feed(piece)
         # Half a report is not for a person, however long the rest takes.
         stream.flush()

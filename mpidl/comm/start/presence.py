@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FAILURE_FILE = "MPIDL_FAILURE_FILE"
+REPORT = b"\x1e"
+"""With what a line begins that ranks write for the process which has started them, not for a person."""
 STOPPABLE = "stoppable"
 """The name of a file beside it, which is there once the run stops when its ranks are asked to."""
 _MEMORY = "/dev/shm/"

@@ -22,11 +22,11 @@ def library() -> str:
     return MPI.Get_library_version().splitlines()[0].split(",")[0].strip("\x00 ").replace("\t", " ")
 
 
-def start(device: str = "auto", threads: int | str = 1) -> MPI.Intracomm:
+def start(device: str = "auto", threads: int | str = 1, before: int = 0) -> MPI.Intracomm:
     """Chooses this rank's device, starts MPI unless it runs already, and returns the communicator of all ranks.
 
     `threads` is torch's number of CPU threads; "auto" leaves torch's own choice, and with it the promise that numbers
-    do not depend on the number of ranks.
+    do not depend on the number of ranks. `before`: how many ranks of other launches use this host's first GPUs.
     """
     if threads != "auto":
         torch.set_num_threads(int(threads))
@@ -35,7 +35,7 @@ def start(device: str = "auto", threads: int | str = 1) -> MPI.Intracomm:
     late = MPI.Is_initialized()
     chosen, problem = torch.device("cpu"), ""
     try:
-        chosen = devices.choose(device, place.local_rank)
+        chosen = devices.choose(device, before + place.local_rank)
     except ConfigError as error:
         # Perhaps on this host alone: told to all ranks as soon as MPI can.
         problem = error.message

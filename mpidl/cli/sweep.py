@@ -1,0 +1,138 @@
+"""`mpidl sweep`: checks every run of a sweep, starts ranks once for all of them, and fills a table as they end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from mpidl.cli import completion
+from mpidl.errors import EXIT_CODES, ConfigError, ExitCode
+
+
+@click.command(
+    epilog=f"The exit code is that of the first run in the table that did not finish. Exit codes: {EXIT_CODES}."
+)
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "-s",
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE,…",
+    shell_complete=completion.settings,
+    help="The values that a key takes, as in algorithm.lr=0.01,0.1; 1:5 is 1,2,3,4,5. A value that has a comma stands "
+    "in quotes or is a YAML list, as in model.hidden=[64],[64,64]. One value alone replaces the key in all runs.",
+)
+@click.option(
+    "-n",
+    "--ranks",
+    type=click.IntRange(min=1),
+    metavar="RANKS",
+    help="How many ranks each run has; default: one per GPU, or one per core.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where the run files go; default: runs/<name>.",
+)
+@click.option(
+    "--at-once",
+    type=click.IntRange(min=1, max=1000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="How many runs go beside each other, each on ranks of its own.",
+)
+@click.option("--dry-run", is_flag=True, help="Check, and list the runs with their files; run nothing.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def sweep(
+    config: Path,
+    assignments: Sequence[str],
+    ranks: int | None,
+    output: Path | None,
+    at_once: int,
+    dry_run: bool,
+    debug: bool,
+) -> int:
+    """Train as CONFIG says once for each combination of the values that -s gives.
+
+    Every run is checked before the first is started, and has a file that is called after what is its own, such as
+    lr=0.1_seed=3.h5; its numbers are those of `mpidl run` with these values. Ranks are started once and take one run
+    after another; a run that fails does not end the others. The same command said again leaves alone what is finished
+    or has diverged, and goes on with what is half done.
+    """
+    from mpidl.launch.surroundings import is_rank, scheduler
+
+    if is_rank() and not dry_run:
+        _run_rank(debug)
+        return ExitCode.DONE
+    if at_once > 1 and (job := scheduler()):
+        raise ConfigError(
+            f"launches beside each other would take the same cores of {job}; leave it out, or give each a job",
+            "--at-once",
+        )
+    if output is not None and (output.suffix == ".h5" or output.is_file()):
+        raise ConfigError(f"{str(output)!r} is no folder; a sweep writes many files, each named after its run", "-o")
+
+    from mpidl.comm.start.sentinel import interruptible
+
+    with interruptible():
+        from mpidl.cli.run import default_ranks
+        from mpidl.cli.sweep_table import SweepTable, dry
+        from mpidl.experiment.sweep import axes, members
+
+        swept = axes.read(assignments)
+        total = axes.count(swept)
+        click.echo(
+            f"{total:,} run{'s' * (total != 1)}" + (f": {text}" if (text := axes.described(swept)) else ""), err=True
+        )
+        found = members.members(config, swept, output, lambda loaded: ranks or default_ranks(loaded, at_once))
+        found = members.checked(found)
+        if dry_run:
+            dry(found)
+            return ExitCode.DONE
+
+        from mpidl.launch.sweep import Sweep
+
+        program = [sys.executable, "-P", "-m", "mpidl", *_words(config, assignments, ranks, output, at_once, debug)]
+        with SweepTable(found) as table:
+            series = list(members.series(found))
+            line, code = Sweep(series, program, at_once, table.hear, table.write, table.look).run()
+        return table.conclude(line, code)
+
+
+def _words(
+    config: Path, assignments: Sequence[str], ranks: int | None, output: Path | None, at_once: int, debug: bool
+) -> list[str]:
+    """This command again, as run files tell of it; ranks are handed what it means."""
+    words = ["sweep", str(config)]
+    for assignment in assignments:
+        words += ["-s", assignment]
+    words += [] if ranks is None else ["-n", str(ranks)]
+    words += [] if output is None else ["-o", str(output)]
+    words += [] if at_once == 1 else ["--at-once", str(at_once)]
+    return [*words, *(["--debug"] if debug else [])]
+
+
+def _run_rank(debug: bool) -> None:
+    """The whole life of a rank. What goes wrong on all ranks alike is told by one of them."""
+    from mpidl.comm.start import failures, stopping
+
+    stopping.listen()
+    if debug:
+        os.environ[failures.DEBUG] = "1"
+    with failures.guard():
+        from mpidl.experiment.sweep.handed import Handed
+        from mpidl.experiment.sweep.walk import main
+        from mpidl.launch.command import received_configuration
+
+        text = received_configuration()
+        if text is None:
+            raise ConfigError("mpidl sweep starts its ranks itself: leave mpirun or srun out, and say -n how many")
+        main(Handed.unpacked(text))

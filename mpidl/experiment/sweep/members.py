@@ -1,0 +1,108 @@
+"""The runs of a sweep, each checked before any is started: its configuration, its file, its data and its network."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpidl.errors import ConfigError, MpidlError
+from mpidl.experiment.schema import Config, check, load, output_path
+from mpidl.experiment.sweep.axes import Axis, combinations, names
+from mpidl.experiment.sweep.data import LastDataset
+from mpidl.experiment.sweep.member import Member
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Of one launch; what it is handed lies in one variable of the environment.
+_MOST_OF_A_LAUNCH = 500
+
+
+def members(config: Path, axes: Sequence[Axis], folder: Path | None, ranks: Callable[[Config], int]) -> list[Member]:
+    """All runs in the order of their combinations, their configurations seen to be right; see `checked`."""
+    swept = {axis.key for axis in axes if axis.is_swept}
+    found: list[Member] = []
+    numbers: dict[str, str] = {}
+    for name, values in zip(names(axes), combinations(axes), strict=True):
+        label = ", ".join(f"{key}={value.strip()}" for key, value in values.items() if key in swept)
+        try:
+            resolved = load(config, [f"{key}={value}" for key, value in values.items()])
+        except ConfigError as error:
+            raise _blamed(error, label) from error
+        place = folder or Path("runs") / resolved.name
+        output = place / f"{name}.h5" if name else place / output_path(resolved).name
+        found.append(Member(len(found), label or output.stem, resolved, output, ranks(resolved)))
+        same = numbers.setdefault(resolved.model_dump_json(), label)
+        if same != label:
+            raise ConfigError(f"{same} and {label} are one configuration; leave one of them out", "-s")
+    return found
+
+
+def checked(sweep: Sequence[Member]) -> list[Member]:
+    """The runs with how far they have come, once it is seen that each can be run, and would be lost by none."""
+    from mpidl.experiment.inputs import Inputs
+    from mpidl.experiment.rehearsal import prepare
+    from mpidl.experiment.sweep.outputs import standing
+
+    taken = Counter(str(member.output).casefold() for member in sweep)
+    found: dict[int, Member] = {}
+    data = LastDataset()
+    alike: dict[str, list[Member]] = {}
+    for member in sweep:
+        if taken[str(member.output).casefold()] > 1:
+            raise _blamed(ConfigError(f"another run of this sweep has the file {str(member.output)!r}"), member.label)
+        alike.setdefault(_inputs_key(member), []).append(member)
+    for group in alike.values():
+        inputs: Inputs | None = None
+        for member in group:
+            try:
+                check(member.config, member.ranks, member.output, resume=True)
+                if inputs is None:
+                    inputs = Inputs.of(member.config, member.ranks, data.of(member.config.data))
+                    prepare(inputs)
+                length = replace(inputs, config=member.config).length
+                found[member.number] = replace(member, standing=standing(member, length.rounds))
+            except MpidlError as error:
+                raise _blamed(error, member.label) from error
+    return [found[member.number] for member in sweep]
+
+
+def _inputs_key(member: Member) -> str:
+    """What data, their split and the network depend on; who shares it is checked once."""
+    config = member.config
+    parts = [config.data.model_dump(mode="json"), config.model.model_dump(mode="json")]
+    numbers = [config.train.precision, config.train.loss_scale, config.checkpoint.best]
+    return json.dumps([parts, numbers, config.seed, config.agents_on(member.ranks)])
+
+
+def _blamed(error: MpidlError, label: str) -> MpidlError:
+    """The same error, with the settings of the run that it is of."""
+    if not label:
+        return error
+    where = f" (with {label})"
+    if isinstance(error, ConfigError):
+        return ConfigError(error.message + where, error.key)
+    return type(error)(f"{error}{where}")
+
+
+def series(sweep: Sequence[Member]) -> Iterator[list[Member]]:
+    """The runs that are not over, by those that can have their ranks one after another, in their order.
+
+    What a process can only do once, at its start, must be the same; a network that is compiled has ranks of its own,
+    since the compiler remembers what it has compiled, and after some such networks compiles no more.
+    """
+    alike: dict[Any, list[Member]] = {}
+    for member in sweep:
+        if member.standing.is_over:
+            continue
+        train, signal = member.config.train, member.config.checkpoint.signal
+        alone = member.number if train.compile else None
+        same = (member.ranks, train.device, train.threads, train.deterministic, signal, alone)
+        alike.setdefault(same, []).append(member)
+    for group in alike.values():
+        for begin in range(0, len(group), _MOST_OF_A_LAUNCH):
+            yield group[begin : begin + _MOST_OF_A_LAUNCH]

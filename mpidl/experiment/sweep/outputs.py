@@ -1,0 +1,42 @@
+"""How far a run has come, by its file; what is another's is never taken for it."""
+
+from __future__ import annotations
+
+from mpidl import results
+from mpidl.errors import ConfigError
+from mpidl.experiment.resume import differences, listed
+from mpidl.experiment.sweep.member import Member, Standing
+from mpidl.results.checkpoints.folder import CheckpointFolder
+from mpidl.results.checkpoints.index import Facts
+
+
+def standing(member: Member, rounds: int) -> Standing:
+    """Where a run of so many rounds stands; refuses a file that is another run's, or that is written now."""
+    config, output = member.config, member.output
+    if not output.exists():
+        return Standing.WAITING
+    run = results.open(output)
+    if run.status == "running" and not run.abandoned:
+        raise ConfigError(f"{str(output)!r} is being written by another process; wait for it, or choose another -o")
+    last = int(run.metrics["round"][-1]) if run.records else 0
+    agents = config.agents_on(member.ranks)
+    changed, refused = differences(config, Facts(last, last, 0.0, run.agents, run.config_text, {}, {}), rounds=rounds)
+    if agents != run.agents:
+        changed, refused = {**changed, "agents": (run.agents, agents)}, ["agents", *refused]
+    if refused:
+        raise ConfigError(
+            f"the run in {str(output)!r} is of another configuration: {listed(changed, refused)}; change it back, "
+            "choose another folder with -o, or remove the file"
+        )
+    if run.status == "diverged":
+        return Standing.DIVERGED
+    if run.status != "finished":
+        return Standing.HALF
+    if last >= rounds:
+        return Standing.FINISHED
+    if not CheckpointFolder(output).rounds():
+        raise ConfigError(
+            f"the run in {str(output)!r} has ended after round {last} of now {rounds} and left no checkpoint to go on "
+            "from; with checkpoint.every it would have"
+        )
+    return Standing.HALF

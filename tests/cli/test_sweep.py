@@ -1,0 +1,70 @@
+"""`mpidl sweep` from end to end: one launch for many runs, another where ranks have died, and only what is missing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mpidl import results
+from tests.mpirun import environment
+
+pytestmark = pytest.mark.mpi
+
+OWN = """
+import os, signal
+from pathlib import Path
+from torch.nn.functional import cross_entropy
+
+calls = 0
+
+def loss(module, x, y, how="well"):
+    global calls
+    calls += 1
+    if how == "once" and calls > 60 and not Path("died").exists():
+        Path("died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    values = cross_entropy(module(x), y, reduction="none")
+    return values * float("nan") if how == "badly" else values
+"""
+LOSSES = "loss={name: 'own:loss', how: badly},{name: 'own:loss', how: once},{name: 'own:loss'}"
+LENGTH = ["-s", "train.rounds=60", "-s", "checkpoint.every=5"]
+
+
+def mpidl(*words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mpidl", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(extra), timeout=120, check=False)
+
+
+def test_what_fails_is_marked_the_others_finish_with_their_own_bits_and_a_repetition_does_what_is_missing(
+    folder: Path,
+) -> None:
+    (folder / "own.py").write_text(OWN)
+    words = ["sweep", "small.yaml", "-n", "2", "-s", LOSSES, *LENGTH, "-o", "out"]
+    done = mpidl(*words)
+    assert done.returncode == 3, done.stderr
+    assert "1 finished, 1 diverged, 1 failed; results in out" in done.stderr
+    assert "how: badly}: the loss of agent 0 stopped being finite in round 1;" in done.stderr
+    assert re.search(r"how: once}: rank \d on \S+ was ended by SIGKILL\n", done.stderr)
+    before = {path.name: results.open(path) for path in sorted(Path("out").glob("*.h5"))}
+    assert [run.status for run in before.values()] == ["diverged", "failed", "finished"]
+    again = mpidl(*words)
+    assert again.returncode == 3 and "2 finished, 1 diverged; results in out" in again.stderr, again.stderr
+    after = {name: results.open(Path("out", name)) for name in before}
+    assert [run.status for run in after.values()] == ["diverged", "finished", "finished"]
+    # Only what was missing has been trained.
+    assert [before[name].updated == run.updated for name, run in after.items()] == [True, False, True]
+    _, resumed, whole = after.values()
+    assert any(event.text.startswith("resumed after round ") for event in resumed.events)
+    # A rank without others, and without a launcher.
+    alone = mpidl("run", "small.yaml", "-s", "loss=own:loss", *LENGTH, "-o", "alone.h5", MPIDL_LAUNCHED="1")
+    assert alone.returncode == 0, alone.stderr
+    expected = results.open("alone.h5").metrics
+    for run in (resumed, whole):
+        for name, values in expected.items():
+            assert name == "seconds" or np.array_equal(run.metrics[name], values, equal_nan=True), name
+    assert not [path for path in Path("out").iterdir() if path.suffix not in (".h5", ".ckpt")]
