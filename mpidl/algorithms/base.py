@@ -156,8 +156,8 @@ class Algorithm(ABC):
     """Models that can be evaluated, the one that the method is judged by first."""
     gradient_formula: ClassVar[str] = "1"
     """What `gradients` says, where that does not depend on the settings."""
-    metrics: ClassVar[tuple[Metric, ...]] = ()
-    """What the diagnostics measure."""
+    metrics: tuple[Metric, ...] = ()
+    """What the diagnostics measure: of a class, or of one run where that depends on it."""
     plain_alone: ClassVar[bool] = True
     """Whether one agent alone runs plain SGD; if not, the algorithm has a closed form of its own to be held against."""
 

@@ -70,20 +70,20 @@ def gram(
     lot = max(1, min(count, most // (2 * 8 * size)))
     lots = [range(begin, min(begin + lot, count)) for begin in range(0, count, lot)]
     for place, rows in enumerate(lots):
-        ours = _computed(vector, rows, workers)
+        ours = _computed(vector, rows, size, workers)
         for columns in lots[place:]:
-            theirs = ours if columns is rows else _computed(vector, columns, workers)
+            theirs = ours if columns is rows else _computed(vector, columns, size, workers)
             for i, one in zip(rows, ours, strict=True):
                 for j, other in zip(columns, theirs, strict=True):
                     products[i, j] = products[j, i] = float(torch.dot(one, other))
     return products
 
 
-def _computed(vector: Callable[[int], Tensor], which: range, workers: Workers) -> list[Tensor]:
+def _computed(vector: Callable[[int], Tensor], which: range, size: int, workers: Workers) -> list[Tensor]:
     """These vectors, each computed by one worker, and known to all."""
     owners = dict(zip(which, dealt(len(which), workers), strict=True))
     mine = {number: vector(number) for number, owner in owners.items() if owner == workers.rank}
     return [
-        workers.sum_rows([(0, mine[number])] if owner == workers.rank else [], [owner])
+        workers.sum_rows([(0, mine[number])] if owner == workers.rank else [], [owner], size)
         for number, owner in owners.items()
     ]

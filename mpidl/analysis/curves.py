@@ -86,7 +86,7 @@ def _fill(panel: Axes, runs: Sequence[Run], metric: str, axis: str) -> None:
         across, values = _points(run, metric, axis)
         # About eight markers per line, staggered so that those of lines that coincide do not hide each other.
         every = max(1, len(across) // 8)
-        panel.plot(across, values, markevery=(index * every // len(runs), every), **_style(index))
+        panel.plot(across, values, markevery=(index * every // len(runs), every), **style(index))
     panel.set_xlabel("bytes sent by all agents" if axis == "bytes" else "seconds" if axis == "seconds" else f"{axis}s")
     panel.set_ylabel(words(_title(runs, metric)))
     if metric in _LOGARITHMIC and any(np.size(line.get_xdata()) for line in panel.lines):
@@ -109,7 +109,8 @@ def _title(runs: Sequence[Run], metric: str) -> str:
     return title + (f" ({models})" if models else "") + (f" [{', '.join(sorted(units))}]" if units else "")
 
 
-def _style(index: int) -> dict[str, Any]:
+def style(index: int) -> dict[str, Any]:
+    """Of the line of this number: unlike those of other numbers in more than colour."""
     return {
         "color": _COLOURS[index % len(_COLOURS)],
         "linestyle": _DASHES[index % len(_DASHES)],
@@ -122,4 +123,4 @@ def _style(index: int) -> dict[str, Any]:
 def _handle(index: int, label: str) -> Any:
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], label=label, **_style(index))
+    return Line2D([], [], label=label, **style(index))

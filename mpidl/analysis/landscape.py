@@ -100,12 +100,13 @@ def filter_normalised(layout: Layout, x: Tensor, direction: Tensor) -> Tensor:
     return torch.cat(pieces)
 
 
-def plane_through(a: Tensor, b: Tensor, c: Tensor, size: int) -> Plane:
-    """The plane through three models of `size` parameters [Garipov et al. 2018].
+def plane_through(models: tuple[Tensor, Tensor, Tensor], size: int) -> Plane:
+    """The plane through three models a, b, c of `size` parameters [Garipov et al. 2018].
 
     Its directions are orthonormal in the parameters, one from a to b, the other from there towards c; what rows have
     behind their parameters goes along.
     """
+    a, b, c = models
     across, up = b.double() - a.double(), c.double() - a.double()
     length = across[:size].norm()
     if not length:

@@ -152,7 +152,7 @@ class Objective:
                 yield place, self._flat(derivative(loss))
 
         with self._standing_at(x):
-            return self.workers.sum_rows(terms(), self._owners)
+            return self.workers.sum_rows(terms(), self._owners, self.size)
 
     def _flat(self, pieces: Iterable[Tensor | None]) -> Tensor:
         sizes = self.layout.sizes

@@ -26,8 +26,8 @@ class Workers(Protocol):
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Σ over workers of float64 numbers, each of which is zero with all workers but one."""
 
-    def sum_rows(self, terms: Iterable[tuple[int, Tensor]], owners: list[int]) -> Tensor:
-        """Σ of one float64 row for each number below `len(owners)`; `terms` are this worker's, ascending.
+    def sum_rows(self, terms: Iterable[tuple[int, Tensor]], owners: list[int], size: int) -> Tensor:
+        """Σ of one float64 row [size] for each number below `len(owners)`; `terms` are this worker's, ascending.
 
         A row may be overwritten once the next is asked for.
         """
@@ -41,7 +41,7 @@ class Alone:
     def sum(self, values: np.ndarray) -> np.ndarray:
         return values
 
-    def sum_rows(self, terms: Iterable[tuple[int, Tensor]], owners: list[int]) -> Tensor:
+    def sum_rows(self, terms: Iterable[tuple[int, Tensor]], owners: list[int], size: int) -> Tensor:
         # Partial sums of 2^level terms, each level at most once, the largest first.
         waiting: list[tuple[int, Tensor]] = []
         for _, term in terms:

@@ -78,7 +78,7 @@ def describe(path: Path, model: str | None, of_round: str | None) -> None:
     from mpidl import results
 
     if path.is_dir():
-        table, sentence = tables.states(_one(path, of_round))
+        table, sentence = tables.states(one_checkpoint(path, of_round))
     else:
         table, sentence = tables.tensors(results.open(path).model(model, round_or_best(of_round)))
     console().print(table)
@@ -208,7 +208,7 @@ def _checkpoints(path: Path) -> list[Checkpoint]:
     return [reader.open(place) for place in _places(path)]
 
 
-def _one(path: Path, of_round: str | None) -> Checkpoint:
+def one_checkpoint(path: Path, of_round: str | None) -> Checkpoint:
     """The newest checkpoint in a folder, or that of a round."""
     found = _checkpoints(path)
     if not found:
@@ -249,4 +249,4 @@ def _model(path: Path, model: str | None, of_round: str | None, plug_ins: bool) 
         return results.open(path).model(model, round_or_best(of_round))
     from mpidl.experiment.saved import model_of_checkpoint
 
-    return model_of_checkpoint(_one(path, of_round), model, plug_ins)
+    return model_of_checkpoint(one_checkpoint(path, of_round), model, plug_ins)

@@ -28,6 +28,7 @@ COMMANDS = {
     "info": ("mpidl.cli.info:info", "What one of them is, and its settings."),
     "show": ("mpidl.cli.show:show", "What is in a run file."),
     "evaluate": ("mpidl.cli.evaluate:evaluate", "Measure a model that a run has kept."),
+    "analyze": ("mpidl.cli.analyze:analyze", "What the models that a run has kept tell: sharpness, landscape, …"),
     "checkpoint": ("mpidl.cli.checkpoint:checkpoint", "Take out, describe and verify the models that a run has kept."),
     "compare": ("mpidl.cli.compare:compare", "Runs side by side in a table."),
     "plot": ("mpidl.cli.plot:plot", "Curves of one or more runs as a picture."),

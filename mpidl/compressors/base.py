@@ -8,14 +8,15 @@ lies in memory, on its neighbours, or on how often the codec was used before.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from pydantic import PositiveInt
 
 from mpidl.errors import DivergenceError
+from mpidl.metrics import Metric
 from mpidl.registry import Part
 from mpidl.seeding import stream
 
@@ -30,6 +31,10 @@ Per = Literal["row", "tensor"] | PositiveInt
 """What is compressed by itself: the whole row, each tensor in it, or each so many consecutive numbers of the row."""
 
 NOTHING: Mapping[str, Tensor] = MappingProxyType({})
+
+
+Add: TypeAlias = "Callable[[Tensor, float], object]"
+"""`add(out, weight)`: out += weight · C(v) of one packed row v."""
 
 
 @dataclass(frozen=True)
@@ -92,3 +97,42 @@ def beyond_range() -> DivergenceError:
     return DivergenceError(
         "a row that should be compressed holds infinities, NaN, or numbers beyond the range of what is sent"
     )
+
+
+@runtime_checkable
+class Lossy(Protocol):
+    """What packs rows of agents, and tells what it loses of them."""
+
+    losses: Losses
+
+
+class Losses:
+    """What packing loses of the rows that agents pack in a round: noted where that is asked for, and never changed."""
+
+    metric: ClassVar[Metric] = Metric(
+        "compression_error",
+        "1",
+        "mean over agents of ‖v − C(v)‖²/‖v‖², v what they packed in the round: 1 less the contraction reached",
+    )
+
+    def __init__(self) -> None:
+        self._wanted = False
+        self._squares: dict[int, tuple[float, float]] = {}
+
+    def begin(self, wanted: bool) -> None:
+        """A round begins; whether it is one to be noted."""
+        self._wanted = wanted
+        self._squares.clear()
+
+    def see(self, agent: int, v: Tensor, add: Add) -> None:
+        """One of the agent's rows, and how to add what was packed of it."""
+        if self._wanted:
+            lost = v.clone()
+            add(lost, -1.0)
+            whole, left = self._squares.get(agent, (0.0, 0.0))
+            squares = (float(row.double().square().sum()) for row in (v, lost))
+            self._squares[agent] = (whole + next(squares), left + next(squares))
+
+    def shares(self) -> dict[int, float]:
+        """By agent, Σ ‖v − C(v)‖² / Σ ‖v‖² over its rows; without agents that packed nothing but zeros."""
+        return {agent: left / whole for agent, (whole, left) in self._squares.items() if whole}

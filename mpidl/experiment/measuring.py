@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from mpidl import config as reading
 from mpidl.comm.start import device as devices
 from mpidl.data.batches import EvaluationPart, Storage
+from mpidl.data.dataset import Dataset
 from mpidl.data.shares import Shares
 from mpidl.errors import ConfigError, ResultsError, quoted
 from mpidl.experiment.schema import Config
@@ -82,7 +83,8 @@ def measure(
     are `key=value`. The model and the data may be code that does not come with mpidl: it runs if `plug_ins` says so.
     """
     kept = run.model(model, round)
-    config = _configuration(run, data, overrides, plug_ins)
+    given = [f"data={data}"] if data is not None else []
+    config = configuration(run.path, run.config, [*given, *overrides], plug_ins)
     set_arithmetic(config.train.tf32, config.train.deterministic)
     if config.train.threads != "auto":
         torch.set_num_threads(config.train.threads)
@@ -96,15 +98,13 @@ def measure(
     ]
 
 
-def _configuration(run: Run, data: str | None, overrides: Iterable[str], plug_ins: bool) -> Config:
-    """The run's own, with what is to be different."""
-    keys = run.config
-    given = [f"data={data}"] if data is not None else []
-    refuse_plug_ins(run.path, keys, plug_ins)
-    # The model is taken from the run file, whatever it started from.
+def configuration(path: Path, keys: dict[str, Any], overrides: Iterable[str] = (), plug_ins: bool = False) -> Config:
+    """The configuration that a file at this path holds, with what is to be different, for a model that was kept."""
+    refuse_plug_ins(path, keys, plug_ins)
+    # The model is taken from the file, whatever it started from.
     model = keys.get("model")
     keys["model"] = model | {"init": "shared"} if isinstance(model, dict) else model
-    return reading.validate(Config, reading.expand(reading.override(keys, [*given, *overrides])))
+    return reading.validate(Config, reading.expand(reading.override(keys, overrides)))
 
 
 def refuse_plug_ins(path: Path, keys: Mapping[str, Any], allowed: bool) -> None:
@@ -131,6 +131,24 @@ def _names(value: Any) -> Iterator[str]:
 
 def _evaluator(kept: KeptModel, config: Config, world: _OneProcess, own_data: bool) -> tuple[Evaluator, _KeptRow]:
     dataset = config.data.load()
+    parts: list[EvaluationPart] = ["test"]
+    shares = Shares([np.empty(0, dtype=np.int64)] * world.agents)
+    if config.data.validation and own_data:
+        parts.append("validation")
+        shares = config.data.deal(dataset, world.agents, config.seed)
+    # Training examples have no part in it.
+    apart = config.model_copy(update={"data": config.data.model_copy(update={"place": "own"})})
+    learner = make_learner(kept, apart, dataset, shares, world.device)
+    rows = learner.rows
+    holder = _KeptRow(rows.flatten(), rows.flatten_buffers(learner.precision.rows))
+    statistics = holder if rows.float_buffers + rows.integer_buffers else None
+    counts_hits = dataset.task != "regression"
+    own = config.evaluate.local_examples
+    return Evaluator(learner, world, statistics, (kept.name,), parts, counts_hits, own), holder
+
+
+def make_learner(kept: KeptModel, config: Config, dataset: Dataset, shares: Shares, device: torch.device) -> Learner:
+    """The network of a kept model as it was kept, on the device, with these data."""
     network = kept.network
     for what, has, wants in (
         ("shape", dataset.example_shape, network.example_shape),
@@ -140,24 +158,10 @@ def _evaluator(kept: KeptModel, config: Config, world: _OneProcess, own_data: bo
             raise ConfigError(f"its examples have {what} {has}, and the model is made for {wants}", "data")
     precision = Precision.named(config.train.precision, config.train.loss_scale)
     # Whatever is allowed to run has been asked for by now.
-    module = models.build(kept, config.model.model_dump(mode="json"), plug_ins=True).to(world.device)
-    rows = RowModule(module)
-    parts: list[EvaluationPart] = ["test"]
-    shares = Shares([np.empty(0, dtype=np.int64)] * world.agents)
-    if config.data.validation and own_data:
-        parts.append("validation")
-        shares = config.data.deal(dataset, world.agents, config.seed)
-    # Training examples have no part in it.
-    source = config.data.model_copy(update={"place": "own"})
-    batches = source.batches(dataset, shares, config.seed, replace(Storage(world.device, precision.rows), mine=()))
-    learner = Learner(
-        rows, batches, config.loss or per_example_loss(dataset.task), precision, config.seed, config.model.name
-    )
-    holder = _KeptRow(rows.flatten(), rows.flatten_buffers(precision.rows))
-    statistics = holder if rows.float_buffers + rows.integer_buffers else None
-    counts_hits = dataset.task != "regression"
-    own = config.evaluate.local_examples
-    return Evaluator(learner, world, statistics, (kept.name,), parts, counts_hits, own), holder
+    module = models.build(kept, config.model.model_dump(mode="json"), plug_ins=True).to(device)
+    batches = config.data.batches(dataset, shares, config.seed, Storage(device, precision.rows, mine=()))
+    loss = config.loss or per_example_loss(dataset.task)
+    return Learner(RowModule(module), batches, loss, precision, config.seed, config.model.name)
 
 
 def _recorded(run: Run, kept: KeptModel, metric: str) -> float | None:

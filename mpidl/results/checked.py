@@ -205,10 +205,14 @@ class Group:
 
     def of_column(self, name: str, attribute: str) -> str:
         """A text that belongs to an array; empty where there is none."""
+        about = self.about(name)
+        return about.word(attribute) if attribute in about.attribute_names else ""
+
+    def about(self, name: str) -> Group:
+        """What is said of an array, by its attributes."""
         import h5py
 
-        about = Group(self._item(name, h5py.Dataset), self._size)
-        return about.word(attribute) if attribute in about.attribute_names else ""
+        return Group(self._item(name, h5py.Dataset), self._size)
 
     def _few(self, names: Any) -> tuple[str, ...]:
         if len(names) > _MOST_NAMES:

@@ -92,6 +92,24 @@ def test_a_compressor_that_loses_nothing_leaves_exact_gossip(settings, comm):
         assert np.abs(outcome.rows - exact.rows).max() <= 1e-12
 
 
+@on_ranks(3)
+def test_what_packing_loses_is_recorded_with_every_record_after_a_round(comm):
+    """Of all quantities; topk of a fifth keeps a fifth of the square at least, sign of a tensor at least 1/d."""
+    outcome = run(configured("deepsqueeze, packed edges"), comm)
+    names = ("compression_error", "compression_error_cross-gradients")
+    by_sign, by_topk = (np.array([record[name] for record in outcome.records]) for name in names)
+    assert np.isnan([by_sign[0], by_topk[0]]).all()
+    assert (by_topk[1:] > 0).all() and (by_topk[1:] <= 0.8).all()
+    assert (by_sign[1:] > 0).all() and (by_sign[1:] < 1).all()
+    whole = {"scheme": choco(), "compressor": {"name": "cast", "dtype": "float64"}}
+    outcome = run(configuration(MOMENTUM | {"lr": LR}, agents=AGENTS, graph=IRREGULAR, gossip=whole), comm)
+    assert [record["compression_error"] for record in outcome.records[1:]] == [0, 0, 0]
+    packed = {"name": "fedavg", "participation": 0.5, "upload": {"compressor": RANDOMK, "error_feedback": False}}
+    outcome = run(configuration(packed, agents=AGENTS, train={"rounds": 20, "device": "cpu"}), comm)
+    errors = [record["compression_error"] for record in outcome.records[1:]]
+    assert abs(np.mean(errors) - 0.7) < 0.1
+
+
 @every_case
 @on_ranks(3)
 def test_resuming_twice_on_other_numbers_of_ranks_is_exact(name, comm):

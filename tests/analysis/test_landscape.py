@@ -62,7 +62,7 @@ def test_a_surface_is_the_loss_at_its_points() -> None:
 
 def test_a_plane_through_three_models_has_them_and_their_distances() -> None:
     a, b, c, other = drawn(4, 6)
-    plane = landscape.plane_through(a, b, c, 6)
+    plane = landscape.plane_through((a, b, c), 6)
     places = [np.array(plane.coordinates(row, 6)) for row in (a, b, c)]
     for row, (s, t) in zip((a, b, c), places, strict=True):
         assert torch.allclose(plane.at(s, t), row)
@@ -77,7 +77,7 @@ def test_a_plane_through_three_models_has_them_and_their_distances() -> None:
 def test_models_that_span_no_plane_are_refused(third: float, words: str) -> None:
     a, step = drawn(2, 6)
     with pytest.raises(ValueError, match=words):
-        landscape.plane_through(a, a + third * step, a + 3 * step, 6)
+        landscape.plane_through((a, a + third * step, a + 3 * step), 6)
 
 
 def test_statistics_go_with_their_models() -> None:

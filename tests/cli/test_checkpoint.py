@@ -168,3 +168,16 @@ def test_models_come_out_of_a_checkpoint_as_out_of_the_run_file(run: Path) -> No
         assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
     wrong = mpidl("checkpoint", "export", "run.ckpt", "--model", "serve", "-o", "x.pt")
     assert wrong.returncode == 2 and "'serve' is not known" in wrong.stderr and wrong.stderr.count("\n") == 1
+
+
+@pytest.mark.mpi
+def test_a_checkpoint_is_analysed_as_the_run_file_that_keeps_the_same_models(run: Path) -> None:
+    words = ["alignment", "uncertainty", "--examples", "60", "--json"]
+    ends = [mpidl("analyze", path, *words) for path in ("run.h5", "run.ckpt")]
+    assert [end.returncode for end in ends] == [0, 0], ends[1].stderr
+    of_run, of_checkpoint = ([json.loads(line) for line in end.stdout.splitlines()] for end in ends)
+    for one, other in zip(of_run, of_checkpoint, strict=True):
+        assert {key: value for key, value in other.items() if key != "path"} == {
+            key: value for key, value in one.items() if key != "path"
+        }
+    assert Path("run.round-000000004.analysis.h5").exists()

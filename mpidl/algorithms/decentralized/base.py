@@ -6,9 +6,11 @@ import math
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from mpidl.algorithms.base import Algorithm, AlgorithmSettings, Context
+from mpidl.compressors.base import Losses, Lossy
 from mpidl.metrics import Metric
 
 if TYPE_CHECKING:
@@ -36,7 +38,9 @@ class Decentralized(Algorithm):
     """Those whose neighbours' rows are read by themselves after mixing."""
     edgewise: ClassVar[tuple[str, ...]] = ()
     """The quantities of which each neighbour gets a row of its own."""
-    metrics = (Metric("consensus_distance", "1", "Tr Ξ, the mean over agents of the squared distance to their mean"),)
+    metrics: tuple[Metric, ...] = (
+        Metric("consensus_distance", "1", "Tr Ξ, the mean over agents of the squared distance to their mean"),
+    )
 
     topology: Topology
 
@@ -59,6 +63,13 @@ class Decentralized(Algorithm):
             readable = name in self.neighbours_read
             self._exchanges[name] = exchange = context.exchanges.exchange(name, blocks, readable)
             self.present[name] = self.state.rows(name, storage=exchange.present)
+        exchanges = (self._exchanges | self._edges).items()
+        self._losses: dict[str, Losses] = {
+            _error_metric(name): exchange.losses
+            for name, exchange in exchanges
+            if isinstance(exchange, Lossy) and not self._alone
+        }
+        self.metrics = (*self.metrics, *(replace(Losses.metric, name=name) for name in self._losses))
         if "parameters" not in self.mixed:
             self.present["parameters"] = self.state.rows("parameters")
         self.X.copy_(context.initial)
@@ -91,6 +102,8 @@ class Decentralized(Algorithm):
         self._mean = None
         self._drafted.clear()
         self._sendings.clear()
+        for losses in self._losses.values():
+            losses.begin(self.observed)
         X = self.round(self.X)
         for name in self._sent:
             raise self.refused(f"sends {name!r} and ends the round without receive({name!r})")
@@ -180,6 +193,9 @@ class Decentralized(Algorithm):
         mean = self.model("consensus")
         return {"consensus_distance": [float((x - mean).double().square().sum()) for x in self.local()]}
 
+    def crew_diagnostics(self) -> dict[str, dict[int, float]]:
+        return {name: losses.shares() for name, losses in self._losses.items()}
+
     def average(self, block: Tensor) -> Tensor:
         """The mean over all agents of their rows, summed in a fixed order."""
         share, positions = 1 / len(self.everyone), {agent: at for at, agent in enumerate(self.everyone)}
@@ -220,6 +236,12 @@ class Decentralized(Algorithm):
         self._drafted.add(name)
         draft = self._beside(name)
         return Z if Z.data_ptr() == draft.data_ptr() else draft.copy_(Z)
+
+
+def _error_metric(quantity: str) -> str:
+    """`compression_error` of the models themselves, `compression_error_tracker` of another quantity."""
+    name = Losses.metric.name
+    return name if quantity == "parameters" else f"{name}_{quantity.replace(' ', '_')}"
 
 
 def _described(value: object) -> str:

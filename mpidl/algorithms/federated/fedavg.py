@@ -10,6 +10,7 @@ from mpidl.algorithms.base import Context
 from mpidl.algorithms.direction import DirectionSettings
 from mpidl.algorithms.federated.averaging import Averaging
 from mpidl.algorithms.federated.uploads import Uplink, Upload
+from mpidl.compressors.base import Losses
 
 
 class FedAvg(Averaging):
@@ -35,6 +36,7 @@ class FedAvg(Averaging):
         upload = settings.upload
         if upload.compressor is not None:
             self.uplink = Uplink(upload.compressor, upload.error_feedback, context, len(self.weighted))
+            self.metrics = (*self.metrics, Losses.metric)
 
 
 class LocalSGD(FedAvg):

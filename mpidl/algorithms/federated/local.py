@@ -12,6 +12,7 @@ from pydantic import Field
 from mpidl.algorithms.base import AlgorithmSettings, Context
 from mpidl.algorithms.direction import MomentumSettings
 from mpidl.algorithms.federated.participation import Working, WorkSettings
+from mpidl.compressors.base import Losses
 from mpidl.metrics import Metric
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Local(Working):
     survey_weighted: ClassVar[bool] = True
     weighted: ClassVar[tuple[bool, ...]] = (True,)
     """For each row that `upload` writes, whether its sum carries the weights p_i."""
-    metrics: ClassVar[tuple[Metric, ...]] = (
+    metrics: tuple[Metric, ...] = (
         Metric("drift", "1", "mean over the agents that took part of the distance from x that they went in the round"),
     )
 
@@ -129,6 +130,8 @@ class Local(Working):
 
     def round(self, x: Tensor) -> None:
         self._drifts.clear()
+        if self.uplink is not None:
+            self.uplink.losses.begin(self.observed)
         if self._surveys is not None:
             self.sum_rows(self._surveyed(x, self._surveys), self.surveyed)
         self.perform(self.prepare, x)
@@ -162,7 +165,8 @@ class Local(Working):
         return {} if self.uplink is None else {"up": self.uplink.row_bytes}
 
     def crew_diagnostics(self) -> dict[str, dict[int, float]]:
-        return {"drift": {agent: float(distance) for agent, distance in self._drifts.items()}}
+        drifts = {"drift": {agent: float(distance) for agent, distance in self._drifts.items()}}
+        return drifts if self.uplink is None else drifts | {Losses.metric.name: self.uplink.losses.shares()}
 
     def _surveyed(self, x: Tensor, out: Tensor) -> Iterator[tuple[int, Tensor]]:
         for position in self.mine:

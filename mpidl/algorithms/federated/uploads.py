@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import ConfigDict, Field
 
 from mpidl.compressors import COMPRESSORS
-from mpidl.compressors.base import Compressor, Draw
+from mpidl.compressors.base import Compressor, Draw, Losses
 from mpidl.config import Strict
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Uplink:
             for number in numbers
         ]
         numbers_packed = -(-self._codec.nbytes // state.dtype.itemsize)
+        self.losses = Losses()
         self._packed, self._decoded = state.scratch(1, numbers_packed)[0], state.scratch(1, state.parameters)[0]
 
     @property
@@ -57,6 +58,11 @@ class Uplink:
             memory = {name: items[agent] for name, items in self._memory[number].items()}
             self._codec.pack(row, packed, draw, memory)
             self._codec.unpack(packed, self._decoded, draw)
+            self.losses.see(agent, row, self._add)
             if self._errors:
                 self._errors[number][agent].copy_(row).sub_(self._decoded)
             row.copy_(self._decoded)
+
+    def _add(self, out: Tensor, weight: float) -> None:
+        """out += weight · C(v) of the row that was packed last."""
+        out.add_(self._decoded, alpha=weight)

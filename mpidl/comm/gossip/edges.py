@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mpidl.comm.gossip.schemes.packed import Packed
+from mpidl.compressors.base import Losses
 from mpidl.errors import ConfigError
 from mpidl.rows import new_rows
 
@@ -93,6 +95,7 @@ class PackedEdges:
         self._arrived = dict(zip(arriving, state.scratch(len(arriving), state.parameters), strict=True))
         self._own = state.scratch_bytes(self._packed.codec.nbytes)
         self._carrier, self._meters = ground.edge_carrier(name, self._packed.cargo), ground.meters
+        self.losses = Losses()
 
     def outgoing(self, t: int) -> Mapping[Edge, Tensor]:
         """Memory for the row of each edge that begins here; all of it is to be written."""
@@ -102,7 +105,7 @@ class PackedEdges:
         """Gives them away; the row of each edge that ends here, as it was packed, until the next `outgoing`."""
         with self._meters.time("packing"):
             for (i, j), into in self._carrier.outgoing(t).items():
-                self._pack(self._errors[i, j], self._rows[i, j], into, self._packed.draw(i, t, j))
+                self._pack(i, self._errors[i, j], self._rows[i, j], into, self._packed.draw(i, t, j))
         self._carrier.start(t)
         came = self._carrier.finish()
         with self._meters.time("packing"):
@@ -113,10 +116,12 @@ class PackedEdges:
     def keep(self, agent: int, row: Tensor, t: int) -> None:
         """Packs and unpacks an agent's row for itself, in place, with a memory of its own."""
         draw = self._packed.draw(agent, t, agent)
-        self._pack(self._own_errors[self._agents.index(agent)], row, self._own, draw)
+        self._pack(agent, self._own_errors[self._agents.index(agent)], row, self._own, draw)
         self._packed.unpack(self._own, row, draw)
 
-    def _pack(self, error: Tensor, row: Tensor, into: Tensor, draw: Draw) -> None:
+    def _pack(self, agent: int, error: Tensor, row: Tensor, into: Tensor, draw: Draw) -> None:
         """C(g + e) into `into`, and e ← g + e − C(g + e)."""
         self._packed.codec.pack(error.add_(row), into, draw)
-        self._packed.add(into, error, -1.0, draw)
+        add = partial(self._packed.add, into, draw=draw)
+        self.losses.see(agent, error, add)
+        add(error, -1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mpidl.comm.gossip.schemes.base import Ground
-    from mpidl.comm.gossip.schemes.packed import Add, Term
+    from mpidl.comm.gossip.schemes.packed import Term
+    from mpidl.compressors.base import Add
     from mpidl.graphs.base import Topology
 
 
@@ -130,7 +132,9 @@ class EdgeHats(PackedExchange):
                 hat, draw = self._there[i, j], self._packed.draw(i, t, j)
                 v = self._scratch.copy_(Z[place[i]]).sub_(hat)
                 self._packed.codec.pack(v, into, draw)
-                self._packed.add(into, hat, 1.0, draw)
+                add = partial(self._packed.add, into, draw=draw)
+                self.losses.see(i, v, add)
+                add(hat, 1.0)
         self._carrier.start(t)
 
     def _receive(self, Z: Tensor, t: int) -> None:

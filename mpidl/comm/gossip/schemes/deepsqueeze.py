@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mpidl.comm.gossip.schemes.base import Ground
-    from mpidl.comm.gossip.schemes.packed import Add
+    from mpidl.compressors.base import Add
 
 
 class DeepSqueeze(Packing):

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from mpidl.comm.gossip.schemes.base import Scheme
 from mpidl.comm.gossip.sizes import Cargo
-from mpidl.compressors.base import Draw
+from mpidl.compressors.base import Draw, Losses
 from mpidl.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mpidl.comm.gossip.schemes.base import Ground
-    from mpidl.compressors.base import Compressor
-
-
-Add: TypeAlias = "Callable[[Tensor, float], None]"
-"""`add(out, weight)`: out += weight · C(v) of one packed row v."""
+    from mpidl.compressors.base import Add, Compressor
 
 
 class Term(NamedTuple):
@@ -84,6 +80,7 @@ class PackedExchange(ABC):
         self._places = (0, len(self.blocks) - 1)
         self._meters = ground.meters
         self._turn: tuple[Tensor, int] | None = None
+        self.losses = Losses()
 
     @property
     def present(self) -> Tensor:
@@ -164,6 +161,7 @@ class RowsOfAgents(PackedExchange):
                 v = self.message(place, Z[place], self._scratch)
                 memory = {what: block[place] for what, block in self._memory.items()}
                 self.packed.codec.pack(v, into, draw, memory)
+                self.losses.see(agent, v, self._adder(into, agent, t))
                 self.remember(place, v, self._adder(into, agent, t))
         self._carrier.start(t)
 

@@ -1,0 +1,286 @@
+"""Findings in one picture: a row of panels for each kind and run.
+
+Planes are contours with their values written on them, so that the picture survives a grey printer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mpidl.analysis.curves import style
+from mpidl.errors import ConfigError, ResultsError, choices_sentence
+from mpidl.pictures import new_figure
+from mpidl.results.findings import Analysis, Findings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Panel = Callable[["Axes", Findings], None]
+
+_LEVELS = 12
+# Agents are numbered in a picture up to so many.
+_NUMBERED = 20
+_GREY = "0.35"
+
+
+def draw(analyses: Sequence[Analysis], kinds: Sequence[str] = ()) -> Figure:
+    """One picture of all findings, or of some kinds of them."""
+    known = {kind for analysis in analyses for kind in analysis.kinds}
+    for kind in kinds:
+        if kind not in known:
+            raise ConfigError(f"kind {choices_sentence(kind, known)}")
+    rows = [
+        (analysis, analysis.kinds[kind], panels)
+        for kind in _PANELS
+        if not kinds or kind in kinds
+        for analysis in analyses
+        if kind in analysis.kinds and (panels := _panels(analysis.kinds[kind]))
+    ]
+    if not rows:
+        raise ResultsError("nothing to plot: there are no findings that can be drawn")
+    columns = max(len(panels) for _, _, panels in rows)
+    figure = new_figure(1 + 4.2 * columns, 3.6 * len(rows))
+    for (analysis, findings, panels), row in zip(
+        rows, figure.subfigures(len(rows), 1, squeeze=False)[:, 0], strict=True
+    ):
+        row.suptitle(_title(analysis, findings), fontsize=11)
+        for panel, axes in zip(panels, row.subplots(1, columns, squeeze=False)[0], strict=False):
+            panel(axes, findings)
+        for axes in row.axes[len(panels) : columns]:
+            axes.set_axis_off()
+    return figure
+
+
+def _title(analysis: Analysis, findings: Findings) -> str:
+    """`sharpness of first: consensus after round 120`."""
+    settings = findings.settings
+    of = f": {settings['model']} after round {settings['round']}" if settings.get("model") else ""
+    return f"{findings.kind} of {analysis.run.removesuffix('.h5')}{of}"
+
+
+def _panels(findings: Findings) -> list[Panel]:
+    """Those that the findings have something for."""
+    return [panel for needed, panel in _PANELS[findings.kind] if needed in findings]
+
+
+def _plain(axes: Axes, across: str, up: str, title: str) -> None:
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.set_title(title, fontsize=10)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _density(axes: Axes, findings: Findings) -> None:
+    """The spectrum as Lanczos sees it, with what is known of its upper end."""
+    nodes, weights = findings["density_nodes"], findings["density_weights"]
+    shown = weights > 1e-12
+    axes.vlines(nodes[shown], 1e-12, weights[shown], color=_GREY, linewidth=1.2, label="spectrum seen by Lanczos")
+    top = findings["hessian_eigenvalues"]
+    axes.plot(top, np.full(len(top), 3e-12), label="largest eigenvalues", **style(1) | {"linestyle": ""})
+    axes.set_yscale("log")
+    axes.set_ylim(1e-12, 5)
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
+    trace, error = findings.number("hessian_trace"), findings.number("hessian_trace_error")
+    _plain(axes, "eigenvalue", "share of the spectrum", f"Hessian: trace {trace:.3g} ± {error:.1g}")
+
+
+def _rises(axes: Axes, findings: Findings) -> None:
+    """How much the loss rises, by SAM's step and in the agents' directions."""
+    bars = {f"SAM\nρ = {findings.number('rho'):g}": (findings.number("sam_sharpness"), 0.0)}
+    if "average_direction_sharpness" in findings:
+        bars["average\ndirection"] = (
+            findings.number("average_direction_sharpness"),
+            findings.number("average_direction_error"),
+        )
+        bars["½ Tr(HΞ)"] = (findings.number("average_direction_second_order"), 0.0)
+    values, errors = zip(*bars.values(), strict=True)
+    axes.bar(list(bars), values, yerr=errors, width=0.5, color=["0.75", "0.55", "0.9"], edgecolor="0.2", capsize=4)
+    axes.axhline(0, color="0.2", linewidth=0.8)
+    _plain(axes, "", "rise of the training loss", f"sharpness at loss {findings.number('loss'):.3g}")
+
+
+def _smoothing(axes: Axes, findings: Findings) -> None:
+    end = findings["stretch_end"]
+    for index, (name, label) in enumerate(
+        (("gradient_change", "of the loss"), ("averaged_gradient_change", "averaged over agents' covariance"))
+    ):
+        axes.plot(end, findings[name], label=label, **style(index))
+    axes.legend(frameon=False, fontsize=8)
+    axes.set_ylim(bottom=0)
+    _plain(axes, "round", "‖Δ gradient‖ / ‖Δ model‖", "smoothness along the trajectory")
+
+
+def _line(axes: Axes, findings: Findings) -> None:
+    for index, part in enumerate(("train", "test")):
+        axes.plot(findings["line_share"], findings[f"line_{part}_loss"], label=f"{part} loss", **style(index))
+    ends = findings.settings.get("line", ["first", "second"])
+    axes.set_xticks([0, 0.5, 1])
+    axes.set_xticklabels([_folded(ends[0]), "½", _folded(ends[1])])
+    axes.legend(frameon=False, fontsize=8)
+    _plain(axes, "", "loss", f"line between models: barrier {findings.number('line_barrier'):.3g}")
+
+
+def _folded(text: str) -> str:
+    """Not wider than a third of a panel."""
+    return text.replace(" after ", "\nafter ").replace(" of ", "\nof ")
+
+
+def _random_plane(axes: Axes, findings: Findings) -> None:
+    _contours(axes, findings, "random")
+    axes.plot(0, 0, color="0.1", marker="*", markersize=11)
+    _plain(axes, "first direction", "second direction", "training loss, filter-normalised directions")
+
+
+def _agents_plane(axes: Axes, findings: Findings) -> None:
+    _contours(axes, findings, "agents")
+    positions, held = findings["agents_position"], findings["agents_held_position"]
+    corners = set(findings.settings.get("agents", ()))
+    for agent, (across, up) in enumerate(positions):
+        axes.plot(across, up, marker="s" if agent in corners else "o", color="0.1", markersize=5)
+        if len(positions) <= _NUMBERED:
+            axes.annotate(str(agent), (across, up), xytext=(4, 4), textcoords="offset points", fontsize=8)
+    axes.plot(*held, color="0.1", marker="*", markersize=11, linestyle="", label=findings.settings.get("model") or "")
+    axes.legend(frameon=True, fontsize=8, loc="upper left")
+    axes.set_aspect("equal")
+    _plain(axes, "distance", "distance", f"training loss, plane of agents {', '.join(map(str, sorted(corners)))}")
+
+
+def _contours(axes: Axes, findings: Findings, prefix: str) -> None:
+    across, up, loss = (findings[f"{prefix}_{what}"] for what in ("across", "up", "train_loss"))
+    finite = loss[np.isfinite(loss)]
+    if not finite.size or finite.min() == finite.max():
+        return
+    # Equal steps of the logarithm where the loss has one: bowls are then rings of even width.
+    low, high = float(finite.min()), float(finite.max())
+    levels = np.geomspace(low, high, _LEVELS) if low > 0 else np.linspace(low, high, _LEVELS)
+    axes.contourf(across, up, loss, levels=levels, cmap="Greys", alpha=0.45, norm="log" if low > 0 else None)
+    lines = axes.contour(across, up, loss, levels=levels[1:-1], colors=_GREY, linewidths=0.7)
+    axes.clabel(lines, fontsize=7, fmt="%.2g")
+
+
+def _cosines(axes: Axes, findings: Findings) -> None:
+    cosines = findings["cosines"][-1]
+    picture = axes.imshow(cosines, cmap="cividis", vmin=-1, vmax=1)
+    bar = axes.figure.colorbar(picture, ax=axes, shrink=0.85)
+    bar.set_label("cosine")
+    from matplotlib.ticker import MaxNLocator
+
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("agent")
+    axes.set_ylabel("agent")
+    axes.set_title(f"agents' gradients, round {int(findings['round'][-1])}", fontsize=10)
+
+
+def _variance(axes: Axes, findings: Findings) -> None:
+    for index, (values, label) in enumerate(
+        ((findings["gradient_variance"], "T, variance"), (findings["gradient_norm"] ** 2, "‖mean‖²"))
+    ):
+        axes.plot(findings["round"], values, label=label, **style(index))
+    if (findings["gradient_variance"] > 0).any():
+        axes.set_yscale("log")
+    axes.legend(frameon=False, fontsize=8)
+    _plain(axes, "round", "squared norm", "gradients of agents")
+
+
+def _cosines_over_rounds(axes: Axes, findings: Findings) -> None:
+    with_mean = findings["cosine_with_mean"]
+    axes.plot(findings["round"], findings["mean_cosine"], label="of pairs of agents, mean", **style(0))
+    axes.plot(findings["round"], with_mean.mean(1), label="with the mean gradient", **style(1))
+    axes.fill_between(findings["round"], with_mean.min(1), with_mean.max(1), color="0.6", alpha=0.25)
+    axes.axhline(0, color="0.2", linewidth=0.8)
+    axes.set_ylim(-1.05, 1.05)
+    axes.legend(frameon=False, fontsize=8)
+    _plain(axes, "round", "cosine", "alignment (band: from least to largest)")
+
+
+def _reliability(axes: Axes, findings: Findings) -> None:
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle="--")
+    for index, name in enumerate(("ensemble", "averaged")):
+        if f"confidence_{name}" in findings:
+            error = findings.number(f"calibration_error_{name}")
+            label = f"{_PREDICTORS[name]}: error {error:.3f}"
+            confidence, right = findings[f"confidence_{name}"], findings[f"right_{name}"]
+            there = np.isfinite(confidence)
+            axes.plot(confidence[there], right[there], label=label, **style(index))
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    _plain(axes, "confidence", "share right", "calibration")
+
+
+_PREDICTORS = {"ensemble": "ensemble", "averaged": "averaged model"}
+
+
+def _accuracies(axes: Axes, findings: Findings) -> None:
+    agents = findings["accuracy_agents"]
+    axes.plot(np.arange(len(agents)), agents, label="single agents", **style(2) | {"linestyle": ""})
+    for index, name in enumerate(("ensemble", "averaged")):
+        if f"accuracy_{name}" in findings:
+            line = style(index) | {"marker": None}
+            axes.axhline(findings.number(f"accuracy_{name}"), label=_PREDICTORS[name], **line)
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, fontsize=8)
+    _plain(axes, "agent", "test accuracy", "together and alone")
+
+
+def _entropies(axes: Axes, findings: Findings) -> None:
+    names = {
+        "total": "entropy",
+        "of single\nagents": "mean_entropy",
+        "mutual\ninformation": "mutual_information",
+        "where\nright": "entropy_right",
+        "where\nwrong": "entropy_wrong",
+    }
+    values = [findings.number(name) for name in names.values()]
+    axes.bar(
+        list(names), np.nan_to_num(values), width=0.6, color=["0.4", "0.6", "0.85", "0.75", "0.75"], edgecolor="0.2"
+    )
+    axes.tick_params(axis="x", labelsize=8)
+    disagreement = findings.number("disagreement")
+    _plain(axes, "", "entropy [nats]", f"uncertainty; pairs disagree in {100 * disagreement:.3g} %")
+
+
+def _errors(axes: Axes, findings: Findings) -> None:
+    for index, quantity in enumerate(findings.settings.get("quantities", ())):
+        line = style(index)
+        axes.plot(findings["round"], findings[f"error_{quantity}"], label=quantity, **line)
+        if f"bound_{quantity}" in findings:
+            bound = findings.number(f"bound_{quantity}")
+            axes.axhline(bound, color=line["color"], linewidth=0.9, alpha=0.6, label=f"bound of theory, {quantity}")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=8)
+    _plain(axes, "round", "‖v − C(v)‖² / ‖v‖²", "lost in packing")
+
+
+_PANELS: Mapping[str, Sequence[tuple[str, Panel]]] = {
+    "sharpness": (
+        ("density_nodes", _density),
+        ("sam_sharpness", _rises),
+        ("gradient_change", _smoothing),
+    ),
+    "landscape": (
+        ("line_share", _line),
+        ("random_train_loss", _random_plane),
+        ("agents_train_loss", _agents_plane),
+    ),
+    "alignment": (
+        ("cosines", _cosines),
+        ("gradient_variance", _variance),
+        ("cosine_with_mean", _cosines_over_rounds),
+    ),
+    "uncertainty": (
+        ("confidence_ensemble", _reliability),
+        ("accuracy_agents", _accuracies),
+        ("entropy", _entropies),
+    ),
+    "compression": (("round", _errors),),
+}
+"""By kind, panels with what must have been found for each."""

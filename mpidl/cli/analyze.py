@@ -1,0 +1,281 @@
+"""`mpidl analyze`: what the models that a run has kept tell of it, on the ranks at hand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mpidl.cli.evaluate import round_or_best
+from mpidl.cli.numbers import console, json_line, number
+from mpidl.errors import ConfigError, choices_sentence
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mpidl.analysis.studies.base import End
+    from mpidl.analysis.subject import Subject
+    from mpidl.analysis.workers import Workers
+    from mpidl.results.findings import Finding, Findings
+
+KINDS = {
+    "sharpness": "eigenvalues and trace of the Hessian, SAM's sharpness, sharpness in the agents' own directions",
+    "landscape": "the loss on a line between models, on a random plane, and on one through three agents",
+    "alignment": "cosines of agents' gradients and their variance T, over the rounds that were kept",
+    "uncertainty": "the agents as a sample of models: entropy, mutual information, calibration, disagreement",
+    "compression": "what packing rows has lost in the recorded rounds, beside what theory allows; needs no model",
+}
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What a command line says that is for every rank."""
+
+    run: Path
+    kinds: tuple[str, ...]
+    options: dict[str, Any]
+
+    def program(self) -> list[str]:
+        """What every rank executes."""
+        words = [sys.executable, "-P", "-m", "mpidl", "analyze", str(self.run), *self.kinds]
+        for name, value in self.options.items():
+            name = name.replace("_", "-")
+            if value is True:
+                words.append(f"--{name}")
+            elif value is not None and value is not False:
+                for each in value if isinstance(value, tuple) else (value,):
+                    words += [f"--{name}", str(each)]
+        return words
+
+
+@click.command(epilog="Kinds: " + "; ".join(f"{name}: {text}" for name, text in KINDS.items()) + ".")
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN.h5")
+@click.argument("kinds", nargs=-1, metavar="[KIND]...")
+@click.option("-n", "--ranks", type=click.IntRange(min=1), default=1, metavar="RANKS", help="How many; default: 1.")
+@click.option("--round", metavar="ROUND", help="A round that models are kept of, or best; default: the last.")
+@click.option("--to", type=click.Path(path_type=Path), metavar="OTHER.h5", help="A run to whose model the line leads.")
+@click.option("--agents", metavar="A,B,C", help="The three that span the plane; default: three that are far apart.")
+@click.option("--points", type=click.IntRange(min=2), default=15, show_default=True, help="Of a side of a plane.")
+@click.option("--eigenvalues", type=click.IntRange(min=1), default=5, show_default=True, help="The largest, how many.")
+@click.option("--steps", type=click.IntRange(min=1), default=80, show_default=True, help="Of Lanczos, at most.")
+@click.option("--rho", type=click.FloatRange(min=0, min_open=True), help="Of SAM; default: that of the run, or 0.05.")
+@click.option("--draws", type=click.IntRange(min=2), default=32, show_default=True, help="Of random directions.")
+@click.option("--examples", type=click.IntRange(min=1), metavar="NUMBER", help="Of the training part, at most so many.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of random directions.")
+@click.option("-s", "--set", multiple=True, metavar="KEY=VALUE", help="Replace a key, as in data.root=/d.")
+@click.option("--plug-ins", is_flag=True, help="Let code that the run file names, and mpidl does not bring, run.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.h5", help="Default: RUN.analysis.h5.")
+@click.option("--json", is_flag=True, help="One JSON object per kind, each on a line.")
+def analyze(run: Path, kinds: tuple[str, ...], ranks: int, **options: Any) -> int:
+    """Find out what the models tell that RUN.h5, or a checkpoint, has kept; all KINDs that it allows by default.
+
+    The results lie in RUN.analysis.h5, beside the run, which is left as it is; `mpidl plot` draws them. They are the
+    same on any number of ranks. Starts its ranks itself, or is one of them under mpirun and srun.
+    """
+    from mpidl.launch.surroundings import is_rank
+
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ConfigError(choices_sentence(kind, KINDS), "KIND")
+    if run.is_dir():
+        from mpidl.cli.checkpoint import one_checkpoint
+
+        run = one_checkpoint(run, options["round"]).path
+    words = CommandLine(run, kinds, options)
+    if is_rank():
+        _as_rank(words)
+        return 0
+    _check(words)
+    if ranks > 1:
+        from mpidl.launch.process import Launch
+
+        return Launch(ranks, words.program()).run()
+    from mpidl.analysis.workers import ALONE
+
+    _work(words, ALONE, None)
+    return 0
+
+
+def _check(words: CommandLine) -> None:
+    """Refuses what can be seen before anything is computed."""
+    from mpidl.results import findings
+
+    _three(words)
+    run, created = _opened(words.run)
+    findings.check(_output(words), created)
+    if run is not None and not run.kept and set(words.kinds) != {"compression"}:
+        # In the words of whoever asks for a model.
+        run.model()
+
+
+def _as_rank(words: CommandLine) -> None:
+    from mpidl.comm.start import failures
+
+    with failures.guard():
+        from mpidl.analysis.ranks import SharingRanks
+        from mpidl.comm.start import startup
+        from mpidl.comm.world import World
+
+        if words.run.is_dir():
+            raise ConfigError("a checkpoint is analysed by one process; leave out -n and mpirun", "-n")
+        comm = startup.start("auto", 1)
+        world = World(comm, comm.size, "auto")
+        if world.rank == 0:
+            _check(words)
+        world.barrier()
+        _work(words, SharingRanks(world), world.device)
+        world.close()
+
+
+def _work(words: CommandLine, workers: Workers, device: object) -> None:
+    """What each process does; the first prints and writes."""
+    from mpidl.results import findings, provenance
+
+    run, created = _opened(words.run)
+    output, speaks = _output(words), workers.rank == 0
+    for found in _studied(words, workers, device):
+        if isinstance(found, str):
+            if speaks:
+                click.echo(found, err=True)
+        elif speaks:
+            findings.write(output, words.run.name, created, found, provenance.gather())
+            if words.options["json"]:
+                click.echo(json_line({"path": str(words.run), "kind": found.kind} | _plain(found)))
+            else:
+                console().print(_table(found))
+    if speaks:
+        click.echo(f"results in {output}", err=True)
+
+
+def _studied(words: CommandLine, workers: Workers, device: object) -> Iterator[Findings | str]:
+    """The findings of each kind, or why there are none where nobody asked for this kind in particular."""
+    from mpidl.analysis.studies import STUDIES
+    from mpidl.analysis.studies.base import Choices
+    from mpidl.analysis.subject import Missing
+
+    options = words.options
+    choices = Choices(
+        round=round_or_best(options["round"]),
+        eigenvalues=options["eigenvalues"],
+        steps=options["steps"],
+        rho=options["rho"],
+        draws=options["draws"],
+        points=options["points"],
+        agents=_three(words),
+        seed=options["seed"],
+    )
+    other, opened = _other(words), None
+    for kind in words.kinds or KINDS:
+        try:
+            if kind == "compression":
+                yield _compression(words.run)
+            else:
+                opened = opened or _subject(words, workers, device)
+                yield STUDIES[kind](opened, choices, other)
+        except Missing as missing:
+            if words.kinds:
+                raise
+            yield f"no {kind}: {missing}"
+
+
+def _subject(words: CommandLine, workers: Workers, device: Any) -> Subject:
+    from mpidl import results
+    from mpidl.analysis import subject
+
+    options = words.options
+    examples, overrides, plug_ins = options["examples"], options["set"], options["plug_ins"]
+    if words.run.is_dir():
+        return subject.of_checkpoint(words.run, examples, overrides, plug_ins)
+    return subject.of_run(results.open(words.run), workers, examples, overrides, plug_ins, device)
+
+
+def _compression(path: Path) -> Findings:
+    from mpidl import results
+    from mpidl.analysis.studies import compression
+    from mpidl.analysis.subject import Missing
+
+    if path.is_dir():
+        raise Missing("a checkpoint has no records; analyse the run file")
+    return compression.study(results.open(path))
+
+
+def _other(words: CommandLine) -> End | None:
+    from mpidl import results
+    from mpidl.analysis.studies.base import End
+    from mpidl.analysis.subject import row_of
+
+    path = words.options["to"]
+    if path is None:
+        return None
+    kept = results.open(path).model()
+    return End(f"{kept.name} of {path.name} after round {kept.round}", row_of(kept))
+
+
+def _opened(path: Path) -> tuple[Any, str]:
+    """The run file, None of a checkpoint, and when it was created."""
+    if path.is_dir():
+        from mpidl.results.checkpoints import reader
+
+        return None, reader.open(path).created
+    from mpidl import results
+
+    run = results.open(path)
+    return run, run.created
+
+
+def _output(words: CommandLine) -> Path:
+    from mpidl.results.findings import beside
+
+    output: Path | None = words.options["output"]
+    return beside(words.run) if output is None else output
+
+
+def _three(words: CommandLine) -> tuple[int, int, int] | None:
+    text = words.options["agents"]
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts) or len(set(parts)) < 3:
+        raise ConfigError(f"{text!r} is not three different agents, such as 0,3,5", "--agents")
+    first, second, third = map(int, parts)
+    return first, second, third
+
+
+def _table(findings: Findings) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    settings = findings.settings
+    model = f" of {settings['model']}" if settings["model"] else ""
+    title = f"{findings.kind}{model} after round {settings['round']}"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    table.add_column("")
+    table.add_column("value", justify="right")
+    table.add_column("", style="dim")
+    for finding in findings.found.values():
+        if finding.values.ndim == 0 and not finding.name.endswith("_error_of"):
+            error = findings.found.get(f"{finding.name}_error")
+            of = "" if error is None else f" ± {number(float(error.values))}"
+            table.add_row(finding.name.replace("_", " "), number(float(finding.values)) + of, finding.description)
+        elif finding.values.ndim == 1 and len(finding.values) <= 8:
+            table.add_row(
+                finding.name.replace("_", " "), ", ".join(map(number, finding.values.tolist())), finding.description
+            )
+    return table
+
+
+def _plain(findings: Findings) -> dict[str, Any]:
+    """Settings, and numbers and lists of them by name; null for what is not a number."""
+    return {"settings": dict(findings.settings)} | {name: _values(each) for name, each in findings.found.items()}
+
+
+def _values(finding: Finding) -> Any:
+    import numpy as np
+
+    values = finding.values.astype(object)
+    values[~np.isfinite(finding.values)] = None
+    return values.tolist()

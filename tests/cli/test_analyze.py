@@ -1,0 +1,152 @@
+"""`mpidl analyze` on run files: results beside the run, drawn by `mpidl plot`, and mistakes in one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import pytest
+from click.testing import CliRunner, Result
+
+from mpidl.cli.analyze import KINDS, CommandLine, analyze
+from mpidl.cli.plot import plot
+from mpidl.errors import MpidlError
+from mpidl.results import findings
+from tests.analysis.kept import kept_run
+
+FEW = ("--points", 3, "--draws", 2, "--eigenvalues", 2, "--steps", 6, "--examples", 60)
+
+
+def invoke(command: object, *words: object) -> Result:
+    result = CliRunner().invoke(command, [str(word) for word in words], catch_exceptions=False)  # type: ignore[arg-type]
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return kept_run(tmp_path_factory.mktemp("analyze") / "first.h5")
+
+
+@pytest.fixture(scope="module")
+def analysed(run: Path) -> Path:
+    result = invoke(analyze, run, *FEW)
+    assert "no compression: " in result.stderr
+    assert f"results in {run.with_name('first.analysis.h5')}" in result.stderr
+    for words in ("hessian trace", "line barrier", "gradient variance", "accuracy ensemble"):
+        assert words in result.output
+    return run.with_name("first.analysis.h5")
+
+
+def test_findings_lie_beside_the_run_which_is_left_alone(run: Path, analysed: Path) -> None:
+    before = run.read_bytes()
+    opened = findings.open(analysed)
+    assert list(opened.kinds) == sorted(set(KINDS) - {"compression"})
+    assert opened.run == "first.h5"
+    trace = opened.kinds["sharpness"].number("hessian_trace")
+    again = json.loads(invoke(analyze, run, "sharpness", "--json", *FEW, "--seed", 5).stdout)
+    assert again["hessian_trace"] != trace
+    assert again["settings"]["seed"] == 5
+    opened = findings.open(analysed)
+    assert opened.kinds["sharpness"].number("hessian_trace") == again["hessian_trace"]
+    assert list(opened.kinds) == sorted(set(KINDS) - {"compression"})
+    assert run.read_bytes() == before
+
+
+def test_others_tools_find_units_axes_and_a_signal(analysed: Path) -> None:
+    with h5py.File(analysed) as file:
+        assert file.attrs["NX_class"] == "NXroot"
+        for group in file.values():
+            assert group.attrs["NX_class"] == "NXdata"
+            assert json.loads(group.attrs["provenance"])["versions"]["torch"]
+            signal = group[group.attrs["signal"]]
+            assert len(group.attrs["axes"]) == signal.ndim
+            for dataset in group.values():
+                assert dataset.attrs["units"] and dataset.attrs["description"]
+                assert list(dataset.attrs["scales"]) == [each.label for each in dataset.dims]
+
+
+def test_they_are_drawn_as_a_whole_or_by_kind(analysed: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the plot extra is not installed")
+    from mpidl.analysis import panels
+
+    invoke(plot, analysed, "-o", tmp_path / "all.svg", "-m", "alignment")
+    assert (tmp_path / "all.svg").stat().st_size > 1000
+    figure = panels.draw([findings.open(analysed)])
+    shown = [axes for row in figure.subfigs for axes in row.axes if axes.get_title()]
+    assert len(shown) == 12
+    assert all(axes.has_data() and axes.get_ylabel() for axes in shown)
+    figure.draw_without_rendering()
+    twice = panels.draw([findings.open(analysed)] * 2, ["uncertainty"])
+    assert [row.get_suptitle() for row in twice.subfigs] == ["uncertainty of first: consensus after round 20"] * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("sharpnes",), "KIND: 'sharpnes' is not known; did you mean 'sharpness'?"),
+        (("--agents", "0,1"), "--agents: '0,1' is not three different agents"),
+        (("landscape", "--agents", "0,1,9"), "has no agent 9; its agents are 0 to 3"),
+        (("--round", "11"), "keeps no model of round 11 (10, 20)"),
+        (("compression",), "nothing was compressed"),
+        (("-o", "."), "-o: the output '.' is a folder"),
+    ],
+)
+def test_a_mistake_is_one_sentence(run: Path, words: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises((MpidlError, ValueError)) as caught:
+        invoke(analyze, run, *words, *FEW)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_without_models_says_which_setting_keeps_them(tmp_path: Path) -> None:
+    for rounds, own, words in (((), False, "checkpoint.final: true"), ((10,), False, "checkpoint.final: all")):
+        path = kept_run(tmp_path / f"{len(rounds)}.h5", rounds, own)
+        with pytest.raises(MpidlError, match=words):
+            invoke(analyze, path, "uncertainty", *FEW)
+    assert "no uncertainty: " in invoke(analyze, path, *FEW).stderr
+
+
+def test_other_files_in_the_way_are_not_replaced(run: Path, tmp_path: Path) -> None:
+    other = kept_run(tmp_path / "other.h5", (10,), seed=8)
+    invoke(analyze, other, "alignment", *FEW)
+    with h5py.File(findings.beside(other), "r+") as file:
+        file.attrs["run_created"] = "2026-01-01T00:00:00Z"
+    for output, words in ((other, "is no file of analyses"), (findings.beside(other), "is about another run")):
+        before = output.read_bytes()
+        with pytest.raises(MpidlError, match=words):
+            invoke(analyze, run, "alignment", "-o", output, *FEW)
+        assert output.read_bytes() == before
+
+
+def test_a_damaged_file_of_analyses_is_one_sentence(analysed: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.analysis.h5"
+    damaged.write_bytes(analysed.read_bytes())
+    with h5py.File(damaged, "r+") as file:
+        del file["sharpness"].attrs["settings"]
+    with pytest.raises(MpidlError, match="is damaged, or no file of analyses of mpidl"):
+        invoke(plot, damaged, "-o", tmp_path / "damaged.png")
+
+
+def test_runs_and_analyses_are_drawn_apart(run: Path, analysed: Path, tmp_path: Path) -> None:
+    with pytest.raises(MpidlError, match="draw them apart"):
+        invoke(plot, run, analysed, "-o", tmp_path / "both.png")
+
+
+def test_ranks_are_told_all_that_was_said() -> None:
+    options = {"round": "10", "to": None, "points": 3, "set": ("a=1", "b=2"), "plug_ins": True, "json": False}
+    words = CommandLine(Path("run.h5"), ("alignment",), options).program()
+    assert words[4:] == [
+        *("analyze", "run.h5", "alignment", "--round", "10", "--points", "3", "--set", "a=1", "--set", "b=2"),
+        "--plug-ins",
+    ]
+
+
+def test_analyses_lie_beside_runs_and_beside_their_checkpoints() -> None:
+    for path, name in (
+        ("first.h5", "first.analysis.h5"),
+        ("first.hdf5", "first.analysis.h5"),
+        ("first.ckpt/round-000000010", "first.round-000000010.analysis.h5"),
+    ):
+        assert findings.beside(Path("runs") / path) == Path("runs") / name
