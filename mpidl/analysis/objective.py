@@ -42,7 +42,8 @@ class Objective:
     Whatever a network draws nonetheless, it draws anew from the seed for each chunk.
 
     Terms are computed chunk by chunk, derivatives in the row's dtype and added in float64, by `workers`. `chunks` may
-    be any sequence of (examples, targets), such as one that loads them when they are asked for.
+    be any sequence of (examples, targets), such as one that loads them when they are asked for. The network is left
+    where it was looked at last.
     """
 
     def __init__(
@@ -117,11 +118,10 @@ class Objective:
         examples, losses, hits = (sum(column) for column in weighed.T.tolist())
         return Score(losses / examples, hits / examples if self.counts_hits else float("nan"))
 
-    def outputs(self, x: Tensor, places: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    def outputs(self, x: Tensor, places: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """What the network says of the examples in these chunks, and their targets. No collective call."""
         with self._standing_at(x), torch.no_grad():
-            for _, (inputs, targets) in self._my_chunks(places):
-                yield self.rows.module(inputs), targets
+            return [(self.rows.module(inputs), targets) for _, (inputs, targets) in self._my_chunks(places)]
 
     def gradient(self, x: Tensor) -> Tensor:
         """∇L(x), [P], in float64."""

@@ -100,6 +100,7 @@ def _rises(axes: Axes, findings: Findings) -> None:
         bars["½ Tr(HΞ)"] = (findings.number("average_direction_second_order"), 0.0)
     values, errors = zip(*bars.values(), strict=True)
     axes.bar(list(bars), values, yerr=errors, width=0.5, color=["0.75", "0.55", "0.9"], edgecolor="0.2", capsize=4)
+    axes.set_xlim(-0.7, len(bars) - 0.3)
     axes.axhline(0, color="0.2", linewidth=0.8)
     _plain(axes, "", "rise of the training loss", f"sharpness at loss {findings.number('loss'):.3g}")
 
@@ -249,14 +250,16 @@ def _entropies(axes: Axes, findings: Findings) -> None:
 
 
 def _errors(axes: Axes, findings: Findings) -> None:
+    bounds: dict[float, list[str]] = {}
     for index, quantity in enumerate(findings.settings.get("quantities", ())):
-        line = style(index)
-        axes.plot(findings["round"], findings[f"error_{quantity}"], label=quantity, **line)
+        axes.plot(findings["round"], findings[f"error_{quantity}"], label=quantity, **style(index))
         if f"bound_{quantity}" in findings:
-            bound = findings.number(f"bound_{quantity}")
-            axes.axhline(bound, color=line["color"], linewidth=0.9, alpha=0.6, label=f"bound of theory, {quantity}")
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=8)
+            bounds.setdefault(findings.number(f"bound_{quantity}"), []).append(quantity)
+    for bound, quantities in bounds.items():
+        of = "" if len(bounds) == 1 else f", {', '.join(quantities)}"
+        axes.axhline(bound, color="0.3", linewidth=1.0, linestyle=(0, (8, 3)), label=f"bound of theory{of}")
+    axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
     _plain(axes, "round", "‖v − C(v)‖² / ‖v‖²", "lost in packing")
 
 

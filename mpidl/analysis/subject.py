@@ -140,6 +140,18 @@ class Subject:
         """The models of a round that are kept, the "best", or by default the newest."""
         return self._moment(models.choose(self.path, self.kept, round))
 
+    def own(self, round: int | str | None = None) -> Sequence[Tensor]:
+        """The agents' own models of such a round; Missing where there are none."""
+        moment = self.at(round)
+        if OWN not in self.config.method.models:
+            raise Missing(f"{self.config.algorithm.name} trains one model, and agents have none of their own")
+        if moment.own is None:
+            raise Missing(
+                f"{str(self.path)!r} keeps no agent's own model of round {moment.round}; let that run keep them, with "
+                "checkpoint.final: all"
+            )
+        return moment.own
+
     @cached_property
     def trajectory(self) -> list[int]:
         """The rounds of which models are kept, ascending; the best apart."""

@@ -127,7 +127,7 @@ def _lots(L: Objective, predictors: int) -> Iterator[list[int]]:
     mine = L.mine
     if not mine:
         return
-    outputs, _ = next(L.outputs(L.row(), mine[:1]))
+    ((outputs, _),) = L.outputs(L.row(), mine[:1])
     if outputs.ndim < 2:
         raise ConfigError("uncertainty is about classes; a regression has none")
     at_once = max(1, _BYTES // (8 * predictors * outputs.numel()))

@@ -68,7 +68,7 @@ def _agents_plane(plane: Plane, moment: Moment, x: Tensor, L: Mapping[str, Objec
 
 def _distance(plane: Plane, row: Tensor, place: np.ndarray, size: int) -> float:
     away = (row.double() - plane.origin.double())[:size]
-    away = away - place[0] * plane.across[:size] - place[1] * plane.up[:size]
+    away = away - float(place[0]) * plane.across[:size] - float(place[1]) * plane.up[:size]
     return float(away.norm())
 
 
@@ -104,7 +104,7 @@ def _ends(
     if other is not None:
         if len(other.row) != len(here.row):
             raise Missing("the two runs train networks of different sizes: there is no line between their models")
-        return here, other
+        return here, End(other.label, other.row.to(here.row.device))
     earlier = [round for round in subject.trajectory if round < moment.round]
     before = subject.at(earlier[0]) if earlier else None
     if before is not None and before.shared is not None:

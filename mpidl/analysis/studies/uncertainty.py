@@ -15,11 +15,7 @@ def study(subject: Subject, choices: Choices, _: End | None = None) -> Findings:
     if not subject.classifies:
         raise Missing("uncertainty is about classes, and a regression has none")
     moment = subject.at(choices.round)
-    if moment.own is None:
-        raise Missing(
-            f"{str(subject.path)!r} keeps no agent's own model; let that run keep them, with checkpoint.final: all"
-        )
-    seen = uncertainty.study(subject.test, moment.own, moment.shared)
+    seen = uncertainty.study(subject.test, subject.own(choices.round), moment.shared)
     single = seen.agents
     found = [
         number("entropy", seen.entropy, "mean entropy of the ensemble's prediction", "nats"),
