@@ -157,6 +157,13 @@ class Subject:
         """The rounds of which models are kept, ascending; the best apart."""
         return sorted(each.round for each in self.kept if each.group != BEST)
 
+    def along(self, most: int) -> list[int]:
+        """At most so many of these rounds, evenly spread, the first and the last among them."""
+        rounds = self.trajectory
+        if len(rounds) <= most:
+            return rounds
+        return [rounds[place] for place in np.linspace(0, len(rounds) - 1, most).round().astype(int)]
+
     def _moment(self, kept: Kept) -> Moment:
         name = kept.shared
         shared = None if name is None else self._row(self._read(kept, name))

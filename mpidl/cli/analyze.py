@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mpidl.analysis.studies.base import End
     from mpidl.analysis.subject import Subject
     from mpidl.analysis.workers import Workers
+    from mpidl.experiment.schema import TrainSettings
     from mpidl.results.findings import Finding, Findings
 
 KINDS = {
@@ -29,6 +30,9 @@ KINDS = {
     "uncertainty": "the agents as a sample of models: entropy, mutual information, calibration, disagreement",
     "compression": "what packing rows has lost in the recorded rounds, beside what theory allows; needs no model",
 }
+
+
+_ONE_PROCESS = "a checkpoint is analysed by one process; leave it out"
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class CommandLine:
 @click.argument("kinds", nargs=-1, metavar="[KIND]...")
 @click.option("-n", "--ranks", type=click.IntRange(min=1), default=1, metavar="RANKS", help="How many; default: 1.")
 @click.option("--round", metavar="ROUND", help="A round that models are kept of, or best; default: the last.")
+@click.option("--rounds", type=click.IntRange(min=2), default=20, show_default=True, help="Of a trajectory, at most.")
 @click.option("--to", type=click.Path(path_type=Path), metavar="OTHER.h5", help="A run to whose model the line leads.")
 @click.option("--agents", metavar="A,B,C", help="The three that span the plane; default: three that are far apart.")
 @click.option("--points", type=click.IntRange(min=2), default=15, show_default=True, help="Of a side of a plane.")
@@ -85,6 +90,8 @@ def analyze(run: Path, kinds: tuple[str, ...], ranks: int, **options: Any) -> in
         from mpidl.cli.checkpoint import one_checkpoint
 
         run = one_checkpoint(run, options["round"]).path
+        if ranks > 1:
+            raise ConfigError(_ONE_PROCESS, "-n")
     words = CommandLine(run, kinds, options)
     if is_rank():
         _as_rank(words)
@@ -121,14 +128,24 @@ def _as_rank(words: CommandLine) -> None:
         from mpidl.comm.world import World
 
         if words.run.is_dir():
-            raise ConfigError("a checkpoint is analysed by one process; leave out -n and mpirun", "-n")
-        comm = startup.start("auto", 1)
-        world = World(comm, comm.size, "auto")
+            raise ConfigError(_ONE_PROCESS, "-n")
+        train = _train_settings(words)
+        comm = startup.start(train.device, train.threads)
+        world = World(comm, comm.size, "cpu" if train.device == "cpu" else "auto")
         if world.rank == 0:
             _check(words)
         world.barrier()
         _work(words, SharingRanks(world), world.device)
         world.close()
+
+
+def _train_settings(words: CommandLine) -> TrainSettings:
+    """Of the run, or as the command line has them."""
+    from mpidl import results
+    from mpidl.experiment.measuring import configuration
+
+    run, options = results.open(words.run), words.options
+    return configuration(run.path, run.config, options["set"], options["plug_ins"]).train
 
 
 def _work(words: CommandLine, workers: Workers, device: object) -> None:
@@ -164,6 +181,7 @@ def _studied(words: CommandLine, workers: Workers, device: object) -> Iterator[F
         steps=options["steps"],
         rho=options["rho"],
         draws=options["draws"],
+        rounds=options["rounds"],
         points=options["points"],
         agents=_three(words),
         seed=options["seed"],

@@ -100,6 +100,15 @@ def test_of_the_training_part_no_more_is_looked_at_than_wished(kept: subject.Sub
     assert sum(len(y) for _, y in kept.train.chunks) == kept.train_examples
 
 
+def test_of_a_long_trajectory_some_rounds_are_looked_at(tmp_path: Path) -> None:
+    opened = subject.of_run(results.open(kept_run(tmp_path / "run.h5", tuple(range(1, 12)))), examples=20)
+    assert opened.along(11) == list(range(1, 12))
+    assert opened.along(3) == [1, 6, 11]
+    found = STUDIES["alignment"](opened, Choices(rounds=3), None)
+    assert found["round"].tolist() == [1, 6, 11]
+    assert found["cosines"].shape == (3, 4, 4)
+
+
 def test_agents_that_span_the_plane_lie_in_it(kept: subject.Subject) -> None:
     chosen = STUDIES["landscape"](kept, Choices(points=2, agents=(0, 3, 1)), None)
     assert chosen.settings["agents"] == [0, 3, 1]

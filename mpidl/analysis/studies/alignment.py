@@ -14,7 +14,7 @@ def study(subject: Subject, choices: Choices, _: End | None = None) -> Findings:
     """Of the agents' gradients over all their data, at the model that all hold, in every round that is kept."""
     if subject.agents > MOST_AGENTS:
         raise Missing(f"gradients of more than {MOST_AGENTS:,} agents are not compared pair by pair")
-    rounds = subject.trajectory if choices.round is None else [subject.at(choices.round).round]
+    rounds = subject.along(choices.rounds) if choices.round is None else [subject.at(choices.round).round]
     moments = [subject.at(round) for round in rounds]
     each = [alignment.align(subject.by_agent, moment.held, subject.weights, subject.workers) for moment in moments]
     found = [

@@ -24,6 +24,8 @@ class Choices:
     rho: float | None = None
     """SAM's; None: that of the run, or 0.05."""
     draws: int = 32
+    rounds: int = 20
+    """Of a trajectory that is kept, at most so many."""
     points: int = 15
     agents: tuple[int, int, int] | None = None
     """That span the plane; None: three that are far apart."""

@@ -49,7 +49,7 @@ def study(subject: Subject, choices: Choices, _: End | None = None) -> Findings:
 
 def _smoothing(subject: Subject, choices: Choices) -> list[Finding]:
     """Along the trajectory, where it was kept with the agents' own models."""
-    moments = [subject.at(round) for round in subject.trajectory]
+    moments = [subject.at(round) for round in subject.along(choices.rounds)]
     moments = [each for each in moments if each.shared is not None and each.own is not None]
     if len(moments) < 2:
         return []
