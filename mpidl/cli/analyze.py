@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mpidl.cli import findings_tables as tables
 from mpidl.cli.evaluate import round_or_best
-from mpidl.cli.numbers import console, json_line, number
+from mpidl.cli.numbers import console, json_line
 from mpidl.errors import ConfigError, choices_sentence
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from mpidl.analysis.studies.base import End
     from mpidl.analysis.subject import Subject
     from mpidl.analysis.workers import Workers
     from mpidl.experiment.schema import TrainSettings
-    from mpidl.results.findings import Finding, Findings
+    from mpidl.results.findings import Findings
 
 KINDS = {
     "sharpness": "eigenvalues and trace of the Hessian, SAM's sharpness, sharpness in the agents' own directions",
@@ -161,9 +160,9 @@ def _work(words: CommandLine, workers: Workers, device: object) -> None:
         elif speaks:
             findings.write(output, words.run.name, created, found, provenance.gather())
             if words.options["json"]:
-                click.echo(json_line({"path": str(words.run), "kind": found.kind} | _plain(found)))
+                click.echo(json_line({"path": str(words.run), "kind": found.kind} | tables.plain(found)))
             else:
-                console().print(_table(found))
+                console().print(tables.table(found))
     if speaks:
         click.echo(f"results in {output}", err=True)
 
@@ -261,39 +260,3 @@ def _three(words: CommandLine) -> tuple[int, int, int] | None:
         raise ConfigError(f"{text!r} is not three different agents, such as 0,3,5", "--agents")
     first, second, third = map(int, parts)
     return first, second, third
-
-
-def _table(findings: Findings) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    settings = findings.settings
-    model = f" of {settings['model']}" if settings["model"] else ""
-    title = f"{findings.kind}{model} after round {settings['round']}"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    table.add_column("")
-    table.add_column("value", justify="right")
-    table.add_column("", style="dim")
-    for finding in findings.found.values():
-        if finding.values.ndim == 0 and not finding.name.endswith("_error_of"):
-            error = findings.found.get(f"{finding.name}_error")
-            of = "" if error is None else f" ± {number(float(error.values))}"
-            table.add_row(finding.name.replace("_", " "), number(float(finding.values)) + of, finding.description)
-        elif finding.values.ndim == 1 and len(finding.values) <= 8:
-            table.add_row(
-                finding.name.replace("_", " "), ", ".join(map(number, finding.values.tolist())), finding.description
-            )
-    return table
-
-
-def _plain(findings: Findings) -> dict[str, Any]:
-    """Settings, and numbers and lists of them by name; null for what is not a number."""
-    return {"settings": dict(findings.settings)} | {name: _values(each) for name, each in findings.found.items()}
-
-
-def _values(finding: Finding) -> Any:
-    import numpy as np
-
-    values = finding.values.astype(object)
-    values[~np.isfinite(finding.values)] = None
-    return values.tolist()
