@@ -95,7 +95,7 @@ def _rises(axes: Axes, findings: Findings) -> None:
     if "average_direction_sharpness" in findings:
         bars["average\ndirection"] = (
             findings.number("average_direction_sharpness"),
-            findings.number("average_direction_error"),
+            findings.number("average_direction_sharpness_error"),
         )
         bars["½ Tr(HΞ)"] = (findings.number("average_direction_second_order"), 0.0)
     values, errors = zip(*bars.values(), strict=True)

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from mpidl.results.findings import Finding, Findings
 
 
+_FEW = 8
+
+
 def table(findings: Findings) -> Table:
     """What of a kind is one number, or few."""
     from rich import box
@@ -24,15 +27,15 @@ def table(findings: Findings) -> Table:
     rows.add_column("")
     rows.add_column("value", justify="right")
     rows.add_column("", style="dim")
-    for finding in findings.found.values():
-        if finding.values.ndim == 0 and not finding.name.endswith("_error_of"):
-            error = findings.found.get(f"{finding.name}_error")
-            of = "" if error is None else f" ± {number(float(error.values))}"
-            rows.add_row(finding.name.replace("_", " "), number(float(finding.values)) + of, finding.description)
-        elif finding.values.ndim == 1 and len(finding.values) <= 8:
-            rows.add_row(
-                finding.name.replace("_", " "), ", ".join(map(number, finding.values.tolist())), finding.description
-            )
+    for name, finding in findings.found.items():
+        # A standard error stands beside what it is of.
+        if name.endswith("_error") and name.removesuffix("_error") in findings:
+            continue
+        text = ", ".join(map(number, finding.values.ravel().tolist()))
+        if f"{name}_error" in findings:
+            text += f" ± {number(findings.number(f'{name}_error'))}"
+        if finding.values.ndim == 0 or (finding.values.ndim == 1 and len(finding.values) <= _FEW):
+            rows.add_row(name.replace("_", " "), text, finding.description)
     return rows
 
 

@@ -39,7 +39,7 @@ def study(subject: Subject, choices: Choices, _: End | None = None) -> Findings:
                 spread.sharpness.value,
                 "mean rise of the loss in random directions of the agents' own covariance",
             ),
-            number("average_direction_error", spread.sharpness.error, "standard error of that mean"),
+            number("average_direction_sharpness_error", spread.sharpness.error, "standard error of that mean"),
             number("average_direction_second_order", spread.second_order, "half the trace of Hessian times covariance"),
             number("agents_spread", spread.spread, "trace of the agents' covariance"),
         ]
