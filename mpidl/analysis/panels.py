@@ -12,7 +12,7 @@ import numpy as np
 
 from mpidl.analysis.curves import style
 from mpidl.errors import ConfigError, ResultsError, choices_sentence
-from mpidl.pictures import new_figure
+from mpidl.pictures import new_figure, words
 from mpidl.results.findings import Analysis, Findings
 
 if TYPE_CHECKING:
@@ -47,9 +47,13 @@ def draw(analyses: Sequence[Analysis], kinds: Sequence[str] = ()) -> Figure:
     for (analysis, findings, panels), row in zip(
         rows, figure.subfigures(len(rows), 1, squeeze=False)[:, 0], strict=True
     ):
-        row.suptitle(_title(analysis, findings), fontsize=11)
+        row.suptitle(words(_title(analysis, findings)), fontsize=11)
         for panel, axes in zip(panels, row.subplots(1, columns, squeeze=False)[0], strict=False):
-            panel(axes, findings)
+            try:
+                panel(axes, findings)
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                # Whatever matplotlib says of numbers that no study has written.
+                raise ResultsError(f"{str(analysis.path)!r} is damaged: its {findings.kind} cannot be drawn") from error
         for axes in row.axes[len(panels) : columns]:
             axes.set_axis_off()
     return figure
@@ -128,7 +132,7 @@ def _line(axes: Axes, findings: Findings) -> None:
 
 def _folded(text: str) -> str:
     """Not wider than a third of a panel."""
-    return text.replace(" after ", "\nafter ").replace(" of ", "\nof ")
+    return words(text).replace(" after ", "\nafter ").replace(" of ", "\nof ")
 
 
 def _random_plane(axes: Axes, findings: Findings) -> None:
@@ -145,7 +149,9 @@ def _agents_plane(axes: Axes, findings: Findings) -> None:
         axes.plot(across, up, marker="s" if agent in corners else "o", color="0.1", markersize=5)
         if len(positions) <= _NUMBERED:
             axes.annotate(str(agent), (across, up), xytext=(4, 4), textcoords="offset points", fontsize=8)
-    axes.plot(*held, color="0.1", marker="*", markersize=11, linestyle="", label=findings.settings.get("model") or "")
+    axes.plot(
+        *held, color="0.1", marker="*", markersize=11, linestyle="", label=words(str(findings.settings.get("model")))
+    )
     axes.legend(frameon=True, fontsize=8, loc="upper left")
     axes.set_aspect("equal")
     _plain(axes, "distance", "distance", f"training loss, plane of agents {', '.join(map(str, sorted(corners)))}")
@@ -252,11 +258,11 @@ def _entropies(axes: Axes, findings: Findings) -> None:
 def _errors(axes: Axes, findings: Findings) -> None:
     bounds: dict[float, list[str]] = {}
     for index, quantity in enumerate(findings.settings.get("quantities", ())):
-        axes.plot(findings["round"], findings[f"error_{quantity}"], label=quantity, **style(index))
+        axes.plot(findings["round"], findings[f"error_{quantity}"], label=words(quantity), **style(index))
         if f"bound_{quantity}" in findings:
             bounds.setdefault(findings.number(f"bound_{quantity}"), []).append(quantity)
     for bound, quantities in bounds.items():
-        of = "" if len(bounds) == 1 else f", {', '.join(quantities)}"
+        of = "" if len(bounds) == 1 else words(f", {', '.join(quantities)}")
         axes.axhline(bound, color="0.3", linewidth=1.0, linestyle=(0, (8, 3)), label=f"bound of theory{of}")
     axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
     axes.legend(frameon=False, fontsize=8, loc="lower right")

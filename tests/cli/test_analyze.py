@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -129,6 +130,13 @@ def test_a_damaged_file_of_analyses_is_one_sentence(analysed: Path, tmp_path: Pa
     with h5py.File(damaged, "r+") as file:
         del file["sharpness"].attrs["settings"]
     with pytest.raises(MpidlError, match="is damaged, or no file of analyses of mpidl"):
+        invoke(plot, damaged, "-o", tmp_path / "damaged.png")
+    damaged.write_bytes(analysed.read_bytes())
+    with h5py.File(damaged, "r+") as file:
+        del file["alignment/cosines"]
+        file["alignment/cosines"] = 1.0
+        file["alignment/cosines"].attrs.update(scales=np.empty(0, dtype=h5py.string_dtype()))
+    with pytest.raises(MpidlError, match="is damaged: its alignment cannot be drawn"):
         invoke(plot, damaged, "-o", tmp_path / "damaged.png")
 
 
