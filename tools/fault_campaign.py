@@ -26,6 +26,7 @@ import argparse
 import contextlib
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -190,6 +191,8 @@ def main() -> int:
     outcomes = []
     if options.state.exists() and options.only is None:
         outcomes = read(options.state)
+    # Also then, what was started and mounted goes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     done = {outcome.number for outcome in outcomes}
     share, shares = map(int, options.share.split("/"))
     numbers = options.only or range(share, options.faults, shares)

@@ -176,14 +176,24 @@ def ended(process: subprocess.Popen[bytes], clock: Patience) -> bool:
     return True
 
 
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Ends a launch, if it still runs, with all that it has started."""
+    if process.poll() is None:
+        for number in descendants(process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        process.wait()
+
+
 def inflict(fault: Fault, seconds: float, folder: Path) -> Outcome | float:
     """One launch, the fault, and the checks; or what the launch took, where it was over before the fault.
 
     `seconds` is the processor time that such a launch takes.
     """
-    with disk(folder, fault.kind == "full disk") as place:
+    with disk(folder, fault.kind == "full disk") as place, contextlib.ExitStack() as stack:
         output = place / "run.h5"
         process, clock = start(fault, folder, output), Patience(2 * SECONDS)
+        stack.callback(kill, process)
 
         def has_come() -> bool:
             late = clock.over(descendants(process.pid))
@@ -198,10 +208,7 @@ def inflict(fault: Fault, seconds: float, folder: Path) -> Outcome | float:
         trouble, clock.seconds = "", SECONDS
         if not ended(process, clock):
             trouble = f"it had not ended after {SECONDS:.0f} s"
-            for number in descendants(process.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(number, signal.SIGKILL)
-            process.wait()
+            kill(process)
         (place / "filler").unlink(missing_ok=True)
         alive = wait_gone(everyone)
         status, records = look(output)

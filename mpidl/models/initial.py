@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 from dataclasses import dataclass
 from io import FileIO
@@ -89,7 +90,10 @@ def read(path: str) -> Weights:
                 return Weights(path, read_safetensors(opened.readall()))
             _refuse_packed(opened, path)
             opened.seek(0)
-            content = torch.load(opened, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                # What torch finds odd in a file it also refuses, or reads in full.
+                warnings.simplefilter("ignore")
+                content = torch.load(opened, map_location="cpu", weights_only=True)
     except ConfigError:
         raise
     except OSError as error:

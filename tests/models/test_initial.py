@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -107,6 +109,13 @@ def test_a_file_that_does_not_fit_ends_in_one_sentence(tmp_path: Path, change: A
         load(module, str(tmp_path / "w.pt"))
     assert caught.value.key == "model.init" and "\n" not in str(caught.value)
     assert torch.equal(flat(module), before)
+
+
+def test_what_torch_finds_odd_in_a_file_is_not_told_beside_the_sentence(tmp_path: Path) -> None:
+    torch.save(net().state_dict(), tmp_path / "other.pt", pickle_protocol=4)
+    with contextlib.suppress(ConfigError), warnings.catch_warnings(record=True) as told:
+        load(net(), str(tmp_path / "other.pt"))
+    assert not told
 
 
 class Malicious:
