@@ -5,7 +5,6 @@ The launcher runs in a session of its own, so that a Ctrl-C reaches it once, fro
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import logging
 import math
@@ -273,9 +272,14 @@ def _end_with_parent() -> Callable[[], object] | None:
 
 def _writer(stream: TextIO) -> Callable[[bytes], None]:
     def write(data: bytes) -> None:
-        # A reader that has gone, as `head` does, or a terminal that was closed: nobody is there to be told.
-        with contextlib.suppress(OSError):
+        try:
             stream.buffer.write(data)
             stream.buffer.flush()
+        except OSError:
+            # A reader that has gone, as `head` does, or a terminal that was closed: nobody is there to be told, also
+            # not when the interpreter flushes the rest at exit.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
     return write

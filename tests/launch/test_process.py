@@ -39,6 +39,8 @@ def launch(tmp_path: Path):
         launcher.chmod(0o755)
         command = [sys.executable, "-c", PARENT, str(launcher)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        # As users have it, whoever runs the tests.
+        options["env"] = {k: v for k, v in options.get("env", os.environ).items() if k != "PYTHONUNBUFFERED"}
         started.append(subprocess.Popen(command, text=True, **pipes, **options))
         return started[-1]
 
