@@ -120,15 +120,24 @@ def base_graph(nodes: Sequence[int], k: int) -> list[Round]:
     both are equally long, because it nearly always sends fewer messages (n = 26, k = 4: 278 per period, not 494).
     """
     smooth = _smooth_part(len(nodes), k + 1)
-    plain = simple_base_graph(nodes, k)
     rest = len(nodes) // smooth
-    if smooth == 1 or rest == 1:
-        return plain
+    across_rounds = len(_factors(smooth, k + 1) or ())
+    if smooth == 1 or rest == 1 or _rounds(len(nodes), k) < _rounds(rest, k) + across_rounds:
+        return simple_base_graph(nodes, k)
     groups = [simple_base_graph(nodes[start : start + rest], k) for start in range(0, len(nodes), rest)]
     factored = [{edge: weight for group in groups for edge, weight in group[m].items()} for m in range(len(groups[0]))]
     across = [hyper_hypercube(nodes[place::rest], k) for place in range(rest)]
     factored += [{edge: weight for line in across for edge, weight in line[m].items()} for m in range(len(across[0]))]
-    return min(factored, plain, key=len)
+    return factored
+
+
+def _rounds(size: int, k: int) -> int:
+    """How many the plain form has."""
+    factors = _factors(size, k + 1)
+    if factors is not None:
+        return len(factors)
+    power = max((k + 1) ** exponent for exponent in range(size.bit_length()) if (k + 1) ** exponent <= size)
+    return len(_factors(size // power * power, k + 1) or ()) + 1 + len(_factors(power, k + 1) or ())
 
 
 def _smooth_part(size: int, largest: int) -> int:

@@ -167,8 +167,11 @@ class SmallWorld(Random):
                 j = (i + hop) % agents
                 if random.random() >= self.p or j not in neighbours[i] or len(neighbours[i]) >= agents - 1:
                     continue
-                free = [other for other in range(agents) if other != i and other not in neighbours[i]]
-                moved = free[int(random.integers(len(free)))]
+                taken = sorted({i, *neighbours[i]})
+                # The so many-th of the others.
+                moved = int(random.integers(agents - len(taken)))
+                for other in taken:
+                    moved += other <= moved
                 neighbours[i].remove(j)
                 neighbours[j].remove(i)
                 neighbours[i].add(moved)
