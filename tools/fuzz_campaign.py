@@ -125,7 +125,7 @@ def ended(status: int, text: str, tells: bool) -> str:
 
 def table(folder: Path) -> str:
     """What has been found so far, a line for each kind."""
-    lines = ["kind            cases   read  refused  wrong  median s  most s  most MB"]
+    lines = ["kind                  cases   read  refused  wrong  median s  most s  most MB"]
     for kind in CASES:
         path = folder / f"{kind}.jsonl"
         found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -137,7 +137,7 @@ def table(folder: Path) -> str:
         crashed = sum("HDF5 crashes on it" in case["text"] for case in found)
         endless = sum("comes to no end" in case["text"] for case in found)
         lines.append(
-            f"{kind:14} {len(found):6} {ends['read']:6} {ends['refused']:8} {sum(wrong.values()):6} "
+            f"{kind:20} {len(found):6} {ends['read']:6} {ends['refused']:8} {sum(wrong.values()):6} "
             f"{seconds[len(seconds) // 2]:9.2f} {seconds[-1]:7.2f} {max(case['megabytes'] for case in found):8}"
             + (f"  {crashed} of the refused crash HDF5, {endless} keep it busy" if crashed + endless else "")
             + (f"  {wrong}" if wrong else "")

@@ -33,6 +33,7 @@ CONFIG = {
     "graph": "ring",
     "train": {"rounds": 3, "device": "cpu"},
 }
+DATA = {"the split": "one"}
 
 
 def write_sound(folder: Path) -> list[Path]:
@@ -41,7 +42,7 @@ def write_sound(folder: Path) -> list[Path]:
     place = checkpoints.unfinished(7)
     place.mkdir(parents=True)
     files = [write_part(place / part_name(n), 7, n, in_place(state, n)) for n, state in enumerate(states)]
-    facts = Facts(7, 100, 12.5, AGENTS, yaml.safe_dump(CONFIG), {"torch": "2"})
+    facts = Facts(7, 100, 12.5, AGENTS, yaml.safe_dump(CONFIG), {"torch": "2"}, DATA)
     write_index(place, facts, list(states[0].declarations.values()), files)
     checkpoints.complete(7)
     return sorted(checkpoints.of_round(7).iterdir())
@@ -86,6 +87,7 @@ def go_on() -> None:
             damages.append(error)
             continue
         resume.compare(config.validate(experiment.Config, CONFIG), AGENTS, checkpoint.facts, ())
+        resume.compare_data(DATA, checkpoint.facts, ())
         resume.load(declared(tuple(range(AGENTS))), checkpoint)
         return
     if damages:

@@ -61,3 +61,9 @@ def campaign(*words: str) -> str:
 def test_the_campaign_sees_how_a_case_ends(tmp_path: Path, end: str, told: str) -> None:
     text = re.sub(r" +", " ", campaign("-c", PROGRAM.format(end=end), str(tmp_path)))
     assert re.sub(r" +", " ", told) in text
+
+
+@pytest.mark.full
+def test_every_kind_has_its_cases(tmp_path: Path) -> None:
+    lines = campaign("tools/fuzz_campaign.py", "--cases", "2", "--folder", str(tmp_path)).splitlines()
+    assert len(lines) > 20 and all(re.search(r" 2 +\d+ +\d+ +0 ", line) for line in lines[1:]), lines
