@@ -63,6 +63,8 @@ class ExchangeMaker(Protocol):
 class Reduction(Protocol):
     """Sums over agents, equal on every rank; see mpidl/comm/reduce.py."""
 
+    def memory(self, rows: int | None = None) -> Tensor: ...
+
     def sum(
         self,
         leaves: Iterable[tuple[int, Tensor]],

@@ -122,11 +122,11 @@ def _lengths(text: str) -> list[int]:
 
 
 def _check_memory(length: int, exchanges: int, ranks: int) -> None:
-    """Refuses what would not fit: on each rank a row, its copy, one in a sum, and two blocks for each exchange."""
+    """Refuses what would not fit: on each rank a row and its copy, two in sums, and two blocks for each exchange."""
     from mpidl.cli.numbers import amount
     from mpidl.launch.surroundings import memory
 
-    needed, there = ranks * 4 * length * (3 + 2 * exchanges), memory()
+    needed, there = ranks * 4 * length * (4 + 2 * exchanges), memory()
     if there is not None and needed > there:
         raise ConfigError(
             f"rows of {length:,} numbers need {amount(needed)} on {ranks} ranks, and {amount(there)} are free; "

@@ -102,7 +102,7 @@ def measure(
             plays["allreduce", "", "MPI"] = partial(world.comm.Allreduce, sent, received)
         else:
             plays["staging", "", ""] = partial(_by_the_host, source, target)
-        plays["sum", "", ""] = _summing(Reducer(world, parameters, source.dtype), source, target)
+        plays["sum", "", ""] = _summing(Reducer(world, parameters, source.dtype), target)
         gossips = []
         travelled, warnings = {("", "MPI"): "", ("", ""): ""}, [world.warning] if world.warning else []
         for name, topology in graphs.items():
@@ -154,9 +154,9 @@ def _mixing(gossip: Gossip) -> Callable[[], object]:
     return mix
 
 
-def _summing(reducer: Reducer, source: torch.Tensor, target: torch.Tensor) -> Callable[[], object]:
-    """Sums of one row from each rank."""
-    owners, rank = range(reducer.world.size), reducer.world.rank
+def _summing(reducer: Reducer, target: torch.Tensor) -> Callable[[], object]:
+    """Sums of one row from each rank, from where a run's algorithm has it."""
+    owners, rank, source = tuple(range(reducer.world.size)), reducer.world.rank, reducer.memory().fill_(1.0)
     return lambda: reducer.sum([(rank, source)], len(owners), owners, out=target)
 
 

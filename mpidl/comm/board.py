@@ -1,59 +1,44 @@
-"""Memory in which the ranks of one node show each other numbers, so that sums over them need no messages."""
+"""Rows in memory that all ranks of a node see, so that sums over them need no messages."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import lt
 from typing import TYPE_CHECKING
-
-import torch
 
 from mpidl.comm.sharing import SharedBlocks
 
 if TYPE_CHECKING:
+    import torch
     from mpi4py import MPI
     from torch import Tensor
 
-PLACE = 4 * 2**20
-"""Bytes of a place: what ranks show each other at a time stays in their caches."""
-PLACES = 2
-LINE = 64
-"""Bytes of a line of the cache."""
-
 
 class Board:
-    """Two places of every rank, in which it writes for all to read; used in turn, however long the rows are.
+    """Rows of one length and dtype that each rank writes for all to read; of ranks that are on one node.
 
-    After a rank has written, all pass a barrier, and from then on may read. Who writes to a place again has passed the
-    barrier of the turn between, at which all arrived when they had read what was there before. `failure` says why
-    there is no such memory, in the same words on all ranks. `turn` counts turns.
+    When all have written, they pass a barrier, and from then on may read; who writes again has passed another one, at
+    which all arrived when they had read. `failure` says why there is no such memory, in the same words on all ranks.
     """
 
-    def __init__(self, comm: MPI.Intracomm) -> None:
-        """A collective call of ranks that are on one node."""
-        self._ranks = range(comm.size)
-        self._memory = SharedBlocks(comm, tuple(self._ranks), 1, PLACE, torch.uint8, PLACES)
-        self._views: dict[tuple[int, torch.dtype], list[list[Tensor]]] = {}
-        self.failure = self._memory.failure
-        self.turn = 0
+    def __init__(self, comm: MPI.Intracomm, length: int, dtype: torch.dtype) -> None:
+        self._comm, self._length, self._dtype = comm, length, dtype
+        self._rows: dict[str, list[list[Tensor]]] = {}
+        self.failure = ""
 
-    def places(self, rows: int, dtype: torch.dtype) -> list[list[Tensor]]:
-        """By turn and rank, its place as so many rows that fill it: [turn % PLACES][rank]."""
-        if (rows, dtype) not in self._views:
-            length = length_of(rows, dtype)
-            self._views[rows, dtype] = [
-                [
-                    self._memory.of(rank)[place][0].view(dtype)[: rows * length].view(rows, length)
-                    for rank in self._ranks
-                ]
-                for place in range(PLACES)
-            ]
-        return self._views[rows, dtype]
+    def rows(self, name: str, counts: Sequence[int]) -> list[list[Tensor]]:
+        """By rank its rows of this name, at least so many, unless there is no room; what they held may be lost.
 
-    def close(self) -> None:
-        """Lets go of the memory."""
-        self._views.clear()
-        self._memory.close()
-
-
-def length_of(rows: int, dtype: torch.dtype) -> int:
-    """Elements of a row of which a place holds so many: whole lines of the cache, or none."""
-    return PLACE // rows // LINE * LINE // dtype.itemsize
+        A collective call where there were fewer.
+        """
+        ranks = tuple(range(self._comm.size))
+        rows = self._rows.setdefault(name, [[] for _ in ranks])
+        held = list(map(len, rows))
+        if any(map(lt, held, counts)) and not self.failure:
+            wanted = max(held[self._comm.rank], counts[self._comm.rank])
+            # Freed before more is taken.
+            rows.clear()
+            memory = SharedBlocks(self._comm, ranks, wanted, self._length, self._dtype, blocks=1)
+            self.failure = memory.failure
+            rows += [[] if self.failure else list(memory.of(rank)[0]) for rank in ranks]
+        return rows

@@ -1,9 +1,8 @@
 """Sums of rows over agents, the same bits on every rank, however many ranks there are and whoever runs which agent.
 
-Each rank sums what it can alone as the rows come, keeping O(log n) partial rows. The rest is a reduce-scatter and an
-allgather made by hand: rank r reads its slice of every partial row in shared memory, or receives it, adds them as the
-fixed tree says (`tree.py`), and hands its slice of the result to all; short rows are added by every rank. MPI's own
-allreduce chooses its order by size, placement and version.
+Each rank sums what it can alone as the rows come, keeping O(log n) partial rows, where the other ranks can read them
+if they share memory. The rest is a reduce-scatter and an allgather made by hand (`combine.py`), in the order of the
+fixed tree (`tree.py`). MPI's own allreduce chooses its order by size, placement and version.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from mpi4py import MPI
 
-from mpidl.comm.combine import Combiner
+from mpidl.comm.combine import Combiner, Places
 from mpidl.comm.meters import Meters
 from mpidl.comm.tree import Cut, cut
 from mpidl.comm.world import World
@@ -40,7 +39,7 @@ class Reducer:
         meters: Meters | None = None,
         shared: bool = True,
     ) -> None:
-        """`shared`: through shared memory, where all ranks are on one node."""
+        """`shared`: through shared memory, where all ranks are on one node and rows in main memory."""
         self.world = world
         self.parameters = parameters
         self.dtype = dtype
@@ -50,7 +49,7 @@ class Reducer:
         self._spare: list[torch.Tensor] = []
         self._lent: list[torch.Tensor] = []
         self._host: dict[str, torch.Tensor] = {}
-        self._combiner = Combiner(world, parameters, dtype, self.meters, shared)
+        self._combiner = Combiner(world, parameters, dtype, shared)
         self._wide: dict[int, Reducer] = {}
         """By a number of rows, what sums that many at once."""
 
@@ -69,9 +68,18 @@ class Reducer:
     def counting(self, meters: Meters) -> Reducer:
         """The same sums, in the same memory, counted elsewhere: the two are used by turns."""
         other = copy.copy(self)
-        other.meters, other._combiner = meters, self._combiner.counting(meters)
+        other.meters = meters
         other._lent, other._wide = [], {}
         return other
+
+    def memory(self, rows: int | None = None) -> torch.Tensor:
+        """A row, or so many [rows, P], to yield to `sum`: where ranks share memory, it takes them from here uncopied.
+
+        The same memory at each call. Any other will do as well. A collective call.
+        """
+        if rows is not None:
+            return self._reducer_of(rows).memory().view(rows, -1)
+        return self._combiner.own() if self.deterministic else self._device_row()
 
     def sum(
         self,
@@ -91,23 +99,24 @@ class Reducer:
         if positions != len(owners):
             raise ValueError(f"{len(owners)} owners for {positions} positions")
         if rows is not None:
-            if rows not in self._wide:
-                size = rows * self.parameters
-                self._wide[rows] = Reducer(self.world, size, self.dtype, self.deterministic, self.meters, self._shared)
             flat = ((position, row.reshape(-1)) for position, row in leaves)
             whole = None if out is None else out.view(-1)
-            return self._wide[rows].sum(flat, positions, owners, whole).view(rows, -1)
+            return self._reducer_of(rows).sum(flat, positions, owners, whole).view(rows, -1)
         pairs = iter(leaves)
         mine = [position for position, owner in enumerate(owners) if owner == self.world.rank]
         tree = _cut(tuple(owners), self.world.size) if positions else None
         if out is None:
-            out = torch.empty(self.parameters, dtype=self.dtype, device=self.world.device)
+            out = self._device_row()
         if tree is None:
             out.zero_()
         elif self.deterministic:
-            partials = self._partials(self._checked(pairs, mine), tree.nodes[self.world.rank], positions)
-            with self.meters.time("reduction"):
-                self._combine(partials, tree, out)
+            alone = self.world.size == 1
+            places = None if alone else self._combiner.places(tree)
+            mine_shown = [out] if alone else [] if places is None else places.mine
+            partials = self._partials(self._checked(pairs, mine), tree.nodes[self.world.rank], positions, mine_shown)
+            if not alone:
+                with self.meters.time("reduction"):
+                    self._combine(partials, places, tree, out)
         else:
             self._library_sum(self._checked(pairs, mine), out)
         self._spare += self._lent
@@ -153,12 +162,20 @@ class Reducer:
             yield pair[1]
 
     def _partials(
-        self, rows: Iterator[torch.Tensor], nodes: Sequence[tuple[int, int]], positions: int
+        self,
+        rows: Iterator[torch.Tensor],
+        nodes: Sequence[tuple[int, int]],
+        positions: int,
+        places: Sequence[torch.Tensor],
     ) -> list[torch.Tensor]:
-        """The values of these nodes, in order. The last may be the caller's own row: it stays as it is meanwhile."""
+        """The values of this rank's nodes, in order, each in its place.
+
+        Where there are no places, the last may be the caller's own row: it stays as it is meanwhile.
+        """
         partials: list[torch.Tensor] = []
         waiting: list[torch.Tensor] = []
-        for top_level, top_index in nodes:
+        for number, (top_level, top_index) in enumerate(nodes):
+            place = places[number] if places else None
             first, beyond = top_index << top_level, min((top_index + 1) << top_level, positions)
             for position in range(first, beyond):
                 value = next(rows)
@@ -169,16 +186,19 @@ class Reducer:
                             # The left half waits in memory of ours.
                             value = waiting.pop().add_(value)
                         elif (index + 1) << level < positions:
-                            waiting.append(self._keep(value))
+                            # What waits first grows to be the value of the node.
+                            waiting.append(self._keep(value, None if waiting else place))
                             break
                         level, index = level + 1, index // 2
                     else:
-                        last = (top_level, top_index) == nodes[-1]
-                        partials.append(value if last else self._keep(value))
+                        its_own = place is None and number == len(nodes) - 1
+                        partials.append(value if its_own else self._keep(value, place))
         return partials
 
-    def _keep(self, value: torch.Tensor) -> torch.Tensor:
-        """The value in memory that lasts until the end of the sum."""
+    def _keep(self, value: torch.Tensor, place: torch.Tensor | None) -> torch.Tensor:
+        """The value in memory that lasts until the end of the sum: in this place, or where we choose."""
+        if place is not None:
+            return value if value.data_ptr() == place.data_ptr() else place.copy_(value)
         if any(value is own for own in self._lent):
             return value
         own = self._spare.pop() if self._spare else torch.empty_like(value)
@@ -187,17 +207,14 @@ class Reducer:
 
     # The part that does.
 
-    def _combine(self, partials: list[torch.Tensor], tree: Cut, out: torch.Tensor) -> None:
-        if self.world.size == 1:
-            out.copy_(partials[0])
-            return
+    def _combine(self, partials: list[torch.Tensor], places: Places | None, tree: Cut, out: torch.Tensor) -> None:
         if out.device.type == "cuda":
             staged = [self._pinned(f"partial {n}", self.parameters).copy_(row) for n, row in enumerate(partials)]
             result = self._pinned("result", self.parameters)
-            self._combiner(staged, tree, result)
+            self._combiner(staged, places, tree, result, self.meters)
             out.copy_(result)
         else:
-            self._combiner(partials, tree, out)
+            self._combiner(partials, places, tree, out, self.meters)
 
     def _library_sum(self, rows: Iterator[torch.Tensor], out: torch.Tensor) -> None:
         """MPI's allreduce: the order of additions, and so the last bits, are the library's."""
@@ -218,6 +235,18 @@ class Reducer:
             self.meters.handed_to_mpi(host.nbytes)
             if host is not out:
                 out.copy_(host)
+
+    def _reducer_of(self, rows: int) -> Reducer:
+        """What sums so many rows at once."""
+        if rows == 1:
+            return self
+        if rows not in self._wide:
+            size = rows * self.parameters
+            self._wide[rows] = Reducer(self.world, size, self.dtype, self.deterministic, self.meters, self._shared)
+        return self._wide[rows]
+
+    def _device_row(self) -> torch.Tensor:
+        return torch.empty(self.parameters, dtype=self.dtype, device=self.world.device)
 
     def _pinned(self, name: str, elements: int) -> torch.Tensor:
         """As `_buffer`, but page-locked: a GPU copies into it at the full speed of the bus."""

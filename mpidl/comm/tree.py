@@ -27,16 +27,18 @@ def tree_sum(values: Any) -> Any:
     return terms[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cut:
     """The tree, cut where ranks meet.
 
-    `nodes[r]`: the largest nodes of which rank r owns every position, ascending; it can sum those by itself.
+    `nodes[r]`: the largest nodes of which rank r owns every position, ascending; it can sum those by itself. `sole[r]`:
+    whether the last of them is one position alone, whose row is not added to anything on that rank.
     `additions`: the rest of the tree as (target, left, right) over registers. The first registers hold the nodes of
     rank 0, then those of rank 1, …; the others, up to `registers`, are scratch. `root` is where the sum ends up.
     """
 
     nodes: tuple[tuple[Node, ...], ...]
+    sole: tuple[bool, ...]
     additions: tuple[tuple[int, int, int], ...]
     root: int
     registers: int
@@ -50,12 +52,15 @@ class Cut:
 def cut(owners: Sequence[int], ranks: int) -> Cut:
     """Cuts the tree over positions, at least one, of which `owners[p]` yields number p."""
     nodes: list[list[Node]] = [[] for _ in range(ranks)]
+    single: set[Node] = set()
     program: list[tuple[Node, Node, Node]] = []
 
     def visit(level: int, index: int) -> Node:
         share = owners[index << level : (index + 1) << level]
         if all(owner == share[0] for owner in share):
             nodes[share[0]].append((level, index))
+            if len(share) == 1:
+                single.add((level, index))
             return level, index
         left = visit(level - 1, 2 * index)
         if (2 * index + 1) << (level - 1) >= len(owners):
@@ -76,14 +81,16 @@ def cut(owners: Sequence[int], ranks: int) -> Cut:
             registers += 1
         register[target] = free.pop()
         additions.append((register[target], left, right))
-    return Cut(tuple(map(tuple, nodes)), tuple(additions), register[root], registers)
+    sole = tuple(bool(single.intersection(share[-1:])) for share in nodes)
+    return Cut(tuple(map(tuple, nodes)), sole, tuple(additions), register[root], registers)
 
 
-def rows_held(owners: Sequence[int], ranks: int) -> tuple[float, float]:
+def rows_held(owners: Sequence[int], ranks: int) -> float:
     """At most so many rows of memory a rank needs to sum over these positions, beside its own and the result.
 
-    Of its own partial sums, and of those that reach it where ranks send each other messages.
+    Its own partial sums, and what reaches it where ranks send each other messages; or in shared memory a copy of its
+    last row, and its part of the total.
     """
     plan = cut(owners, ranks)
     partial = max(len(nodes) - 1 + max(level for level, _ in nodes) for nodes in plan.nodes if nodes)
-    return partial, plan.inputs / ranks if ranks > 1 else 0.0
+    return partial + (max(plan.inputs, ranks * any(plan.sole) + 1) / ranks if ranks > 1 else 0.0)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Mapping
-from functools import cached_property
 
 import numpy as np
 import torch
 from mpi4py import MPI
 
-from mpidl.comm.board import Board
 from mpidl.comm.meters import Meters
 from mpidl.comm.placement import Placement
 from mpidl.comm.start import device as devices
@@ -96,12 +94,6 @@ class World:
         host, _, identity = self._ranks[self.rank]
         return sum((h, i) == (host, identity) for h, _, i in self._ranks) if identity else 1
 
-    @cached_property
-    def board(self) -> Board | None:
-        """Memory that all ranks share; None for one rank, or ranks of several nodes. At first use a collective call."""
-        alone = self.size == 1 or len(self.node_ranks) < self.size
-        return None if alone else Board(self.comm)
-
     def table(self) -> str:
         """A line for each rank: its number, host, device and agents."""
         rows = [("rank", "host", "device", "agents")]
@@ -175,9 +167,7 @@ class World:
         return received.tobytes().decode()
 
     def close(self) -> None:
-        """Gives the communicator and shared memory back; a collective call."""
-        if "board" in self.__dict__ and self.board is not None:
-            self.board.close()
+        """Gives the communicator back; a collective call."""
         self.comm.Free()
 
     def _shared_gpus(self) -> str:

@@ -110,7 +110,8 @@ def compose(config: Config, comm: Communicator, folder: Path = Path(), dataset: 
     statistics = _statistics(config, rows, state, world)
     observations = Observations(world.device, movable(config))
     oracle = (BatchedGradients if config.train.batched else Gradients)(learner, statistics, observations, meters)
-    measuring = Reducer(world, rows.size, dtype, config.train.deterministic)
+    # Among neighbours, sums are there to measure, and not worth memory that ranks share.
+    measuring = Reducer(world, rows.size, dtype, config.train.deterministic, shared=config.graph is None)
 
     def count_bytes(sent: int) -> None:
         meters.bytes_sent += sent
@@ -142,7 +143,8 @@ def compose(config: Config, comm: Communicator, folder: Path = Path(), dataset: 
     state.seal()
     epochs = length.rounds / length.rounds_per_epoch
     forecast = Forecast(oracle, evaluator, batches, epochs * sum(inputs.sizes.values()), cadence)
-    heterogeneity = Heterogeneity(oracle, world, Reducer(world, rows.size, torch.float64, config.train.deterministic))
+    wide = Reducer(world, rows.size, torch.float64, config.train.deterministic, shared=False)
+    heterogeneity = Heterogeneity(oracle, world, wide)
     hooks: list[Hook] = [
         NetworkCheck(oracle, evaluator, length.steps),
         *([statistics] if statistics else []),
@@ -202,7 +204,7 @@ def _statistics(config: Config, rows: RowModule, state: State, world: World) -> 
         return None
     kept_by = OwnStatistics if issubclass(config.method, Decentralized) else ServerStatistics
     initial = rows.flatten_buffers(state.dtype)
-    return kept_by(state, initial, world, Reducer(world, size, torch.float64), config.evaluate.buffers)
+    return kept_by(state, initial, world, Reducer(world, size, torch.float64, shared=False), config.evaluate.buffers)
 
 
 def _gossip(

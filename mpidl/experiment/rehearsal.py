@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from mpidl.algorithms.base import Rows
-from mpidl.comm.board import PLACE, PLACES
 from mpidl.comm.gossip.exchanges import Exchanges
 from mpidl.comm.gossip.plan import Plan, PlanMaker, Plans, make_edge_plan, make_plan
 from mpidl.comm.gossip.settings import GossipSettings
@@ -67,6 +66,12 @@ class NoGradients:
 
 class NoSums:
     """Sums of rows without numbers."""
+
+    def __init__(self, parameters: int, dtype: torch.dtype) -> None:
+        self._row = torch.empty(parameters, dtype=dtype, device="meta")
+
+    def memory(self, rows: int | None = None) -> Tensor:
+        return self._row if rows is None else self._row.repeat(rows, 1)
 
     def sum(
         self,
@@ -199,8 +204,8 @@ def rehearse(config: Config, ranks: int) -> Needs:
         oracle=NoGradients(),
         exchanges=exchanges or NoExchanges(),
         topology=topology,
-        reduction=NoSums(),
-        measuring=NoSums(),
+        reduction=NoSums(rows.size, dtype),
+        measuring=NoSums(rows.size, dtype),
         ranks=FirstRank(ranks),
         count_bytes=lambda sent: None,
     )
@@ -208,10 +213,7 @@ def rehearse(config: Config, ranks: int) -> Needs:
     row_bytes = rows.size * dtype.itemsize
     if exchanges is None:
         edges, by_quantity = 0.0, algorithm.packed_bytes()
-        partial, arriving = rows_held(placement.owners, ranks)
-        shown = PLACES * PLACE if ranks > 1 else 0
-        # Nobody knows yet whether ranks share memory.
-        transit = math.ceil(partial * row_bytes + max(arriving * row_bytes, shown))
+        transit = math.ceil(rows_held(placement.owners, ranks) * row_bytes)
     else:
         edges, by_quantity = exchanges.edges_per_round, exchanges.row_bytes
         transit = exchanges.transit_bytes

@@ -113,9 +113,9 @@ def test_bytes_are_those_of_the_formula(settings, comm):
             headers = outcome.bytes_mpi - outcome.bytes_sent
             assert 0 <= headers <= rounds * len(sent) * edges * 128
         else:
-            # Few parameters: each rank reads the rows of all others in shared memory.
+            # In shared memory all together read every slice of a row and of the sum but the one that is theirs.
             assert outcome.bytes_mpi == 0
-            assert outcome.bytes_shared == rounds * agents * (agents - 1) * row * method.rows_up(config.algorithm)
+            assert outcome.bytes_shared == rounds * 2 * (agents - 1) * row * method.rows_up(config.algorithm)
 
 
 @pytest.mark.parametrize("name", list(ALGORITHMS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from mpidl import seeding
-from mpidl.comm import board, combine, moves, sharing
+from mpidl.comm import combine, moves, sharing
 from mpidl.comm import reduce as module
 from mpidl.comm.meters import Meters
 from mpidl.comm.reduce import Reducer
@@ -21,8 +22,6 @@ from mpidl.errors import CommunicationError
 from tests.ranks import on_ranks
 
 SMALL_ROW, LARGE_ROW = 5, 20_001
-SMALL_PLACE = 64 * 1024
-"""Of shared memory, so that a large row is shown in many pieces."""
 
 
 @functools.cache
@@ -53,11 +52,11 @@ def owners(kind: str, positions: int, ranks: int) -> list[int]:
     }[kind]
 
 
-def reduce(comm, table, owner_of, **settings):
-    """The reducer's sum, fed from one buffer that is overwritten for each row."""
+def reduce(comm, table, owner_of, in_place=False, **settings):
+    """The reducer's sum, fed from one buffer that is overwritten for each row; `in_place`: from the reducer's own."""
     world = World(comm, comm.size)
     reducer = Reducer(world, table.shape[1], table.dtype, **settings)
-    buffer = torch.empty(table.shape[1], dtype=table.dtype)
+    buffer = reducer.memory() if in_place else torch.empty(table.shape[1], dtype=table.dtype)
 
     def leaves():
         for position, owner in enumerate(owner_of):
@@ -101,31 +100,30 @@ def test_tree_sum_of_floats_follows_the_tree():
 def test_bits_do_not_depend_on_ranks_or_placement_or_on_the_way_that_rows_travel(comm, parameters, kind):
     for positions in [1, 2, 3, 5, 7, 8, 16, 23, 40]:
         table = rows(positions, parameters, torch.float32)
-        for read_by_all, shared in ((combine.READ_BY_ALL, True), (0, True), (0, False)):
-            with limited(combine, "READ_BY_ALL", read_by_all), limited(board, "PLACE", SMALL_PLACE):
-                found = reduce(comm, table, owners(kind, positions, comm.size), shared=shared)
-            assert torch.equal(found, reference(table)), f"{positions} positions, shared: {shared}"
+        for shared, in_place in ((True, False), (True, True), (False, False)):
+            found = reduce(comm, table, owners(kind, positions, comm.size), in_place, shared=shared)
+            assert torch.equal(found, reference(table)), (positions, shared, in_place)
 
 
 @on_ranks(4)
 def test_sums_one_after_another_do_not_meet_in_shared_memory(comm):
-    """Ranks that wait at random; sums of several dtypes, in pieces of other lengths each time, added in both ways."""
+    """Ranks that wait at random; sums of two dtypes and of more rows each time than there is memory for, or fewer."""
     import random
     import time
 
     delay = random.Random(comm.rank)
-    with limited(board, "PLACE", SMALL_PLACE):
-        world = World(comm, comm.size)
-        reducers = {dtype: Reducer(world, LARGE_ROW, dtype) for dtype in (torch.float32, torch.float64)}
-        for turn in range(40):
-            positions, dtype = 1 + (7 * turn) % 30, (torch.float32, torch.float64)[turn % 2]
-            table = rows(positions, LARGE_ROW, dtype) * (turn + 1)
-            owner_of = owners("round robin", positions, comm.size)
-            mine = [(p, table[p]) for p in range(positions) if owner_of[p] == comm.rank]
-            time.sleep(delay.random() * 2e-3)
-            with limited(combine, "READ_BY_ALL", turn % 3 * 2**20):
-                assert torch.equal(reducers[dtype].sum(iter(mine), positions, owner_of), reference(table)), turn
-        world.close()
+    world = World(comm, comm.size)
+    reducers = {dtype: Reducer(world, LARGE_ROW, dtype) for dtype in (torch.float32, torch.float64)}
+    own = {dtype: reducer.memory() for dtype, reducer in reducers.items()}
+    for turn in range(40):
+        positions, dtype = 1 + (7 * turn) % 30, (torch.float32, torch.float64)[turn % 2]
+        table = rows(positions, LARGE_ROW, dtype) * (turn + 1)
+        owner_of = owners("round robin", positions, comm.size)
+        here = [position for position, owner in enumerate(owner_of) if owner == comm.rank]
+        mine = ((position, own[dtype].copy_(table[position]) if turn % 3 else table[position]) for position in here)
+        time.sleep(delay.random() * 2e-3)
+        assert torch.equal(reducers[dtype].sum(mine, positions, owner_of), reference(table)), turn
+    world.close()
 
 
 @on_ranks(3)
@@ -142,10 +140,26 @@ def test_without_shared_memory_on_one_rank_all_send_messages_and_say_why(comm):
 
 
 @on_ranks(3)
-def test_more_rows_than_a_place_has_lines_go_by_messages(comm):
-    table = rows(40, LARGE_ROW, torch.float32)
-    with limited(board, "PLACE", 4 * board.LINE):
-        assert torch.equal(reduce(comm, table, owners("round robin", 40, comm.size)), reference(table))
+def test_where_shared_memory_runs_out_later_messages_go_on_and_one_rank_says_so(comm):
+    said: list[str] = []
+    watch = logging.Handler()
+    watch.emit = lambda record: said.append(record.getMessage())
+    combine.log.addHandler(watch)
+    reducer = Reducer(World(comm, comm.size), LARGE_ROW, torch.float32)
+    own, table = reducer.memory(), rows(40, LARGE_ROW, torch.float32)
+    assert reducer.transport == "shared memory"
+    folder, sharing.FOLDER = sharing.FOLDER, Path("/nowhere") if comm.rank == 1 else sharing.FOLDER
+    try:
+        for positions in (3, 40, 3):
+            owner_of = owners("round robin", positions, comm.size)
+            mine = ((p, own.copy_(table[p])) for p in range(positions) if owner_of[p] == comm.rank)
+            assert torch.equal(reducer.sum(mine, positions, owner_of), reference(table[:positions]))
+    finally:
+        sharing.FOLDER = folder
+        combine.log.removeHandler(watch)
+    why = "sums go by messages, not through shared memory: rank 1: /nowhere cannot be used: No such file or directory"
+    assert said == ([why] if comm.rank == 0 else [])
+    assert reducer.transport == "messages"
 
 
 @on_ranks(1, 2, 4)
@@ -214,17 +228,15 @@ def test_a_wrong_row_is_an_error_before_anything_is_sent(comm):
 @on_ranks(1, 2, 4)
 def test_bytes_handed_to_mpi_are_counted(comm):
     world = World(comm, comm.size)
-    # All ranks together send every slice but the own one of every partial row, and every slice of the result but one;
-    # where each adds whole rows, it reads all of the others'.
-    slices, rows_of_others = 2 * (comm.size - 1) * 4 * LARGE_ROW, comm.size * (comm.size - 1) * 4 * LARGE_ROW
-    ways = ((False, 0, slices, 0), (True, 0, 0, slices), (True, combine.READ_BY_ALL, 0, rows_of_others))
-    for shared, read_by_all, by_mpi, by_memory in ways:
+    # All ranks together send or read every slice but the own one of every partial row, and every slice of the result
+    # but one; two read each other's rows, which is as much.
+    slices = 2 * (comm.size - 1) * 4 * LARGE_ROW
+    for shared in (False, True):
         meters = Meters()
         reducer = Reducer(world, LARGE_ROW, torch.float32, meters=meters, shared=shared)
-        with limited(combine, "READ_BY_ALL", read_by_all):
-            reducer.sum([(comm.rank, torch.ones(LARGE_ROW))], comm.size, range(comm.size))
-        assert comm.allreduce(meters.bytes_mpi) == by_mpi
-        assert comm.allreduce(meters.bytes_shared) == (rows_of_others if comm.size == 2 and shared else by_memory)
+        reducer.sum([(comm.rank, torch.ones(LARGE_ROW))], comm.size, range(comm.size))
+        assert comm.allreduce(meters.bytes_mpi) == (0 if shared else slices)
+        assert comm.allreduce(meters.bytes_shared) == (slices if shared else 0)
         assert meters.seconds["reduction"] > 0
 
 

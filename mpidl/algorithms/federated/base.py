@@ -50,6 +50,7 @@ class Federated(Algorithm):
         """The rank that ran each agent last, where its lazy rows are."""
         self._summed = 0
         """Rows of each agent that this round has summed."""
+        self._yielded: dict[int, Tensor] = {}
         self.crew = self._crew(context.everyone, self._owner)
 
     @classmethod
@@ -130,8 +131,8 @@ class Federated(Algorithm):
     def sum_rows(self, leaves: Iterator[tuple[int, Tensor]], out: Tensor) -> Tensor:
         """Σ over S, on every rank, of what `leaves` yields for each of `mine` in order: (position, row), in `out`.
 
-        Where `out` [n, P] is for several, each yields so many rows. `dense` makes memory for both. What is yielded may
-        be overwritten once the next is asked for.
+        Where `out` [n, P] is for several, each yields so many rows. `dense` makes memory for `out`, `yielded` for what
+        is yielded, which may be overwritten once the next is asked for.
         """
         rows = len(out) if out.ndim == 2 else None
         self._summed += rows or 1
@@ -142,6 +143,16 @@ class Federated(Algorithm):
     def dense(self, rows: int) -> Tensor:
         """Memory [rows, P] without gaps, of which the first sum is not slowed by fresh pages in every round."""
         return self.state.scratch(1, rows * self.x.numel())[0].view(rows, -1)
+
+    def yielded(self, rows: int) -> Tensor:
+        """The same, for what is yielded to be summed: where ranks share memory, it is read there, and not copied.
+
+        The same memory at each call.
+        """
+        if rows not in self._yielded:
+            self.state.reserve(rows * self.x.numel() * self.x.element_size())
+            self._yielded[rows] = self.reduction.memory(rows)
+        return self._yielded[rows]
 
     def expected(self) -> float:
         """How many agents take part in a round of this run, on average."""

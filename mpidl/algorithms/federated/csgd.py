@@ -33,7 +33,8 @@ class CSGD(SharpnessAware, Federated):
         self.direction = KeptDirection(settings.rule, self.layout, self.state.server)
         self._together = context.together
         self._total = self.dense(1)[0]
-        self.G = self.state.scratch(context.together, *self.x.shape)
+        alone = context.together == 1
+        self.G = self.yielded(1) if alone else self.state.scratch(context.together, *self.x.shape)
 
     def round(self, x: Tensor) -> None:
         g = self.sum_rows(self._weighted_gradients(x), self._total)

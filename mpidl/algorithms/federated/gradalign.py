@@ -38,7 +38,8 @@ class GradAlign(Sampled):
         self.g = self.shelf()
         self._mean, self._total = self.dense(2)
         self._together = context.together
-        self.G, self.Y = (self.state.scratch(context.together, *self.x.shape) for _ in range(2))
+        self.Y = self.state.scratch(context.together, *self.x.shape)
+        self.G = self.yielded(1) if context.together == 1 else self.state.scratch(*self.Y.shape)
 
     def round(self, x: Tensor) -> None:
         beta = self.lr / 2 if self.settings.beta is None else self.settings.beta

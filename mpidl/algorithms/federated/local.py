@@ -83,9 +83,9 @@ class Local(Working):
         self.direction = settings.rule
         shape = (context.together, *self.x.shape)
         self.Y, self.G = self.state.scratch(*shape), self.state.scratch(*shape)
-        self._uploads, self._total = self.dense(len(self.weighted)), self.dense(len(self.weighted))
+        self._uploads, self._total = self.yielded(len(self.weighted)), self.dense(len(self.weighted))
         surveys = self.survey_rows(settings)
-        self._surveys = self.dense(surveys) if surveys else None
+        self._surveys = self.yielded(surveys) if surveys else None
         self.surveyed = self.dense(surveys) if surveys else self.x[:0]
         self._together, keep = context.together, settings.local_momentum == "keep"
         names = self.direction.remembers
