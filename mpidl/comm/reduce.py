@@ -47,7 +47,8 @@ class Reducer:
         self._shared = shared
         self.meters = meters or world.meters
         self._spare: list[torch.Tensor] = []
-        self._lent: list[torch.Tensor] = []
+        self._lent: dict[int, torch.Tensor] = {}
+        """Of the rows of the present sum, by identity, those that are ours."""
         self._host: dict[str, torch.Tensor] = {}
         self._combiner = Combiner(world, parameters, dtype, shared)
         self._wide: dict[int, Reducer] = {}
@@ -69,7 +70,7 @@ class Reducer:
         """The same sums, in the same memory, counted elsewhere: the two are used by turns."""
         other = copy.copy(self)
         other.meters = meters
-        other._lent, other._wide = [], {}
+        other._lent, other._wide = {}, {}
         return other
 
     def memory(self, rows: int | None = None) -> torch.Tensor:
@@ -119,8 +120,8 @@ class Reducer:
                     self._combine(partials, places, tree, out)
         else:
             self._library_sum(self._checked(pairs, mine), out)
-        self._spare += self._lent
-        self._lent = []
+        self._spare += self._lent.values()
+        self._lent.clear()
         if next(pairs, None) is not None:
             raise CommunicationError(f"rank {self.world.rank} yields more rows than its {len(mine)} positions")
         return out
@@ -199,10 +200,10 @@ class Reducer:
         """The value in memory that lasts until the end of the sum: in this place, or where we choose."""
         if place is not None:
             return value if value.data_ptr() == place.data_ptr() else place.copy_(value)
-        if any(value is own for own in self._lent):
+        if id(value) in self._lent:
             return value
         own = self._spare.pop() if self._spare else torch.empty_like(value)
-        self._lent.append(own)
+        self._lent[id(own)] = own
         return own.copy_(value)
 
     # The part that does.

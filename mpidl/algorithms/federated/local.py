@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -11,6 +10,8 @@ from pydantic import Field
 
 from mpidl.algorithms.base import AlgorithmSettings, Context
 from mpidl.algorithms.direction import MomentumSettings
+from mpidl.algorithms.federated.hooks import refuse_misspelt, write_rows
+from mpidl.algorithms.federated.memories import Memories
 from mpidl.algorithms.federated.participation import Working, WorkSettings
 from mpidl.compressors.base import Losses
 from mpidl.metrics import Metric
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
     from mpidl.algorithms.base import Rows
     from mpidl.algorithms.federated.uploads import Uplink
-
-
-HOOKS = ("survey", "prepare", "begin", "point", "local_gradient", "upload", "server")
 
 
 class LocalSettings(WorkSettings, MomentumSettings):
@@ -79,22 +77,18 @@ class Local(Working):
 
     def __init__(self, settings: LocalSettings, context: Context) -> None:
         super().__init__(settings, context)
-        self._refuse_misspelt_hooks()
+        refuse_misspelt(self, Local)
         self.direction = settings.rule
         shape = (context.together, *self.x.shape)
         self.Y, self.G = self.state.scratch(*shape), self.state.scratch(*shape)
+        self._ys, self._gs = self.Y.unbind(), self.G.unbind()
         self._uploads, self._total = self.yielded(len(self.weighted)), self.dense(len(self.weighted))
+        self._upload_rows = self._uploads.unbind()
         surveys = self.survey_rows(settings)
         self._surveys = self.yielded(surveys) if surveys else None
         self.surveyed = self.dense(surveys) if surveys else self.x[:0]
         self._together, keep = context.together, settings.local_momentum == "keep"
-        names = self.direction.remembers
-        self._kept = {name: self.state.lazy_rows(f"local {name}") for name in names} if keep else {}
-        self._fresh = {} if keep else {name: self.state.scratch(*shape) for name in names}
-        self._taken: Tensor | None = None
-        """By agent, the steps that its kept memory has seen; known to all ranks."""
-        if self._kept:
-            self._taken = self.state.counts("local steps taken", self.state.total)
+        self._memories = Memories(self.direction.remembers, keep, self.state, context.together)
         self.uplink: Uplink | None = None
         """What packs uploads, where something does."""
         self._drifts: dict[int, Tensor] = {}
@@ -136,16 +130,8 @@ class Local(Working):
             self.sum_rows(self._surveyed(x, self._surveys), self.surveyed)
         self.perform(self.prepare, x)
         self.perform(self.server, x, self.sum_rows(self._worked(x), self._total))
-        if self._taken is not None:
-            for agent in self.crew.agents:
-                self._taken[agent] += len(self.steps(agent))
-
-    def _refuse_misspelt_hooks(self) -> None:
-        """Refuses a method with nearly the name of a hook: nothing would call it, and the run would be another one."""
-        for name in dir(type(self)):
-            meant = difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.85)
-            if meant and not name.startswith("_") and not hasattr(Local, name):
-                raise self.refused(f"has {name!r}, which is no hook; did you mean {meant[0]!r}? else call it otherwise")
+        for agent in self.crew.agents:
+            self._memories.count(agent, len(self.steps(agent)))
 
     @classmethod
     def survey_rows(cls, settings: AlgorithmSettings) -> int:
@@ -170,7 +156,7 @@ class Local(Working):
 
     def _surveyed(self, x: Tensor, out: Tensor) -> Iterator[tuple[int, Tensor]]:
         for position in self.mine:
-            self._written(out, "surveys", self.survey, self.crew.agents[position], x)
+            write_rows(self, out, "surveys", self.survey, self.crew.agents[position], x)
             yield position, out.mul_(self.crew.weights[position]) if self.survey_weighted else out
 
     def _worked(self, x: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -182,58 +168,46 @@ class Local(Working):
             self.local_steps(agents, x)
             for place, (position, agent) in enumerate(zip(group, agents, strict=True)):
                 if self.observed:
-                    self._drifts[agent] = self.Y[place].dist(x)
-                self._written(self._uploads, "weighted", self.upload, agent, self.Y[place], x)
+                    self._drifts[agent] = self._ys[place].dist(x)
+                write_rows(self, self._uploads, "weighted", self.upload, agent, self._ys[place], x)
                 if self.uplink is not None:
                     self.uplink(agent, self.t, self._uploads)
-                for row, weighted in zip(self._uploads, self.weighted, strict=True):
+                for row, weighted in zip(self._upload_rows, self.weighted, strict=True):
                     if weighted:
                         row.mul_(crew.weights[position])
                 yield position, self._uploads
 
-    def _written(self, out: Tensor, declared: str, hook: Callable[..., object], *arguments: object) -> None:
-        """Have a hook write the rows that an agent sends; those that it leaves out add nothing."""
-        out.zero_()
-        try:
-            self.perform(hook, *arguments, out)
-        except IndexError as error:
-            if f"dimension 0 with size {len(out)}" not in str(error):
-                raise
-            raise self.refused(
-                f"writes more rows in {hook.__name__}() than its `{declared}` says ({len(out)})"
-            ) from error
-
     def local_steps(self, agents: Sequence[int], x: Tensor) -> None:
         """Take all local steps of these agents, whose rows are the first of Y."""
-        for block in self._fresh.values():
-            block.zero_()
-        # Looked up once: a step on a small network takes some 0.2 ms.
+        self._memories.clear()
+        # Looked up once: a step on a small network takes some 0.15 ms.
         lr, layout, along = self.lr, self.layout, self.direction.along
-        rows = zip(agents, self.Y.unbind(), self.G.unbind(), strict=False)
+        moved, changed = self._writes("point"), self._writes("local_gradient")
+        places = zip(agents, self._ys, self._gs, strict=False)
         working = [
-            _Work(agent, y, g, self.steps(agent), self._taken_by(agent), self._memory(agent, place))
-            for place, (agent, y, g) in enumerate(rows)
+            _Work(agent, y, g, self.steps(agent), self._memories.steps_before(agent), self._memories.of(agent, place))
+            for place, (agent, y, g) in enumerate(places)
         ]
         for its in working:
             self.perform(self.begin, its.agent, x, its.y)
-        for k in range(max((len(its.steps) for its in working), default=0)):
-            working = [its for its in working if k < len(its.steps)]
-            points = [self.point(its.agent, its.y, x) for its in working]
-            active, steps = [its.agent for its in working], [its.steps[k] for its in working]
-            self.step_gradients(active, points, x, [its.g for its in working], steps)
-            for its, step in zip(working, steps, strict=True):
-                self.perform(self.local_gradient, its.agent, its.y, x, its.g, step)
-                its.y.sub_(along(its.g, its.y, its.memory, its.before + k, lr, layout), alpha=lr)
+        done = 0
+        # Those that go on, in stretches at the end of which somebody is done.
+        for end in sorted({len(its.steps) for its in working} - {0}):
+            working = [its for its in working if done < len(its.steps)]
+            active, rows, gradients = zip(*((its.agent, its.y, its.g) for its in working), strict=True)
+            for k in range(done, end):
+                points = [self.point(its.agent, its.y, x) for its in working] if moved else rows
+                self.step_gradients(active, points, x, gradients, [its.steps[k] for its in working])
+                for its in working:
+                    if changed:
+                        self.perform(self.local_gradient, its.agent, its.y, x, its.g, its.steps[k])
+                    its.y.sub_(along(its.g, its.y, its.memory, its.before + k, lr, layout), alpha=lr)
+            done = end
+
+    def _writes(self, hook: str) -> bool:
+        """Whether the method has a hook of its own."""
+        return getattr(getattr(self, hook), "__func__", None) is not getattr(Local, hook)
 
     def step_gradients(self, agents: Sequence[int], rows: Rows, x: Tensor, out: Rows, steps: Sequence[int]) -> None:
         """∇F_i(row; B), clipped, plus λ·row, in `out`, which `local_gradient` changes further."""
         self.gradients_at(agents, rows, out, steps)
-
-    def _taken_by(self, agent: int) -> int:
-        """Steps that the agent's kept memory has seen."""
-        return 0 if self._taken is None else int(self._taken[agent])
-
-    def _memory(self, agent: int, place: int) -> dict[str, Tensor]:
-        """What the direction remembers of an agent: its own, or zero at the start of the round."""
-        kept = {name: items[agent] for name, items in self._kept.items()}
-        return kept or {name: block[place] for name, block in self._fresh.items()}
