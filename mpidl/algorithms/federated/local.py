@@ -12,7 +12,7 @@ from mpidl.algorithms.base import AlgorithmSettings, Context
 from mpidl.algorithms.direction import MomentumSettings
 from mpidl.algorithms.federated.hooks import refuse_misspelt, write_rows
 from mpidl.algorithms.federated.memories import Memories
-from mpidl.algorithms.federated.participation import Working, WorkSettings
+from mpidl.algorithms.federated.work import Working, WorkSettings
 from mpidl.compressors.base import Losses
 from mpidl.metrics import Metric
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from mpidl.algorithms.base import AlgorithmSettings, Context
 from mpidl.algorithms.federated.averaging import Averaging
+from mpidl.algorithms.federated.scalings import Kind, Scaling, draw_signs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,9 +36,7 @@ class ScaledLocalSGD(Averaging):
     """
 
     class Settings(Averaging.Settings):
-        preconditioner: Literal["adam", "rmsprop", "oasis", "adahessian"] = Field(
-            "adam", description="what H is, and how D follows from it"
-        )
+        preconditioner: Kind = Field("adam", description="what H is, and how D follows from it")
         scaling: Literal["global", "local"] = Field(
             "global", description="one D from the mean statistic, or each agent's own, whose fixed point is biased"
         )
@@ -58,7 +57,8 @@ class ScaledLocalSGD(Averaging):
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
         shared = settings.scaling == "global"
-        self._floor = settings.floor or (1e-3 if settings.curvature else 1e-8)
+        floor = settings.floor or (1e-3 if settings.curvature else 1e-8)
+        self._scaling = Scaling(settings.preconditioner, settings.beta, floor, settings.floor_inside)
         # D², or D itself for oasis: one for all, or the agents' own with how often each was refreshed.
         self._shared = self.state.server("scaling") if shared else None
         self._own = None if shared else self.state.lazy_rows("scalings")
@@ -81,7 +81,7 @@ class ScaledLocalSGD(Averaging):
 
     def round(self, x: Tensor) -> None:
         if self.settings.curvature:
-            self._draw_signs()
+            draw_signs(self.stream("signs", 0, self.t), self._z)
         super().round(x)
         if self._refreshes is not None:
             self._refreshes[list(self.crew.agents)] += 1
@@ -100,13 +100,13 @@ class ScaledLocalSGD(Averaging):
 
     def prepare(self, x: Tensor) -> None:
         if self._shared is not None:
-            self._refresh(self._shared, self.surveyed[0], self.t, self._divisor)
+            self._scaling.refresh(self._shared, self.surveyed[0], self.t, self._divisor)
 
     def begin(self, agent: int, x: Tensor, y: Tensor) -> None:
         if self._own is not None and self._refreshes is not None:
             self.survey(agent, x, self._statistic[None])
             before = int(self._refreshes[agent])
-            self._refresh(self._own[agent], self._statistic, before, self._divisors[agent])
+            self._scaling.refresh(self._own[agent], self._statistic, before, self._divisors[agent])
         super().begin(agent, x, y)
 
     def step_gradients(self, agents: Sequence[int], rows: Rows, x: Tensor, out: Rows, steps: Sequence[int]) -> None:
@@ -121,26 +121,3 @@ class ScaledLocalSGD(Averaging):
 
     def local_gradient(self, agent: int, y: Tensor, x: Tensor, g: Tensor, step: int) -> None:
         g.div_(self._divisor if self._shared is not None else self._divisors[agent])
-
-    def _refresh(self, D: Tensor, H: Tensor, t: int, divisor: Tensor) -> None:
-        """Have D take in H, the statistic number t from 0, and write D̂ into the divisor."""
-        kind, beta, floor = self.settings.preconditioner, self.settings.beta, self._floor
-        if kind == "oasis":
-            D.lerp_(H, 1 - beta if t else 1.0)
-            divisor.copy_(D).abs_().clamp_(min=floor)
-        else:
-            keep = beta if kind == "rmsprop" else (beta - beta ** (t + 1)) / (1 - beta ** (t + 1))
-            D.mul_(keep).addcmul_(H, H, value=1 - keep)
-            divisor.copy_(D).sqrt_().clamp_(min=floor)
-        if self.settings.floor_inside:
-            D.copy_(divisor if kind == "oasis" else divisor.square())
-
-    def _draw_signs(self) -> None:
-        """z of the round, the same on every rank."""
-        import numpy as np
-        import torch
-
-        count = self._z.numel()
-        drawn = self.stream("signs", 0, self.t).bytes(-(-count // 8))
-        bits = np.unpackbits(np.frombuffer(drawn, np.uint8), count=count).astype(np.int8)
-        self._z.copy_(torch.from_numpy(2 * bits - 1))
