@@ -18,7 +18,7 @@ from mpi4py import MPI
 from mpidl.comm.board import Board
 from mpidl.comm.meters import Meters
 from mpidl.comm.moves import pieces
-from mpidl.comm.tree import Cut, cut
+from mpidl.comm.tree import Cut
 from mpidl.comm.world import World
 from mpidl.rows import new_rows
 
@@ -60,7 +60,6 @@ class Combiner:
         self._latest: Places | None = None
         self._told = False
         """Whether somebody knows that there is no room for shared memory."""
-        self._everyone = cut(world.placement.owners, world.size)
         self._host: dict[str, torch.Tensor] = {}
 
     def own(self) -> torch.Tensor:
@@ -101,12 +100,13 @@ class Combiner:
     @property
     def transport(self) -> str:
         """How partial rows travel between ranks. At first use a collective call."""
-        return "shared memory" if self._placed(self._everyone) else "messages"
+        self.own()
+        return "messages" if self._board is None or self._board.failure else "shared memory"
 
     @property
     def warning(self) -> str:
         """Why ranks of one node share no memory, where they should; else empty. At first use a collective call."""
-        self._placed(self._everyone)
+        self.own()
         self._told = bool(self._failure)
         return self._failure and f"sums go by messages, not through shared memory: {self._failure}"
 

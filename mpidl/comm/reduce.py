@@ -76,7 +76,7 @@ class Reducer:
     def memory(self, rows: int | None = None) -> torch.Tensor:
         """A row, or so many [rows, P], to yield to `sum`: where ranks share memory, it takes them from here uncopied.
 
-        The same memory at each call. Any other will do as well. A collective call.
+        Other calls may give the same memory, and any other will do as well. A collective call.
         """
         if rows is not None:
             return self._reducer_of(rows).memory().view(rows, -1)

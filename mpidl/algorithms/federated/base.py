@@ -147,7 +147,7 @@ class Federated(Algorithm):
     def yielded(self, rows: int) -> Tensor:
         """The same, for what is yielded to be summed: where ranks share memory, it is read there, and not copied.
 
-        The same memory at each call.
+        Other calls give the same memory.
         """
         if rows not in self._yielded:
             self.state.reserve(rows * self.x.numel() * self.x.element_size())
