@@ -236,7 +236,7 @@ def main() -> None:
                 seconds = statistics.median(peer_rounds(arguments.peer, model, arguments.peer_rounds, ranks))
                 plain = f", {seconds / times['plain']:.1f} times plain" if "plain" in times else ""
                 ratio = seconds / times["round"]
-                print(f"{model}, Flower on {ranks} cores: {1e3 * seconds:.0f} ms, {ratio:.1f} times a round{plain}")
+                print(f"{model}, Flower, cores: {ranks}: {1e3 * seconds:.0f} ms, {ratio:.1f} times a round{plain}")
     first, *more = told
     for ranks in more:
         for model, times in told[ranks].items():
