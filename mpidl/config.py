@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, core_schema
 
 from mpidl import files, notation
-from mpidl.errors import ConfigError, beginning, quoted
+from mpidl.errors import ConfigError, beginning, quoted, suggestion
 from mpidl.keys import UnknownKey, elsewhere, section_of
 
 
@@ -30,10 +30,14 @@ def read(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file."""
     try:
         text = files.read(Path(path), notation.LARGEST).decode()
+    except FileNotFoundError as error:
+        beside = [str(Path(path).with_name(file.name)) for file in Path(path).parent.glob("*.y*ml")]
+        hint = suggestion(path, beside)
+        raise ConfigError(f"cannot read the configuration {str(path)!r}: {error.strerror}{hint}") from error
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {str(path)!r}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{str(path)!r} is not a text file") from error
+        raise ConfigError(f"{str(path)!r} is not a text file; give a configuration, in YAML") from error
     content = notation.load(text, str(path))
     if not isinstance(content, dict):
         raise ConfigError(f"{str(path)!r} holds no 'key: value' lines")
@@ -225,20 +229,27 @@ def _explain(errors: Sequence[ErrorDetails], schema: type[BaseModel], settings: 
     if isinstance(cause, ConfigError):
         return ConfigError(cause.message, ".".join(filter(None, [*steps, cause.key])))
     if details["type"] == "extra_forbidden":
-        known = _keys_at(schema, steps[:-1])
+        known = list(_section_at(schema, steps[:-1]).model_fields)
         return UnknownKey(".".join(steps), known, elsewhere(steps[-1], known, schema, settings))
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "missing":
-        message = "is missing"
+        field = _section_at(schema, steps[:-1]).model_fields.get(steps[-1])
+        message = f"is missing: {field.description}" if field and field.description else "is missing"
     elif details["type"] != "value_error":
         # Where a key takes one thing or another, pydantic has an error for each.
-        wishes = dict.fromkeys(_wish(error) for error in errors if _path(schema, error) == _path(schema, details))
+        alike = [error for error in errors if _path(schema, error) == _path(schema, details)]
+        wishes = dict.fromkeys(_wish(error, list(_section_at(schema, steps).model_fields)) for error in alike)
         message = f"{quoted(details['input'])} is not allowed: input should be {' or '.join(wishes)}"
     return ConfigError(message, ".".join(steps))
 
 
-def _wish(details: ErrorDetails) -> str:
-    """What would have been right, as the end of 'input should be'."""
+def _wish(details: ErrorDetails, known: Sequence[str]) -> str:
+    """What would have been right, as the end of 'input should be'; `known` are the keys of a section, if one was."""
+    given = details["input"]
+    if details["type"] == "int_type" and isinstance(given, float) and given.is_integer() and abs(given) < 2**53:
+        return f"a whole number, written {int(given)}"
+    if details["type"] == "model_type":
+        return f"a section, with keys of its own ({', '.join(known)})"
     if details["type"] in ("tuple_type", "list_type"):
         single = isinstance(details["input"], bool | int | float | str)
         return f"a list, such as [{quoted(details['input'])}]" if single else "a list"
@@ -259,8 +270,9 @@ def _path(schema: type[BaseModel], details: ErrorDetails) -> list[str]:
     return steps
 
 
-def _keys_at(schema: type[BaseModel], steps: list[str]) -> list[str]:
-    """The keys that the section at this path knows."""
+def _section_at(schema: type[BaseModel], steps: list[str]) -> type[BaseModel]:
+    """The section at this path, or the last one on the way to it."""
     for step in steps:
-        schema = section_of(schema.model_fields[step].annotation) or schema
-    return list(schema.model_fields)
+        field = schema.model_fields.get(step)
+        schema = (section_of(field.annotation) if field else None) or schema
+    return schema

@@ -67,7 +67,7 @@ class Registry(Generic[Kind, Settings]):
         """The class registered under this name, or imported from `module:attribute`."""
         target = self._targets.get(name, name)
         if ":" not in target:
-            raise ConfigError(f"{self.kind} {choices_sentence(name, self._targets)}")
+            raise ConfigError(f"{self.kind} {choices_sentence(name, self._targets)}{_hint(name)}")
         part = _import_target(target, self.kind)
         if name in self._targets:
             return cast("type[Kind]", part)
@@ -127,6 +127,18 @@ class Registry(Generic[Kind, Settings]):
                 {"type": "object", "properties": {"name": imported}, "required": ["name"]},
             ]
         }
+
+
+def _hint(name: str) -> str:
+    """What somebody may have meant who has named a file, or a module with a dot before its attribute."""
+    module, dot, attribute = name.rpartition(".")
+    if attribute == "py" or module.isidentifier() and attribute.isidentifier() and Path(f"{module}.py").is_file():
+        return (
+            f"; a part of your own is {module}:attribute"
+            if attribute == "py"
+            else f"; did you mean {module}:{attribute}?"
+        )
+    return f"; a file is given by a key, as in {{name: npz, file: {name}}}" if "/" in name or dot else ""
 
 
 def _settings_of(part: Any) -> type[Part]:

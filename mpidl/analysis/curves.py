@@ -15,6 +15,7 @@ from mpidl.errors import ConfigError, ResultsError, choices_sentence
 from mpidl.pictures import new_figure, words
 from mpidl.results import Run
 from mpidl.results.names import SCALES
+from mpidl.spoken import is_fraction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,6 +92,10 @@ def _fill(panel: Axes, runs: Sequence[Run], metric: str, axis: str) -> None:
     panel.set_ylabel(words(_title(runs, metric)))
     if metric in _LOGARITHMIC and any(np.size(line.get_xdata()) for line in panel.lines):
         panel.set_yscale("log")
+    if is_fraction(metric):
+        from matplotlib.ticker import PercentFormatter
+
+        panel.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     if axis == "bytes":
         from matplotlib.ticker import EngFormatter, MaxNLocator
 

@@ -12,7 +12,7 @@ import click
 
 from mpidl.cli import findings_tables as tables
 from mpidl.cli.evaluate import round_or_best
-from mpidl.cli.numbers import console, json_line
+from mpidl.cli.tables import console, json_line
 from mpidl.errors import ConfigError, choices_sentence
 
 if TYPE_CHECKING:

@@ -123,8 +123,8 @@ def _lengths(text: str) -> list[int]:
 
 def _check_memory(length: int, exchanges: int, ranks: int) -> None:
     """Refuses what would not fit: on each rank a row and its copy, two in sums, and two blocks for each exchange."""
-    from mpidl.cli.numbers import amount
     from mpidl.launch.surroundings import memory
+    from mpidl.spoken import amount
 
     needed, there = ranks * 4 * length * (4 + 2 * exchanges), memory()
     if there is not None and needed > there:
@@ -175,7 +175,7 @@ def _table(measurements: Sequence[Measurement]) -> Table:
     from rich import box
     from rich.table import Table
 
-    from mpidl.cli.numbers import amount, number
+    from mpidl.spoken import amount, number
 
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("parameters", justify="right")

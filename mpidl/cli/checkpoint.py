@@ -11,7 +11,7 @@ import click
 
 from mpidl.cli import checkpoint_tables as tables
 from mpidl.cli.evaluate import round_or_best
-from mpidl.cli.numbers import console
+from mpidl.cli.tables import console
 from mpidl.errors import ExitCode, ResultsError, choices_sentence
 from mpidl.sentences import printable
 
@@ -38,7 +38,8 @@ class _Parts(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.commands:
-            raise click.UsageError(f"command {choices_sentence(name, self.commands)}")
+            forgotten = f"; say what to do with it, as in `mpidl checkpoint list {name}`" if Path(name).exists() else ""
+            raise click.UsageError(f"command {choices_sentence(name, self.commands)}{forgotten}")
         return super().get_command(ctx, name)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mpidl.cli.numbers import amount, duration, number
+from mpidl.spoken import amount, duration, number, of_metric
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,7 +35,7 @@ def of_models(run: Run) -> Iterator[tuple[str, ...]]:
     newest = next((kept for kept in reversed(run.kept) if kept.group == "snapshots"), None)
     for kept in run.kept:
         names = (name if agents is None else f"{name} (0 to {agents - 1})" for name, agents in kept.models.items())
-        measured = [f"{name} {number(value)}" for name, value in _metrics(run, kept).items()]
+        measured = [f"{name} {of_metric(name, value)}" for name, value in _metrics(run, kept).items()]
         place = _best(run) if kept.group == "best" else "snapshot"
         if kept is newest and run.status == "finished":
             place = "final"

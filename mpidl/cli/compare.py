@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mpidl.cli.numbers import amount, console, duration, fraction, json_line, number
+from mpidl.cli.tables import console, json_line
+from mpidl.spoken import amount, duration, fraction, number
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,14 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mpidl.cli.numbers import ABSENT, console, json_line
+from mpidl.cli.tables import console, json_line
+from mpidl.spoken import ABSENT, number, of_metric
 
 if TYPE_CHECKING:
     from mpidl.experiment.measuring import Measured
 
 
 def round_or_best(text: str | None) -> int | str | None:
-    """A round as it is written on a command line: a number, or "best"."""
+    """A round as it is written on a command line: a number, or "best"; None for the last."""
+    if text == "last":
+        return None
     return int(text) if text is not None and text.isascii() and text.isdigit() else text
 
 
@@ -55,15 +59,22 @@ def evaluate(
         click.echo("They differ: equal bits need the versions, the processor and the settings of the run.", err=True)
 
 
+def _apart(value: float, recorded: float) -> str:
+    """By how much two numbers differ that may look alike."""
+    return "no bit" if value == recorded else f"{abs(value - recorded):.2g}"
+
+
 def _print(measured: Sequence[Measured]) -> None:
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("", "measured", "recorded", "after round"):
+    for title in ("", "measured", "recorded", "apart", "after round"):
         table.add_column(title, justify="right" if title else "left")
     for each in measured:
         name = each.metric if each.agent is None else f"{each.metric} of agent {each.agent}"
-        recorded = ABSENT if each.recorded is None else repr(each.recorded)
-        table.add_row(name, repr(each.value), recorded, str(each.round))
+        recorded = math.nan if each.recorded is None else each.recorded
+        apart = ABSENT if each.recorded is None else _apart(each.value, each.recorded)
+        measured_and_recorded = (of_metric(each.metric, value) for value in (each.value, recorded))
+        table.add_row(name, *measured_and_recorded, apart, number(each.round))
     console().print(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mpidl.cli.numbers import number
+from mpidl.spoken import number
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,13 +9,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mpidl.cli import completion
-from mpidl.cli.numbers import amount, console
+from mpidl.cli.tables import console
 from mpidl.errors import ConfigError
 from mpidl.graphs.base import TOLERANCE
+from mpidl.spoken import amount
 
 if TYPE_CHECKING:
     from mpidl.graphs.base import Graph, Topology
     from mpidl.graphs.spectrum import Spectrum
+
+
+class Count(click.ParamType[int]):
+    """A whole number from 1, which may be written as 25e6."""
+
+    name = "number"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = float(value)
+        except ValueError:
+            number = 0.0
+        if not (1 <= number <= 2**53 and number.is_integer()):
+            self.fail(f"{value!r} is not a whole number from 1, such as 1000 or 25e6", param, ctx)
+        return int(number)
 
 
 @click.command()
@@ -26,7 +42,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of what is random.")
 @click.option(
-    "-p", "--parameters", type=click.IntRange(min=1), help="Length of a row (float32), for the bytes of a round."
+    "-p", "--parameters", type=Count(), metavar="NUMBER", help="Length of a row (float32), for the bytes of a round."
 )
 @click.option(
     "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the graphs and their weights (png, pdf, svg)."

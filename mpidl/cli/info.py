@@ -14,9 +14,10 @@ from pydantic.fields import FieldInfo
 
 from mpidl.cli import completion
 from mpidl.cli.list import KINDS, registry_of, sections
-from mpidl.cli.numbers import console
+from mpidl.cli.tables import console
 from mpidl.config import Duration, validate
-from mpidl.errors import ConfigError, choices_sentence
+from mpidl.errors import ConfigError, quoted, suggestion
+from mpidl.keys import walk
 from mpidl.registry import Part, Registry
 
 _BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
@@ -47,8 +48,8 @@ def info(name: str) -> None:
     if ":" in name:
         holders = [_kind_of(name, registries.values())]
     if not holders and name not in without_names:
-        known = {known for registry in registries.values() for known in registry}
-        raise ConfigError(choices_sentence(name, known | set(without_names)))
+        known = {known for registry in registries.values() for known in registry} | set(without_names)
+        raise ConfigError(f"{quoted(name)} is not known{_meant(name, known)}")
     described: list[tuple[str, Any, type[BaseModel]]] = [
         (registry.kind, registry.find(name), registry.settings(name)) for registry in holders
     ]
@@ -62,6 +63,25 @@ def info(name: str) -> None:
         for line in _facts(name, what, settings):
             click.echo(line)
         _print_table([("key", "type", "range", "default", "meaning"), *settings_rows(settings)])
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """What to ask instead of what is neither part nor section: the list of a kind, who has a key, or a like name."""
+    from mpidl.experiment import Config
+
+    kinds = [kind for kind in KINDS if kind.startswith(name)]
+    if len(kinds) == 1 or name in KINDS:
+        return f"; `mpidl list {name if name in KINDS else kinds[0]}` names these"
+    for path, field in walk(Config, {}):
+        section = path.partition(".")[0]
+        if name in (path, path.rpartition(".")[2]):
+            of = f"`mpidl info {section}`" if section in sections() else f"`mpidl info` of the {section}, by its name,"
+            return f"; it is a key, {field.description}: {of} shows it, if that has it" if "." in path else ""
+    module, dot, attribute = name.rpartition(".")
+    if dot:
+        attribute = "attribute" if attribute == "py" else attribute
+        return f"; a part of your own is named module:attribute, as in {module}:{attribute}"
+    return f"{suggestion(name, known)} (`mpidl list` names all)"
 
 
 def _facts(name: str, what: Any, settings: Any) -> Iterator[str]:

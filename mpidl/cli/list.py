@@ -54,7 +54,9 @@ class _Kind(click.Choice[str]):
             kind for kind in KINDS if value and kind.startswith(value)
         ]
         if len(meant) != 1:
-            raise click.UsageError(f"kind {choices_sentence(value, KINDS)}")
+            part = any(value in registry_of(kind) for kind in KINDS)
+            hint = f"; `mpidl info {value}` describes that part" if part else ""
+            raise click.UsageError(f"kind {choices_sentence(value, KINDS)}{hint}")
         return meant[0]
 
 

@@ -39,6 +39,16 @@ COMMANDS = {
     "schema": ("mpidl.cli.schema:schema", "The JSON schema of a configuration, for an editor."),
 }
 
+# What other programs call a command, and how it is said here.
+_ELSEWHERE = {
+    "help": "mpidl --help, or mpidl COMMAND --help",
+    "version": "mpidl --version",
+    "resume": "mpidl run CONFIG --resume",
+    "train": "mpidl run CONFIG",
+    "eval": "mpidl evaluate RUN.h5",
+    "export": "mpidl checkpoint export RUN.h5 -o weights.pt",
+}
+
 _DEBUG = "--debug"
 _COMPLETE = "_MPIDL_COMPLETE"
 
@@ -54,7 +64,8 @@ class Commands(click.Group):
             if ctx.resilient_parsing:
                 # A shell that completes a line has nobody to tell.
                 return None
-            raise click.UsageError(f"command {choices_sentence(name, COMMANDS)}")
+            meant = f"; that is `{_ELSEWHERE[name]}`" if name in _ELSEWHERE else ""
+            raise click.UsageError(f"command {choices_sentence(name, COMMANDS)}{meant}")
         module, _, attribute = COMMANDS[name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         for each in (command, *(command.commands.values() if isinstance(command, click.Group) else ())):
@@ -75,7 +86,7 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=SHELLS)
-@click.version_option(__version__, prog_name="mpidl", message="%(prog)s %(version)s")
+@click.version_option(__version__, "-V", "--version", prog_name="mpidl", message="%(prog)s %(version)s")
 def commands() -> None:
     """Decentralized and federated training over MPI."""
 
@@ -90,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(error.format_message(), err=True)
         return ExitCode.USAGE
     except click.ClickException as error:
-        return _answer(printable(error.format_message()), ExitCode.USAGE)
+        return _answer(printable(_in_our_words(error)), ExitCode.USAGE)
     except click.Abort as error:
         # What click makes of an interrupt.
         return _answer(*describe(error.__cause__ or KeyboardInterrupt()))
@@ -113,6 +124,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sentence += "; run again with --debug for the traceback"
         return _answer(sentence, exit_code)
     return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _in_our_words(error: click.ClickException) -> str:
+    """Click's sentence about a command line, with what it lacks of a cure."""
+    words = error.format_message().replace("is not a valid integer range.", "is not a whole number")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None or not words.startswith("Got unexpected extra argument"):
+        return words
+    first = words.partition("(")[2].rstrip(")").split(" ")[0]
+    hint = f"write -s {first}" if "=" in first else f"{context.command_path} --help shows what it takes"
+    return f"{words}: {context.command_path} takes {' '.join(context.command.collect_usage_pieces(context))}; {hint}"
 
 
 def _answer(sentence: str, code: int) -> int:

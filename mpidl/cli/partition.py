@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mpidl.cli import completion
-from mpidl.cli.numbers import console
+from mpidl.cli.tables import console
 from mpidl.errors import ConfigError
 
 if TYPE_CHECKING:

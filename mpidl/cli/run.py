@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +16,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mpidl.cli import completion
-from mpidl.cli.numbers import amount
 from mpidl.errors import EXIT_CODES, ConfigError
+from mpidl.spoken import amount
 
 if TYPE_CHECKING:
     from mpidl.experiment import Config
@@ -119,29 +121,37 @@ def run(
     from mpidl.comm.start.sentinel import interruptible
 
     with interruptible():
+        from mpidl.launch.launcher import find
+        from mpidl.task import Task
+
+        # It takes other processes, and goes on beside what follows.
+        finding = Task(find, apart=True)
+
         from mpidl import experiment
         from mpidl.launch.process import Launch
 
         loaded = experiment.load(config, overrides)
         path = experiment.output_path(loaded, output)
         ranks = ranks or default_ranks(loaded)
-        experiment.check(loaded, ranks, path, overwrite, resume)
-
-        from mpidl.experiment import resume as resuming
-        from mpidl.experiment.inputs import Inputs
-        from mpidl.experiment.rehearsal import prepare, rehearse
+        # A dry run writes nothing, and may be asked for beside a run that is there.
+        experiment.check(loaded, ranks, path, overwrite or dry_run and path.is_file(), resume)
 
         if resume:
+            from mpidl.experiment import resume as resuming
+
             resuming.check(loaded, loaded.agents_on(ranks), path, allowed)
         program = words.program(path)
         if dry_run:
+            from mpidl.experiment.rehearsal import rehearse
+
             needs = _described(rehearse(loaded, ranks), loaded)
-            click.echo(shlex.join(Launch(ranks, program).command()))
+            click.echo(shlex.join(Launch(ranks, program, found=finding.outcome).command()))
             click.echo(needs)
             return 0
-        prepare(Inputs.read(loaded, ranks))
+        # What only data and networks show, ranks find out: they load them anyway, and at the same time.
+        click.echo(f"starting {ranks} rank{'s' * (ranks > 1)}…", err=True)
         stopping = signal.Signals[f"SIG{loaded.checkpoint.signal}"]
-        return Launch(ranks, program, path, loaded.model_dump_json(), stopping).run()
+        return Launch(ranks, program, path, loaded.model_dump_json(), stopping, found=finding.outcome).run()
 
 
 def _described(needs: Needs, config: Config) -> str:
@@ -174,6 +184,10 @@ def default_ranks(config: Config, launches: int = 1) -> int:
 
 def _gpus() -> int:
     """GPUs of this machine, counted without starting CUDA, which could not be used in a process forked from here."""
+    from mpidl.launch.surroundings import may_have_gpus
+
+    if not may_have_gpus():
+        return 0
     import torch
 
     return torch.cuda.device_count()
@@ -181,22 +195,29 @@ def _gpus() -> int:
 
 def _run_rank(words: Words, ranks: int | None, output: Path | None) -> None:
     """The whole life of a rank. What goes wrong on all ranks alike is told by one of them."""
-    from mpidl.comm.start import failures, stopping
+    from mpidl.comm.start import failures, launchers, stopping
     from mpidl.launch.surroundings import ranks_around
 
+    started = ranks_around()
+    if ranks is not None and started is not None and ranks != started:
+        # All ranks see it: the first speaks, and none starts MPI only to abort it, which the launcher would explain at
+        # length. Another one speaks where the first was given another command, and has not ended all by now.
+        time.sleep(failures.GRACE_SECONDS if launchers.find(os.environ).rank else 0)
+        raise ConfigError(
+            f"{ranks} ranks are asked for, but {started} were started already; leave the option out", "-n"
+        )
     stopping.listen()
     if words.debug:
         os.environ[failures.DEBUG] = "1"
     with failures.guard():
+        # Looking through what is imported for what nobody needs any more took 0.13 s here, and again during training.
+        gc.disable()
         from mpidl import experiment
         from mpidl.experiment.rank import Beginning, main
-        from mpidl.launch.command import received_configuration
+        from mpidl.launch.received import received_configuration
 
-        started = ranks_around()
-        if ranks is not None and started is not None and ranks != started:
-            raise ConfigError(
-                f"{ranks} ranks are asked for, but {started} were started already; leave the option out", "-n"
-            )
+        gc.freeze()
+        gc.enable()
         handed = received_configuration()
         loaded = experiment.load(words.config, words.overrides) if handed is None else experiment.received(handed)
         beginning = Beginning(words.overwrite, words.resume, words.allowed)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mpidl.cli.numbers import ABSENT, console, duration, fraction, json_line, measured, number
+from mpidl.cli.tables import console, json_line
 from mpidl.sentences import printable
+from mpidl.spoken import ABSENT, duration, measured, number, of_metric
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -83,11 +84,12 @@ def _watch_lines(run: Run, as_json: bool) -> None:
             if as_json:
                 click.echo(json_line(values))
             else:
-                click.echo(
-                    "  ".join(
-                        f"{printable(name)} {number(value)}" for name, value in values.items() if value is not None
-                    )
+                told = (
+                    f"{printable(name)} {_cell(state, name, value)}"
+                    for name, value in values.items()
+                    if value is not None
                 )
+                click.echo("  ".join(told))
         shown = state.records
     if not as_json:
         click.echo(printable(_standing(state)))
@@ -195,7 +197,7 @@ def _metrics(run: Run) -> Table:
 
 
 def _cell(run: Run, name: str, value: float) -> str:
-    return fraction(value) if "accuracy" in name else measured(value, run.units(name))
+    return of_metric(name, value, run.units(name))
 
 
 def _timing(run: Run) -> Table:

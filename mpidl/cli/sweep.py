@@ -130,7 +130,7 @@ def _run_rank(debug: bool) -> None:
     with failures.guard():
         from mpidl.experiment.sweep.handed import Handed
         from mpidl.experiment.sweep.walk import main
-        from mpidl.launch.command import received_configuration
+        from mpidl.launch.received import received_configuration
 
         text = received_configuration()
         if text is None:

@@ -17,10 +17,10 @@ from rich.table import Table
 
 from mpidl import results
 from mpidl.analysis.comparison import row
-from mpidl.cli.numbers import ABSENT, duration, fraction, number
 from mpidl.errors import ExitCode
 from mpidl.experiment.sweep.member import Member, Report, Standing
 from mpidl.sentences import printable
+from mpidl.spoken import ABSENT, duration, fraction, number
 
 _TITLES = ("state", "round", "test accuracy", "test loss", "time")
 _WIDTHS = (9, 15, 13, 9, 11)

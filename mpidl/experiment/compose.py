@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,16 +81,24 @@ class ComposedRun:
         self.world.close()
 
 
-def compose(config: Config, comm: Communicator, folder: Path = Path(), dataset: Dataset | None = None) -> ComposedRun:
+def compose(
+    config: Config,
+    comm: Communicator,
+    folder: Path = Path(),
+    dataset: Dataset | None = None,
+    doing: Callable[[str], None] = lambda what: None,
+) -> ComposedRun:
     """Everything of a run, in the order in which its parts need each other. A collective call.
 
-    `folder` is where files belong that last as long as the run, and `dataset` its data, where they are loaded already.
+    `folder` is where files belong that last as long as the run, and `dataset` its data, where they are loaded already;
+    `doing` is told what is being done.
     """
     agree_on_run(comm, config)
     set_arithmetic(config.train.tf32, config.train.deterministic)
     world = World(comm, config.agents_on(comm.size), "cpu" if config.train.device == "cpu" else "auto")
     meters = Meters()
 
+    doing(f"loading {config.data.name}")
     dataset = dataset or config.data.load()
     known = agree_on_data(comm, dataset)
     inputs = Inputs.of(config, comm.size, dataset)
@@ -100,6 +108,7 @@ def compose(config: Config, comm: Communicator, folder: Path = Path(), dataset: 
     storage = Storage(world.device, dtype, world.mine, world.sharers)
     batches = config.data.batches(dataset, shares, config.seed, storage)
 
+    doing(f"building {config.model.name}")
     rows = RowModule(inputs.network().to(world.device))
     agree_on_start(comm, rows.module)
     if config.train.compile:

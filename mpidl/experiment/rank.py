@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import signal
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,9 +24,10 @@ from mpidl.results.checkpoints.folder import CheckpointFolder
 from mpidl.results.checkpoints.index import Facts
 from mpidl.results.layout import as_text
 from mpidl.results.run_file import RunFile
+from mpidl.spoken import counted
 from mpidl.training.checkpoint_writer import CheckpointWriter
 from mpidl.training.checkpoints import Checkpoints, Wishes
-from mpidl.training.progress import make_progress
+from mpidl.training.progress import make_progress, voice
 from mpidl.training.record import FileWriter
 
 if TYPE_CHECKING:
@@ -48,34 +50,55 @@ def main(config: Config, output: Path, beginning: Beginning, verbose: bool = Fal
     """A whole run, as one rank of it."""
     stopping.listen(signal.Signals[f"SIG{config.checkpoint.signal}"])
     comm = startup.start(config.train.device, config.train.threads)
-    if verbose and comm.rank == 0:
-        log.addHandler(logging.StreamHandler())
-        log.setLevel(logging.INFO)
-    train(config, comm, output, beginning)
+    with _speaking(verbose) if comm.rank == 0 else nullcontext():
+        train(config, comm, output, beginning)
 
 
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
+class _Spoken(logging.Handler):
+    """Has what is logged told among the lines of the run."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        voice().say(self.format(record))
+
+
+@contextmanager
+def _speaking(verbose: bool) -> Iterator[None]:
+    """Meanwhile, this rank tells what is logged."""
+    handler = _Spoken()
+    log.addHandler(handler)
+    log.setLevel(logging.INFO if verbose else logging.WARNING)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 def train(config: Config, comm: Communicator, output: Path, beginning: Beginning = Beginning()) -> None:
     """Compose and train; rank 0 speaks and writes."""
-    run = compose(config, comm, output.parent)
+    doing = voice().doing if comm.rank == 0 else _silence
+    run = compose(config, comm, output.parent, doing=doing)
     agree(comm, {"the run file": str(output)}, "name one with -o for all ranks")
-    carry_out(run, output, beginning)
+    carry_out(run, output, beginning, doing=doing)
+
+
+def _silence(text: str) -> None:
+    """What other ranks say."""
 
 
 def carry_out(
     run: ComposedRun,
     output: Path,
     beginning: Beginning,
-    say: Callable[[str], None] = _say,
+    say: Callable[[str], None] | None = None,
     make_progress: Callable[[float], Hook] = make_progress,
+    doing: Callable[[str], None] = _silence,
 ) -> None:
     """A composed run, to its end; closed too where all ranks end it together (Stopped, Diverged). A collective call.
 
-    `say` tells a person what is about the run, and a hook from `make_progress` how it goes; both on rank 0.
+    `say` tells a person what is about the run, `doing` what is being done, and a hook from `make_progress` how it goes;
+    all on rank 0.
     """
+    say = say or voice().say
     world, hooks, run_file = run.world, run.training.hooks, None
     if world.rank == 0:
         for warning in run.warnings:
@@ -86,11 +109,13 @@ def carry_out(
         if world.rank == 0:
             say(f"the run has its {run.training.rounds} rounds: results in {output}")
         return
+    doing("trying a gradient and an evaluation")
     run.training.check()
     # All ranks have checked before there is a file, so that a wrong model leaves none.
     world.barrier()
     if world.rank == 0:
-        say(world.table())
+        say(_described(run))
+        log.info("%s", world.table())
         for name, transport in run.transports.items():
             log.info("%s travel by: %s", name, transport)
         run_file = _run_file(run, output, beginning, resumed, say)
@@ -131,6 +156,19 @@ def carry_out(
         raise unsaved or SaveError(sentence)
     if world.rank == 0:
         say(f"results in {output}")
+
+
+def _described(run: ComposedRun) -> str:
+    """Who trains what, and where."""
+    world = run.world
+    hosts = len(set(world.hosts))
+    devices = sorted({re.sub(r":\d+", "", device) for device in world.devices})
+    where = f"{world.host if hosts == 1 else f'{hosts} hosts'} ({', '.join(devices)})"
+    examples = sum(run.training.algorithm.sizes.values())
+    return (
+        f"{counted(world.agents, 'agent')} on {counted(world.size, 'rank')} of {where}: "
+        f"{counted(examples, 'example')}, {counted(run.rows.size, 'parameter')}"
+    )
 
 
 def _run_file(

@@ -13,13 +13,14 @@ import numpy as np
 
 from mpidl import config as reading
 from mpidl import notation, results
-from mpidl.errors import ConfigError, ResultsError, choices_sentence
+from mpidl.errors import ConfigError, ResultsError, nearest, quoted
 from mpidl.experiment.schema import Config
 from mpidl.results import provenance
 from mpidl.results.checkpoints import reader
 from mpidl.results.checkpoints.folder import CheckpointFolder
 from mpidl.results.checkpoints.index import Facts
 from mpidl.results.checkpoints.reader import Checkpoint
+from mpidl.spoken import duration
 
 if TYPE_CHECKING:
     from mpidl.experiment.compose import ComposedRun
@@ -156,7 +157,10 @@ def differences(
     changed = {key: (before.get(key), now.get(key)) for key in [*now, *before] if before.get(key) != now.get(key)}
     for key in allowed:
         if not any(_within(known, key) for known in [*now, *before]):
-            raise ConfigError(choices_sentence(key, changed or now), "--allow-changes")
+            meant = next((known for known in now if known.rpartition(".")[2] == key), None) or nearest(key, now)
+            hint = f"; did you mean {meant!r}?" if meant else ""
+            told = f"; what has changed: {', '.join(sorted(changed))}" if changed else "; nothing has changed"
+            raise ConfigError(f"{quoted(key)} is not known{hint}{told}", "--allow-changes")
     longer = rounds is None or rounds >= facts.rounds
     free = [*_FREE, *allowed, *(_LENGTH if longer else ())]
     return changed, [key for key in changed if not any(_within(key, name) for name in free)]
@@ -234,7 +238,7 @@ def _told(
     if before.records:
         redone = max(0, int(before.metrics["round"][-1]) - facts.round)
         seconds = max(0.0, float(before.metrics["seconds"][-1]) - facts.seconds)
-    again = f"{redone} recorded rounds ({seconds:.0f} s) are done again" if redone else "no recorded round is lost"
+    again = f"{redone} recorded rounds ({duration(seconds)}) are done again" if redone else "no recorded round is lost"
     ranks = f"{run.world.size} ranks ({len(checkpoint.files)} before)"
     yield "resume", f"resumed after round {facts.round} on {ranks}; {again}"
     if changes:

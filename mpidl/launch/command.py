@@ -18,7 +18,7 @@ import base64
 import os
 import sys
 import zlib
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import mpidl
@@ -28,9 +28,9 @@ from mpidl.errors import ConfigError
 from mpidl.launch.folders import Folders
 from mpidl.launch.launcher import Launcher
 from mpidl.launch.library import Library
+from mpidl.launch.received import CONFIGURATION
 from mpidl.launch.surroundings import with_home
 
-CONFIGURATION = "MPIDL_CONFIGURATION"
 # Linux takes 128 KiB for a variable, its name and what ends it included.
 _LONGEST = 2**17 - 256
 
@@ -122,12 +122,6 @@ def _packed(configuration: str) -> str:
             "move what is long, such as the edges of a graph, into a file of its own"
         )
     return packed
-
-
-def received_configuration(environment: MutableMapping[str, str] = os.environ) -> str | None:
-    """The configuration that this rank was handed, if it was; what it starts itself is handed nothing."""
-    packed = environment.pop(CONFIGURATION, None)
-    return None if packed is None else zlib.decompress(base64.b64decode(packed)).decode()
 
 
 def keep_session(environment: dict[str, str], folders: Folders) -> None:

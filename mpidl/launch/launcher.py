@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpidl.errors import LaunchError
-from mpidl.launch.library import Library
+from mpidl.launch.library import Library, find_library
 from mpidl.launch.surroundings import with_home
 
 # Debian installs several MPIs side by side, each under a suffixed name.
@@ -39,6 +39,12 @@ class Launcher:
     path: str
     kind: str
     major: int = 0
+
+
+def find() -> tuple[Library, Launcher]:
+    """The library that mpi4py loads, and its launcher."""
+    library = find_library()
+    return library, find_launcher(library)
 
 
 def find_launcher(library: Library, environment: Mapping[str, str] = os.environ) -> Launcher:

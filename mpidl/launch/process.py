@@ -23,8 +23,8 @@ from mpidl.comm.start import failures, presence
 from mpidl.errors import ExitCode, MpidlError
 from mpidl.launch.command import keep_session, launch_command, rank_environment
 from mpidl.launch.folders import PATIENCE, Folders, folders
-from mpidl.launch.launcher import Launcher, find_launcher
-from mpidl.launch.library import Library, find_library
+from mpidl.launch.launcher import Launcher, find
+from mpidl.launch.library import Library
 from mpidl.launch.noise import Filter
 from mpidl.launch.signals import Forwarded, forwarding
 from mpidl.launch.surroundings import allow_open_files, cores, scheduler
@@ -47,7 +47,8 @@ class Launch:
 
     `run_file` is what it writes, and `configuration` is handed to every rank, where there are any. `stopping` is the
     signal that asks ranks to stop, once they have left word that they can. `report` takes the lines that begin with
-    `presence.REPORT`, and `write` all other output, which else is printed.
+    `presence.REPORT`, and `write` all other output, which else is printed. `found` returns library and launcher where
+    they have been looked for already.
     """
 
     def __init__(
@@ -59,9 +60,9 @@ class Launch:
         stopping: signal.Signals = signal.SIGUSR2,
         report: Callable[[bytes], object] | None = None,
         write: Callable[[bytes], object] | None = None,
+        found: Callable[[], tuple[Library, Launcher]] | None = None,
     ) -> None:
-        self.library: Library = find_library()
-        self.launcher: Launcher = find_launcher(self.library)
+        self.library, self.launcher = (found or find)()
         self.ranks = ranks
         self.program = tuple(program)
         self.run_file = run_file

@@ -52,9 +52,11 @@ def _refuse(path: Path, kind: str) -> None:
     try:
         if not path.is_file():
             what = "a folder" if path.is_dir() else "no regular file" if path.exists() else "not there"
-            raise ResultsError(f"{str(path)!r} is {what}; give a {kind} (*.h5)")
+            inside = sorted(path.glob("*.h5"))[:1] if path.is_dir() else []
+            example = f"such as {inside[0]}" if inside else "(*.h5)"
+            raise ResultsError(f"{str(path)!r} is {what}; give a {kind} {example}")
         if not is_hdf5(path):
-            raise ResultsError(f"{str(path)!r} is not an HDF5 file")
+            raise ResultsError(f"{str(path)!r} is not an HDF5 file; give a {kind} (*.h5)")
     except ResultsError:
         raise
     except OSError as error:

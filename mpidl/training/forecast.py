@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from mpidl.spoken import duration
 from mpidl.training.loop import Hook, Training
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class Forecast(Hook):
     def sentence(self) -> str:
         """What both will take."""
         return (
-            f"gradients will take at least {_spoken(self.training)}, evaluation about {_spoken(self.evaluation)} "
-            f"({self._records} times up to {_spoken(self.longest)})"
+            f"gradients take at least {duration(self.training)}, evaluation about {duration(self.evaluation)} "
+            f"({self._records} times up to {duration(self.longest)})"
         )
 
     @property
@@ -66,8 +67,8 @@ class Forecast(Hook):
             return None
         own = ", and local_every and local_examples those of agents' own models" if self._evaluator.own_examples else ""
         return (
-            f"evaluation will take about {_spoken(self.evaluation)}, longer than the gradients "
-            f"({_spoken(self.training)}): evaluate.every says how often there is one{own}"
+            f"evaluation will take about {duration(self.evaluation)}, longer than the gradients "
+            f"({duration(self.training)}): evaluate.every says how often there is one{own}"
         )
 
 
@@ -78,10 +79,3 @@ def _seconds(work: Callable[[], None], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - begin
-
-
-def _spoken(seconds: float) -> str:
-    """`0.3 s`, `12 s`, `7 min`, `3.5 h`."""
-    if seconds < 100:
-        return f"{seconds:.2g} s"
-    return f"{seconds / 60:.2g} min" if seconds < 6000 else f"{seconds / 3600:.2g} h"

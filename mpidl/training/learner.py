@@ -63,7 +63,11 @@ class Learner:
 
     def seed_torch(self, purpose: str, agent: int = 0, index: int = 0) -> None:
         """Have the network draw the numbers that belong to this purpose, agent and step."""
-        torch.manual_seed(torch_seed(self.seed, purpose, agent, index))
+        seed = torch_seed(self.seed, purpose, agent, index)
+        # torch.manual_seed takes 0.14 ms more, to note for GPUs not in use from where it was called.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def random_state(self) -> Tensor:
         """The state of the generator that the network draws from."""

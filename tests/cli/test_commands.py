@@ -205,3 +205,16 @@ def test_a_reader_who_has_enough_ends_a_command_without_a_word(words: list[str])
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 0
+
+
+def test_the_first_words_come_before_anything_heavy_is_imported(folder: Path) -> None:
+    program = """
+import sys
+from mpidl.launch.process import Launch
+HEAVY = {"torch", "h5py", "mpi4py.MPI", "networkx", "rich", "scipy"}
+Launch.run = lambda launch: print(*sorted(set(sys.modules) & HEAVY))
+from mpidl.cli.main import main
+main(["run", "small.yaml", "-n", "2"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n" and done.stderr == "starting 2 ranks…\n"

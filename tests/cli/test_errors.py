@@ -38,7 +38,6 @@ def mistake(capsys: pytest.CaptureFixture[str], folder: Path, *words: str) -> st
         ("agents=many", "agents"),
         ("data.batch=0", "data.batch"),
         ("train={epochs: 3, rounds: 4}", "train: give exactly one of 'rounds' and 'epochs'; remove the other, or set"),
-        ("data.batch=100000", "data.batch: 100,000 is more than the 360 examples that any agent has"),
         ("train.precision=float3", "train.precision"),
         ("evaluate.models=[consensus, locl]", "'locl' is not known; did you mean 'local'?"),
         ("evaluate.every=sometimes", "evaluate.every"),
@@ -47,11 +46,27 @@ def mistake(capsys: pytest.CaptureFixture[str], folder: Path, *words: str) -> st
         ("algorithm.name=csgd", "graph: csgd"),
         ("graph=null", "graph"),
         ("model.name=nowhere:Net", "nowhere"),
+        ("train.rounds=1e3", "train.rounds: 1000.0 is not allowed: input should be a whole number, written 1000"),
+        ("seed=1.0", "seed: 1.0 is not allowed: input should be a whole number, written 1"),
+        ("gossip=choco", "gossip: 'choco' is not allowed: input should be a section, with keys of its own (scheme,"),
+        ("evaluate=5", "evaluate: 5 is not allowed: input should be a section, with keys of its own (every,"),
+        ("gossip.compressor=topk", "gossip.compressor.fraction: is missing: f, the part of the numbers that is sent"),
+        ("data=./digits.npz", "a file is given by a key, as in {name: npz, file: ./digits.npz}"),
+        ("data=train.csv", "a file is given by a key, as in {name: npz, file: train.csv}"),
+        ("model=mine.net", "did you mean mine:net?"),
+        ("model=mine.py", "a part of your own is mine:attribute"),
+        ("schedule={name: step, milestones: 0.5}", "input should be a list, such as [0.5]"),
+        ("train.walltime=1d", "train.walltime: '1d' is not a time; write 90 (seconds), '55 min' or '12 h'"),
+        ("train.device=gpu", "train.device: 'gpu' is not allowed: input should be 'auto', 'cpu' or 'cuda'"),
+        ("checkpoint.best=accuracy", "checkpoint.best: 'accuracy' is not known; did you mean 'test_accuracy_"),
+        ("data.split=dirichlet", "did you mean 'dirichlet-"),
+        ("algorithm.lr:0.1", "-s wants key=value, not 'algorithm.lr:0.1'"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(
     capsys: pytest.CaptureFixture[str], folder: Path, assignment: str, answer: str
 ) -> None:
+    (folder / "mine.py").write_text("")
     assert answer in mistake(capsys, folder, "run", "small.yaml", "-s", assignment)
 
 
@@ -62,11 +77,39 @@ def test_a_wrong_key_or_value_is_named(
         (["run"], "Missing argument 'CONFIG'"),
         (["run", "small.yaml", "--overwite"], "--overwrite"),
         (["run", "small.yaml", "-n", "0"], "0 is not in the range"),
-        (["run", "small.yaml", "-n", "many"], "'many' is not a valid integer"),
+        (["run", "small.yaml", "-n", "many"], "'many' is not a whole number"),
         (["run", "absent.yaml"], "cannot read the configuration 'absent.yaml'"),
         (["run", "."], "cannot read the configuration '.'"),
         (["list", "grphs"], "kind 'grphs' is not known; did you mean 'graphs'?"),
         (["list", "s"], "kind 's' is not known"),
+        (["list", "dsgd"], "`mpidl info dsgd` describes that part"),
+        (["list", "models", "graphs"], "extra argument (graphs): mpidl list takes [OPTIONS] [KIND]"),
+        (["graph", "ring", "star"], "extra argument (star): mpidl graph takes [OPTIONS] [NAME]"),
+        (["graph", "ring", "-p", "1.5"], "'1.5' is not a whole number from 1, such as 1000 or 25e6"),
+        (["run", "small.yaml", "algorithm.lr=0.1"], "write -s algorithm.lr=0.1"),
+        (["run", "small.yaml", "-n", "4.5"], "'4.5' is not a whole number"),
+        (
+            ["run", "smal.yml"],
+            "cannot read the configuration 'smal.yml': No such file or directory; did you mean 'small.",
+        ),
+        (["run", "small"], "did you mean 'small.yaml'?"),
+        (["help"], "that is `mpidl --help"),
+        (["resume", "out.h5"], "that is `mpidl run CONFIG --resume`"),
+        (["train", "small.yaml"], "did you mean 'run'?"),
+        (["evaluate", "small.yaml"], "'small.yaml' is not an HDF5 file; give a run file (*.h5)"),
+        (["show", "small.yaml"], "give a run file (*.h5)"),
+        (["compare", "."], "'.' is a folder; give a run file (*.h5)"),
+        (["checkpoint", "small.yaml"], "say what to do with it, as in `mpidl checkpoint list small.yaml`"),
+        (["info", "graphs"], "'graphs' is not known; `mpidl list graphs` names these"),
+        (["info", "algorithm"], "`mpidl list algorithms` names these"),
+        (["info", "train.rounds"], "it is a key, length of the run in rounds"),
+        (["info", "lr"], "`mpidl info` of the algorithm, by its name, shows it"),
+        (["info", "mine.net"], "a part of your own is named module:attribute, as in mine:net"),
+        (["plot", "small.yaml", "-o", "c.jpg"], "'c.jpg' must end in one of .png, .pdf, .svg"),
+        (["bench", "-p", "1e6,big"], "'1e6,big' is not a list of lengths such as 1,1e5,25e6"),
+        (["bench", "-g", "ring,sun"], "--graphs: graph 'sun' is not known"),
+        (["partition", "small.yaml", "--plot", "x.jpg"], "must end in one of .png"),
+        (["--verbose", "run"], "No such option '--verbose'. Did you mean '--version'?"),
         (
             ["run", "small.yaml", "-o", "foo.txt"],
             "'foo.txt' will be an HDF5 file, whose name ends in .h5: give -o foo.h5",
@@ -123,7 +166,9 @@ def test_whatever_a_plug_in_raises_while_a_run_is_prepared_is_its_mistake(
     module = f"raising_{part.partition('.')[0]}_{what[:2].lower()}"
     (folder / f"{module}.py").write_text(RAISING.format(what=what))
     name = "Method" if part == "algorithm.name" else "function"
-    sentence = mistake(capsys, folder, "run", "small.yaml", "-n", "2", "-s", f"{part}={module}:{name}")
+    # Data and networks are loaded by ranks, or for a rehearsal.
+    rehearsed = ["--dry-run"] if part in ("data.name", "model.name") else []
+    sentence = mistake(capsys, folder, "run", "small.yaml", "-n", "2", "-s", f"{part}={module}:{name}", *rehearsed)
     assert what.partition("(")[0] in sentence and f"({module}.py, line 9)" in sentence
 
 
@@ -186,15 +231,14 @@ def texts(example_shape, outputs):
         ("model.name=gpt", "is made for language"),
         ("model.name=built:texts", "no text has the shape"),
         ("agents=5000", "5000"),
+        ("data.batch=100000", "data.batch: 100,000 is more than the 360 examples that any agent has"),
     ],
 )
-def test_what_only_the_data_show_is_told_before_ranks_start(
-    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch, assignment: str, answer: str
+def test_what_only_the_data_show_is_told_by_a_dry_run(
+    capsys: pytest.CaptureFixture[str], folder: Path, assignment: str, answer: str
 ) -> None:
     (folder / "built.py").write_text(PLUG_INS)
-    monkeypatch.setattr("mpidl.launch.process.Launch.run", lambda launch: pytest.fail("ranks were started"))
-    for dry in ([], ["--dry-run"]):
-        assert answer in mistake(capsys, folder, "run", "small.yaml", "-n", "2", "-s", assignment, *dry)
+    assert answer in mistake(capsys, folder, "run", "small.yaml", "-n", "2", "-s", assignment, "--dry-run")
 
 
 def test_a_model_that_looks_at_its_numbers_can_be_planned(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,6 +251,7 @@ def test_as_many_ranks_as_gpus_unless_the_run_is_on_the_cpu(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    monkeypatch.setattr("mpidl.launch.surroundings.GPU_FILES", ("null",))
     monkeypatch.setattr("mpidl.launch.surroundings.cores", lambda: 2)
     for device, ranks in (("auto", 3), ("cpu", 2)):
         assert main(["run", "small.yaml", "-s", f"train.device={device}", "--dry-run"]) == 0

@@ -14,12 +14,12 @@ from click.testing import CliRunner, Result
 
 from mpidl.cli import show as show_module
 from mpidl.cli.compare import compare
-from mpidl.cli.numbers import amount, duration, fraction, number
 from mpidl.cli.plot import plot
 from mpidl.cli.show import show
 from mpidl.errors import ResultsError
 from mpidl.results.run_file import RunFile
 from mpidl.results.snapshots import BEST, SNAPSHOTS
+from mpidl.spoken import amount, duration, fraction, number
 from tests.analysis.runs import run
 from tests.results.kept import PLAIN, models
 

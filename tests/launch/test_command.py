@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from mpidl.errors import ConfigError
-from mpidl.launch.command import launch_command, rank_environment, received_configuration
+from mpidl.launch.command import launch_command, rank_environment
 from mpidl.launch.launcher import Launcher
 from mpidl.launch.library import parse_library
+from mpidl.launch.received import received_configuration
 from mpidl.launch.surroundings import cores, is_rank, ranks_around, scheduler
 
 OPENMPI = parse_library("Open MPI v5.0.11, package", [])

@@ -22,8 +22,9 @@ mkdir "$TMPDIR/ompi.$$" && touch "$TMPDIR/ompi.$$/pmix.{host}.tool" && exec "{la
 PARENT = """
 import dataclasses, os, sys
 from mpidl.launch import process
-find = process.find_launcher
-process.find_launcher = lambda library: dataclasses.replace(find(library), path=sys.argv[1])
+find = process.find
+library, launcher = find()
+process.find = lambda: (library, dataclasses.replace(launcher, path=sys.argv[1]))
 sys.exit(process.Launch(2, ["echo", "alive"]).run())
 """
 

@@ -12,7 +12,6 @@ import pytest
 from mpidl.comm.meters import Meters
 from mpidl.errors import SaveError
 from mpidl.training import record
-from mpidl.training.progress import ProgressBar, ProgressLines
 from mpidl.training.record import FLUSH_SECONDS, FileWriter
 
 TRAINING = SimpleNamespace(
@@ -128,21 +127,3 @@ def test_what_was_recorded_is_saved_by_another_thread_unless_the_file_is_being_w
     assert file.flushes == [1]
     elsewhere()
     assert file.flushes == [1, 3]
-
-
-@pytest.mark.parametrize("bar", [False, True])
-def test_only_what_is_in_the_run_file_is_told(bar: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    progress = ProgressBar(80) if bar else ProgressLines()
-    training = SimpleNamespace(done=0, rounds=9, seconds=0.0)
-    # The first record is measured before anything has begun.
-    progress.measuring(training)
-    progress.start(training)
-    for done in (0, 3):
-        progress.recorded(training, {"round": done, "epoch": 0.0, "seconds": 0.0})
-    assert "epoch" not in capsys.readouterr().err
-    progress.flushed(training)
-    told = capsys.readouterr().err
-    assert "round 3" in told and told.count("epoch") == (2 if bar else 1)
-    progress.recorded(training, {"round": 6, "epoch": 0.0, "seconds": 0.0})
-    progress.finish(training, "diverged")
-    assert capsys.readouterr().err.count("round 6") == 1

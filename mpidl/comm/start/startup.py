@@ -42,6 +42,8 @@ def start(device: str = "auto", threads: int | str = 1, before: int = 0) -> MPI.
     if late and chosen.type == "cuda":
         log.warning("MPI ran before %s was chosen: an MPI that knows of CUDA may use another GPU", chosen)
     if not late:
+        if place.local_size == place.size:
+            _spare_a_second()
         MPI.Init_thread(MPI.THREAD_MULTIPLE)
     comm = MPI.COMM_WORLD
     launchers.refuse_solo(place, comm.size, library())
@@ -51,6 +53,14 @@ def start(device: str = "auto", threads: int | str = 1, before: int = 0) -> MPI.
     # Again, now that MPI has its files in shared memory.
     presence.leave(comm.rank)
     return comm
+
+
+def _spare_a_second() -> None:
+    """Has Open MPI, unless it is told otherwise, not open what sends one-sided messages over libfabric.
+
+    Ranks of one host have no use for it, and closing it again sleeps for a second: half of a small run's start.
+    """
+    os.environ.setdefault("OMPI_MCA_btl", "^ofi")
 
 
 def _refuse_device(comm: MPI.Intracomm, problem: str) -> None:

@@ -1,38 +1,10 @@
-"""Numbers and texts as people read them in a table, and programs in JSON."""
+"""Numbers as people read them, wherever they stand: in the lines of a run, in tables, in sentences and in pictures."""
 
 from __future__ import annotations
 
-import json
 import math
-from typing import TYPE_CHECKING, Any
-
-from mpidl.sentences import printable
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 ABSENT = "–"
-
-# Wide enough that a table which goes to a file or a pipe is not folded.
-_FILE_WIDTH = 200
-
-
-def console(paper: int = _FILE_WIDTH) -> Console:
-    """Where tables are printed: as wide as the terminal, or as `paper` where there is none."""
-    from rich.console import Console
-    from rich.text import Text
-
-    class Printable(Console):
-        """Shows texts of a file as they are, but for what would act on the terminal."""
-
-        def render_str(self, text: str, **options: Any) -> Text:
-            return super().render_str("\n".join(map(printable, text.split("\n"))), **options)
-
-    # No markup: a list in a configuration, `[consensus, local]`, is not a style.
-    terminal = Printable(highlight=False, markup=False, emoji=False)
-    if not terminal.is_terminal:
-        terminal.width = paper
-    return terminal
 
 
 def number(value: float) -> str:
@@ -42,6 +14,11 @@ def number(value: float) -> str:
     if math.isfinite(value) and value == int(value) and abs(value) < 1e7:
         return f"{int(value):,}"
     return f"{value:.4g}"
+
+
+def counted(count: int, what: str) -> str:
+    """`1 rank`, `1,437 examples`."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def fraction(value: float) -> str:
@@ -83,7 +60,11 @@ def measured(value: float, units: str) -> str:
     return number(value)
 
 
-def json_line(value: object) -> str:
-    """The value as JSON on one line, whatever its texts hold."""
-    # What cannot be encoded is escaped as JSON escapes it.
-    return json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode()
+def is_fraction(metric: str) -> bool:
+    """Whether a metric of this name is told in per cent."""
+    return "accuracy" in metric
+
+
+def of_metric(name: str, value: float, units: str = "1") -> str:
+    """A value of a metric: `97.78 %`, `3.21 s`, `1.5 GB`, `0.1234`."""
+    return fraction(value) if is_fraction(name) else measured(value, units)
