@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mpidl.errors import ResultsError
-from mpidl.results.checkpoints import reader
+from mpidl.results.checkpoints import parts, reader
 from mpidl.results.checkpoints.folder import CheckpointFolder, part_name
 from mpidl.results.checkpoints.index import INDEX, INDEX_SUM, Facts, write_index
 from mpidl.results.checkpoints.parts import write_part
@@ -97,6 +97,40 @@ def test_what_was_written_is_read_by_any_ranks(folder: CheckpointFolder, copied:
     reader.open(place).verify()
     for share in shares:
         assert same(reread(place, share), filled(share))
+
+
+def test_what_is_larger_than_a_piece_is_written_and_read_in_pieces(
+    folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "_CHUNK", 40)
+    place = write(folder, 7)
+    reader.open(place).verify()
+    for at_once in (1, 24, 48, 50):
+        monkeypatch.setattr(reader, "_BYTES", at_once)
+        for share in ((0, 1, 2, 3, 4), (0, 3), (1, 2, 4)):
+            assert same(reread(place, share), filled(share))
+
+
+def test_all_of_it_is_on_the_disk_before_it_has_its_name(
+    folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def synced(descriptor: int) -> None:
+        fsync(descriptor)
+        told.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+
+    def renamed(path: Path, target: Path) -> None:
+        rename(path, target)
+        told.append(f"{path.name} is {target.name}")
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    place = write(folder, 7)
+    named = told.index(f"{place.name}.part is {place.name}")
+    assert {*(path.name for path in place.iterdir()), f"{place.name}.part"} == set(told[:named])
+    assert told[named + 1 :] == [folder.path.name]
 
 
 def test_the_index_shows_every_state_whole_to_any_reader_of_hdf5(folder: CheckpointFolder) -> None:
