@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +25,13 @@ from mpidl.spoken import ABSENT, duration, fraction, number
 
 _TITLES = ("state", "round", "test accuracy", "test loss", "time")
 _WIDTHS = (9, 15, 13, 9, 11)
-_LONGEST_LABEL = 60
+_LONGEST_NAME = 60
+_URGENCY = (
+    *(Standing.RUNNING, Standing.FAILED, Standing.DIVERGED, Standing.STOPPED),
+    *(Standing.FINISHED, Standing.HALF, Standing.WAITING),
+)
+# Between two drawings.
+_SECONDS = 0.2
 # Rows of a terminal that a table leaves to what else is told.
 _ELSEWHERE = 8
 
@@ -35,14 +42,22 @@ class SweepTable:
     def __init__(self, members: Sequence[Member]) -> None:
         self._members = members
         self._known = {member.number: _before(member) for member in members}
-        self._width = min(_LONGEST_LABEL, max(len("run"), *(len(member.label) for member in members)))
+        self._width = min(_LONGEST_NAME, max(len(name) for name in ("run", *map(_name, members))))
         self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
+        self._drawn, self._changed = 0.0, False
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
             # No thread of its own: processes are started while it is shown.
-            self._live = Live(self._table(), console=self._console, auto_refresh=False, redirect_stdout=False)
+            self._live = Live(
+                self._table(*self._shown()),
+                console=self._console,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
             self._live.start(refresh=True)
         else:
             self._line("run", _TITLES)
@@ -55,12 +70,12 @@ class SweepTable:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live is not None:
-            self._live.update(self._table(), refresh=True)
             self._live.stop()
+            self._console.print(self._table(self._members, []))
 
     def hear(self, report: Report) -> None:
         """Takes up what is told of a run."""
-        self._known[report.member] = report
+        self._known[report.member], self._changed = report, True
         if self._live is None and report.standing is not Standing.RUNNING:
             self._tell(report.member)
 
@@ -73,69 +88,75 @@ class SweepTable:
             self._console.out(data.decode(errors="replace").removesuffix("\n"), highlight=False)
 
     def look(self) -> None:
-        """Draws the table anew."""
-        if self._live is not None:
-            self._live.update(self._table(), refresh=True)
+        """Draws the table anew, where something has changed."""
+        now = time.monotonic()
+        if self._live is not None and self._changed and now - self._drawn > _SECONDS:
+            self._live.update(self._table(*self._shown()), refresh=True)
+            self._drawn, self._changed = now, False
 
     def conclude(self, line: str, code: int) -> int:
         """Says what did not finish and why, and what there is now; returns the exit code."""
         for member in self._members:
             report = self._known[member.number]
-            if report.sentence:
-                click.echo(f"{member.label}: {printable(report.sentence)}", err=True)
-        counts = Counter(report.standing for report in self._known.values())
-        said = ", ".join(f"{counts[standing]:,} {standing.value}" for standing in Standing if counts[standing])
-        click.echo(f"{said}; results in {self._members[0].output.parent}", err=True)
+            # Where all was stopped, the last line says it.
+            if report.sentence and report.standing is not Standing.STOPPED:
+                click.echo(f"{_name(member)}: {printable(report.sentence)}", err=True)
+        click.echo(f"{self._counted(self._members)}; results in {self._members[0].output.parent}", err=True)
         if line:
             click.echo(line, err=True)
         codes = (self._known[member.number].code for member in self._members)
         return code or next(filter(None, codes), ExitCode.DONE)
 
     def _tell(self, run: int) -> None:
-        self._line(self._members[run].label, _cells(self._known[run]))
+        self._line(_name(self._members[run]), _cells(self._known[run]))
 
-    def _line(self, label: str, cells: Sequence[str]) -> None:
+    def _line(self, name: str, cells: Sequence[str]) -> None:
+        state, *numbers = cells
         columns = [
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(cells, _WIDTHS, strict=True))
+            state.ljust(_WIDTHS[0]),
+            *(cell.rjust(width) for cell, width in zip(numbers, _WIDTHS[1:], strict=True)),
         ]
-        label = printable(label, _LONGEST_LABEL).ljust(self._width)
-        click.echo("  ".join([label, *columns]).rstrip(), err=True)
+        click.echo("  ".join([name.ljust(self._width), *columns]), err=True)
 
-    def _table(self) -> Table:
+    def _table(self, shown: Sequence[Member], hidden: Sequence[Member]) -> Table:
+        """With a row for each of those that are shown."""
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for title in ("run", *_TITLES):
-            table.add_column(
-                title, justify="left" if title in ("run", "state") else "right", overflow="ellipsis", no_wrap=True
-            )
-        shown, hidden = self._shown()
-        for member in shown:
-            table.add_row(member.label, *_cells(self._known[member.number]))
+        table.add_column("run", overflow="ellipsis", no_wrap=True)
+        rows = [(_name(member), *_cells(self._known[member.number])) for member in shown]
+        for title, cells in zip(_TITLES, list(zip(*rows, strict=True))[1:], strict=True):
+            # Where there is no room, it is the name that is cut.
+            widest = max(len(title), *map(len, cells))
+            table.add_column(title, justify="left" if title == "state" else "right", min_width=widest, no_wrap=True)
+        for cells in rows:
+            table.add_row(*cells)
         if hidden:
-            counts = Counter(self._known[member.number].standing for member in hidden)
-            table.add_row(
-                f"and {len(hidden):,} more",
-                ", ".join(f"{count:,} {standing.value}" for standing, count in counts.items()),
-            )
+            table.caption = f"and {len(hidden):,} more: {self._counted(hidden)}"
         return table
+
+    def _counted(self, members: Sequence[Member]) -> str:
+        """`37 finished, 1 diverged`."""
+        counts = Counter(self._known[member.number].standing for member in members)
+        return ", ".join(f"{counts[standing]:,} {standing.value}" for standing in Standing if counts[standing])
 
     def _shown(self) -> tuple[list[Member], list[Member]]:
         """The runs for which a terminal has rows, in their order, and the others; what goes on or went wrong first."""
         room = max(4, self._console.height - _ELSEWHERE)
-        if len(self._members) <= room:
-            return list(self._members), []
-        telling = (Standing.RUNNING, Standing.FAILED, Standing.DIVERGED, Standing.STOPPED, Standing.FINISHED)
-        ranked = sorted(
-            self._members,
-            key=lambda member: (
-                telling.index(standing)
-                if (standing := self._known[member.number].standing) in telling
-                else len(telling),
-                -member.number if standing is Standing.FINISHED else member.number,
-            ),
+        first = {member.number for member in sorted(self._members, key=self._urgency)[:room]}
+        return (
+            [member for member in self._members if member.number in first],
+            [member for member in self._members if member.number not in first],
         )
-        first = {member.number for member in ranked[:room]}
-        return [m for m in self._members if m.number in first], [m for m in self._members if m.number not in first]
+
+    def _urgency(self, member: Member) -> tuple[int, int]:
+        """Less is more urgent: of what is finished the last, of what is to come the first."""
+        standing = self._known[member.number].standing
+        finished = standing is Standing.FINISHED
+        return _URGENCY.index(standing), -member.number if finished else member.number
+
+
+def _name(member: Member) -> str:
+    """What a run is called here: as its file is."""
+    return member.output.stem
 
 
 def _before(member: Member) -> Report:
@@ -170,6 +191,5 @@ def _cells(report: Report) -> list[str]:
 
 def dry(members: Sequence[Member]) -> None:
     """Prints each run, where it stands, and its file."""
-    width = max(len(member.label) for member in members)
     for member in members:
-        click.echo(f"{printable(member.label).ljust(width)}  {member.standing.value:9}  {member.output}")
+        click.echo(f"{member.standing.value:9}  {member.output}")

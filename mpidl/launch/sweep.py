@@ -53,6 +53,8 @@ class Attempt:
     def report(self, line: bytes) -> None:
         """Takes up what the ranks tell."""
         report = Report.received(line)
+        if report is None:
+            return
         begun = self.series.left.pop(report.member, None)
         if begun is not None:
             self.has_begun = True
@@ -115,6 +117,10 @@ class Sweep:
                     self._attempts.remove(attempt)
                     self._conclude(attempt, forwarded)
                 self._look()
+            if self._ending is None and any(series.left for series in self._series):
+                # Told while there were no ranks.
+                codes = (INTERRUPTING.get(signal.Signals(number)) for number in forwarded.received)
+                return "mpidl: interrupted", next(filter(None, codes), ExitCode.ENDED)
             return self._ending or ("", ExitCode.DONE)
 
     def _next(self) -> Series | None:
@@ -148,8 +154,8 @@ class Sweep:
     def _conclude(self, attempt: Attempt, forwarded: Forwarded) -> None:
         at_a_run = attempt.under_way is not None
         line, code = attempt.conclude(self._was_told(forwarded))
-        if self._was_told(forwarded) or code in _TOLD:
-            self._ending = line, code or ExitCode.ENDED
+        if code in _TOLD or (code != ExitCode.DONE and self._was_told(forwarded)):
+            self._ending = line, code
         elif not at_a_run and line:
             if code != ExitCode.DONE and not attempt.has_begun:
                 self._ending = line, code

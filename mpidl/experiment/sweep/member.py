@@ -69,7 +69,10 @@ class Report:
         os.write(sys.stdout.fileno(), REPORT + json.dumps(values).encode() + b"\n")
 
     @classmethod
-    def received(cls, line: bytes) -> Report:
-        """The report in a line, without what it begins with."""
-        values: dict[str, Any] = json.loads(line)
-        return cls(**values | {"standing": Standing[values["standing"]]})
+    def received(cls, line: bytes) -> Report | None:
+        """The report in a line, without what it begins with; None where something else has printed that."""
+        try:
+            values: dict[str, Any] = json.loads(line)
+            return cls(**values | {"standing": Standing[values["standing"]]})
+        except (ValueError, KeyError, TypeError):
+            return None

@@ -49,10 +49,10 @@ def walk(handed: Handed, comm: Communicator) -> None:
     while True:
         # All ranks hear of the same run, and of a wish that one of them has heard.
         stop, place = largest(comm, [int(stopping.asked()), next(taken, -1)])
-        if stop:
-            raise Stopped("stopped between two runs; the same command goes on from there")
         if place < 0:
             return
+        if stop:
+            raise Stopped("stopped between two runs; the same command goes on from there")
         _run(handed, place, comm, data)
         traces.remove()
 
