@@ -24,7 +24,7 @@ model: {name: logistic}
 data: {name: digits, batch: 16}
 algorithm: {name: dsgd, lr: 0.1}
 graph: ring
-train: {rounds: 1200, device: cpu}
+train: {rounds: 600, device: cpu}
 evaluate: {every: 20}
 checkpoint: {every: 100}
 """
@@ -77,14 +77,14 @@ def test_a_sweep_that_is_killed_and_stopped_and_said_again_trains_only_what_is_m
     second = {name for name in updated() if results.open(f"out/{name}").status == "finished"}
     before = updated()
     last = start(*SWEEP, "--at-once", "3")
-    _, said = last.communicate(timeout=200)
+    _, said = last.communicate(timeout=500)
     assert last.returncode == 0 and "4 finished; results in out" in said, said
     assert {name for name, moment in updated().items() if before.get(name) == moment} == second
     resumed = [any(event.kind == "resume" for event in results.open(f"out/seed={n}.h5").events) for n in (1, 2, 3)]
     assert resumed == [False, True, True]
     for seed in (2, 3):
         alone = start("run", "long.yaml", "-n", "1", "-s", f"seed={seed}", "-o", f"alone-{seed}.h5")
-        assert alone.wait(120) == 0, alone.communicate()
+        assert alone.wait(300) == 0, alone.communicate()
         found, expected = results.open(f"out/seed={seed}.h5").metrics, results.open(f"alone-{seed}.h5").metrics
         for name, values in expected.items():
             assert name == "seconds" or np.array_equal(found[name], values, equal_nan=True), name
