@@ -144,6 +144,8 @@ def rank(number: str) -> Callable[[], int]:
     import torch  # noqa: F401
 
     clock.stamp("torch")
+    # It decides how mpi4py starts MPI: not when it is imported.
+    import mpidl.comm  # noqa: F401, I001
     import mpi4py.MPI  # noqa: F401
 
     clock.stamp("mpi4py")

@@ -17,7 +17,6 @@ from mpidl.comm.start import presence, sentinel, startup, stopping
 from mpidl.errors import Diverged, SaveError, Stopped
 from mpidl.experiment.compose import ComposedRun, compose
 from mpidl.experiment.keeping import keepers
-from mpidl.experiment.resume import Resumption, resume
 from mpidl.experiment.schema import Config
 from mpidl.results import provenance
 from mpidl.results.checkpoints.folder import CheckpointFolder
@@ -32,6 +31,7 @@ from mpidl.training.record import FileWriter
 
 if TYPE_CHECKING:
     from mpidl.comm.world import Communicator
+    from mpidl.experiment.resume import Resumption
     from mpidl.training.loop import Hook, Training
 
 log = logging.getLogger("mpidl")
@@ -103,7 +103,7 @@ def carry_out(
     if world.rank == 0:
         for warning in run.warnings:
             log.warning("%s", warning)
-    resumed = resume(run, output, beginning.allowed) if beginning.resume else None
+    resumed = _resumed(run, output, beginning) if beginning.resume else None
     if resumed is not None and resumed.over:
         run.close()
         if world.rank == 0:
@@ -156,6 +156,13 @@ def carry_out(
         raise unsaved or SaveError(sentence)
     if world.rank == 0:
         say(f"results in {output}")
+
+
+def _resumed(run: ComposedRun, output: Path, beginning: Beginning) -> Resumption | None:
+    """From where the run goes on; what that takes is imported by no other run."""
+    from mpidl.experiment.resume import resume
+
+    return resume(run, output, beginning.allowed)
 
 
 def _described(run: ComposedRun) -> str:
