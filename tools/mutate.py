@@ -16,6 +16,7 @@ A file of verdicts has lines `MODULE:LINE KIND: equivalent, because …`, or `ca
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -28,7 +29,6 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from kill_campaign import descendants
 from mutations import Mutation, mutations
 from patience import Patience
 from reach import ROOT, Plan, environment, make_map
@@ -45,7 +45,7 @@ def run_tests(tree: Path, tests: list[str], seconds: float, log: Path) -> tuple[
     mark, clock = f"{os.getpid()}-{time.monotonic_ns()}", Patience(seconds)
     pid = os.fork()
     if pid == 0:
-        # What takes long to import is here already.
+        # What takes long to import is here already; nothing of mpidl is, which would be another one than the tree's.
         with log.open("w") as output:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
@@ -59,7 +59,7 @@ def run_tests(tree: Path, tests: list[str], seconds: float, log: Path) -> tuple[
         os._exit(int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--tb=line", *tests])))
     ended, status = os.waitpid(pid, os.WNOHANG)
     try:
-        while not ended and not clock.over(descendants(pid)):
+        while not ended and not clock.over((pid, *marked(mark))):
             time.sleep(0.1)
             ended, status = os.waitpid(pid, os.WNOHANG)
     finally:
@@ -103,16 +103,21 @@ class Mutated:
         undo_last(self.undo.parent)
 
 
-def end_marked(mark: str) -> None:
-    """Ends every process that has this mark in its environment."""
+def marked(mark: str) -> Iterator[int]:
+    """The processes that have this mark in their environment."""
     wanted = f"{MARK}={mark}".encode()
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                    os.kill(int(entry.name), signal.SIGKILL)
-            except OSError:
-                continue
+        # It may be gone, or not ours to look into.
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and wanted in (entry / "environ").read_bytes().split(b"\0"):
+                yield int(entry.name)
+
+
+def end_marked(mark: str) -> None:
+    """Ends them."""
+    for process in marked(mark):
+        with contextlib.suppress(OSError):
+            os.kill(process, signal.SIGKILL)
 
 
 def drawn(tree: Path, seed: int, without: list[str], parts: list[str]) -> Iterator[tuple[str, Mutation]]:
