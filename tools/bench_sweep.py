@@ -76,7 +76,7 @@ def are_alike(one: Path, other: Path) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--ranks", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=1.0, help="of training in each run")
     parser.add_argument("--times", type=int, default=2, help="how often both are measured")
     options = parser.parse_args()

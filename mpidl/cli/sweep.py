@@ -93,7 +93,7 @@ def sweep(
             f"{total:,} run{'s' * (total != 1)}" + (f": {text}" if (text := axes.described(swept)) else ""), err=True
         )
         found = members.members(config, swept, output, lambda loaded: ranks or default_ranks(loaded, at_once))
-        found = members.checked(found)
+        found = members.checked(found, inputs=dry_run)
         if dry_run:
             dry(found)
             return ExitCode.DONE

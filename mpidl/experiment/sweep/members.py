@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,33 +42,50 @@ def members(config: Path, axes: Sequence[Axis], folder: Path | None, ranks: Call
     return found
 
 
-def checked(sweep: Sequence[Member]) -> list[Member]:
-    """The runs with how far they have come, once it is seen that each can be run, and would be lost by none."""
-    from mpidl.experiment.inputs import Inputs
-    from mpidl.experiment.rehearsal import prepare
-    from mpidl.experiment.sweep.outputs import standing
+def checked(sweep: Sequence[Member], inputs: bool = True) -> list[Member]:
+    """The runs with how far they have come, once it is seen that each can be run, and would be lost by none.
 
+    Without `inputs`, data and networks are left to the ranks, which check them before the first run (`check_inputs`):
+    they load both anyway, and here that would take a second. Of a run that has a file its length must be known.
+    """
     taken = Counter(str(member.output).casefold() for member in sweep)
-    found: dict[int, Member] = {}
-    data = LastDataset()
+    for member in sweep:
+        try:
+            if taken[str(member.output).casefold()] > 1:
+                raise ConfigError(f"another run of this sweep has the file {str(member.output)!r}")
+            check(member.config, member.ranks, member.output, resume=True)
+        except MpidlError as error:
+            raise _blamed(error, member.label) from error
+    found = {member.number: member for member in sweep}
+    for member, rounds in check_inputs([each for each in sweep if inputs or each.output.exists()], LastDataset()):
+        from mpidl.experiment.sweep.outputs import standing
+
+        try:
+            found[member.number] = replace(member, standing=standing(member, rounds))
+        except MpidlError as error:
+            raise _blamed(error, member.label) from error
+    return list(found.values())
+
+
+def check_inputs(sweep: Iterable[Member], data: LastDataset) -> Iterator[tuple[Member, int]]:
+    """The same runs with their numbers of rounds, data and networks being there, and fitting."""
     alike: dict[str, list[Member]] = {}
     for member in sweep:
-        if taken[str(member.output).casefold()] > 1:
-            raise _blamed(ConfigError(f"another run of this sweep has the file {str(member.output)!r}"), member.label)
         alike.setdefault(_inputs_key(member), []).append(member)
     for group in alike.values():
+        from mpidl.experiment.inputs import Inputs
+        from mpidl.experiment.rehearsal import prepare
+
         inputs: Inputs | None = None
         for member in group:
             try:
-                check(member.config, member.ranks, member.output, resume=True)
                 if inputs is None:
                     inputs = Inputs.of(member.config, member.ranks, data.of(member.config.data))
                     prepare(inputs)
-                length = replace(inputs, config=member.config).length
-                found[member.number] = replace(member, standing=standing(member, length.rounds))
+                rounds = replace(inputs, config=member.config).length.rounds
             except MpidlError as error:
                 raise _blamed(error, member.label) from error
-    return [found[member.number] for member in sweep]
+            yield member, rounds
 
 
 def _inputs_key(member: Member) -> str:

@@ -21,6 +21,7 @@ from mpidl.experiment.rank import Beginning, carry_out
 from mpidl.experiment.sweep.data import LastDataset
 from mpidl.experiment.sweep.handed import Handed
 from mpidl.experiment.sweep.member import Report, Standing
+from mpidl.experiment.sweep.members import check_inputs
 from mpidl.experiment.sweep.traces import Traces
 from mpidl.training.loop import Hook, Record, Training
 
@@ -45,6 +46,10 @@ def main(handed: Handed) -> None:
 def walk(handed: Handed, comm: Communicator) -> None:
     """One run after another, until none is left or this launch is asked to stop. A collective call."""
     data, traces = LastDataset(), Traces()
+    for _ in check_inputs(map(handed.member, range(len(handed.runs))), data):
+        # What is wrong with one of them is known before any is begun, on all ranks alike.
+        pass
+    traces.remove()
     taken = handed.taken() if comm.rank == 0 else iter(())
     while True:
         # All ranks hear of the same run, and of a wish that one of them has heard.
