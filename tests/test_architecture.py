@@ -273,7 +273,8 @@ def test_nothing_heavy_is_imported_before_it_is_needed(action: str) -> None:
     assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
-def test_what_a_run_needs_is_told_without_mpi() -> None:
-    program = "import sys, mpidl.experiment.rehearsal\nprint('mpi4py.MPI' in sys.modules)"
+@pytest.mark.parametrize("module", ["experiment.rehearsal", "analysis.studies"])
+def test_what_a_run_needs_and_what_its_models_tell_is_told_without_mpi(module: str) -> None:
+    program = f"import sys, mpidl.{module}\nprint('mpi4py.MPI' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.stdout.strip(), done.stderr) == ("False", "")

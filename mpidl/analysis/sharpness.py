@@ -7,7 +7,7 @@ that adds to the loss is `average_direction`, and how much smoother it makes the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -103,15 +103,16 @@ def average_direction(
 
 
 def smoothness(
-    L: Objective, points: Sequence[Tensor], agents: Sequence[Sequence[Tensor]], draws: int = 8, seed: int = 0
+    L: Objective, points: Sequence[Tensor], agents: Iterable[Sequence[Tensor]], draws: int = 8, seed: int = 0
 ) -> Smoothness:
     """‖∇F(x_{t+1}) − ∇F(x_t)‖/‖x_{t+1} − x_t‖ along a trajectory, for F = L and for F(x) = E L(x + ε).
 
-    `agents[t]` are the agents' rows at `points[t]`. Both ends of a stretch are averaged over the same ε, with both
-    signs. NaN where a stretch has no length.
+    `agents` are the agents' rows at each point but the last, asked for one after another. Both ends of a stretch are
+    averaged over the same ε, with both signs. NaN where a stretch has no length.
     """
     plain, averaged = [], []
-    for begin, end, rows in zip(points[:-1], points[1:], agents, strict=False):
+    for stretch, rows in zip(range(len(points) - 1), agents, strict=False):
+        begin, end = points[stretch], points[stretch + 1]
         length = float((end[: L.size].double() - begin[: L.size].double()).norm())
         plain.append(_ratio(L.gradient(end) - L.gradient(begin), length))
         change = torch.zeros(L.size, dtype=torch.float64, device=L.device)
@@ -136,9 +137,11 @@ class Deviations:
     def __len__(self) -> int:
         return len(self._agents)
 
+    def __getitem__(self, agent: int) -> Tensor:
+        return self._row(agent).sub_(self._mean)
+
     def __iter__(self) -> Iterator[Tensor]:
-        for agent in range(len(self._agents)):
-            yield self._row(agent).sub_(self._mean)
+        return map(self.__getitem__, range(len(self)))
 
     def drawn(self, draws: int, seed: int) -> Iterator[Tensor]:
         """Vectors from N(0, Ξ)."""

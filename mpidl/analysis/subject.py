@@ -9,7 +9,6 @@ has the running statistics with which the run evaluates it (`evaluate.buffers`),
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -24,7 +23,6 @@ from mpidl.comm.start import device as devices
 from mpidl.data.shares import Shares
 from mpidl.errors import ResultsError
 from mpidl.experiment.measuring import configuration, make_learner
-from mpidl.experiment.saved import checkpoint_keys, models_of_checkpoint
 from mpidl.experiment.schema import Config
 from mpidl.layout import FLOATS, PARAMETERS
 from mpidl.results import Run, models
@@ -34,7 +32,7 @@ from mpidl.results.snapshots import BEST
 from mpidl.seeding import stream
 from mpidl.training.precision import set_arithmetic
 
-MOST_AGENTS = 2000
+MOST_AGENTS = 1000
 """Whose rows or gradients are compared pair by pair."""
 
 Call = tuple[Callable[..., Chunk], tuple[Any, ...]]
@@ -47,24 +45,22 @@ class Missing(ResultsError):
     """What a study needs, and this run does not have."""
 
 
-@dataclass(frozen=True)
 class Moment:
     """The models of one round, as rows [P] or [P + F] with running statistics behind the parameters.
 
-    `shared`: the one that all agents or the server hold; `own`: the agents'. None where it was not kept.
+    `name`: of the model that all agents or the server hold, which is read when it is first asked for; `own`: the
+    agents'. None where they were not kept.
     """
 
-    round: int
-    name: str | None
-    shared: Tensor | None
-    own: Sequence[Tensor] | None
+    def __init__(self, round: int, name: str | None, own: Sequence[Tensor] | None, read: Callable[[], Tensor]) -> None:
+        self.round, self.name, self.own, self._read = round, name, own, read
 
-    @property
+    @cached_property
     def held(self) -> Tensor:
         """The model that all hold; Missing where it was not kept."""
-        if self.shared is None:
+        if self.name is None:
             raise Missing(f"of round {self.round}, only agents' own models were kept")
-        return self.shared
+        return self._read()
 
 
 class Subject:
@@ -165,12 +161,10 @@ class Subject:
         return [rounds[place] for place in np.linspace(0, len(rounds) - 1, most).round().astype(int)]
 
     def _moment(self, kept: Kept) -> Moment:
-        name = kept.shared
-        shared = None if name is None else self._row(self._read(kept, name))
         own = None
         if OWN in kept.models:
-            own = _Rows(self.agents, lambda agent: self._row(self._read(kept, agent)))
-        return Moment(kept.round, name, shared, own)
+            own = Rows(self.agents, lambda agent: self._row(self._read(kept, agent)))
+        return Moment(kept.round, kept.shared, own, lambda: self._row(self._read(kept, kept.shared)))
 
     def _row(self, kept: KeptModel) -> Tensor:
         return row_of(kept).to(self._learner.device)
@@ -201,6 +195,9 @@ def of_checkpoint(
     path: Path, examples: int | None = None, overrides: Iterable[str] = (), plug_ins: bool = False
 ) -> Subject:
     """A run by one of its checkpoints, a folder; in one process, with memory for all its agents."""
+    # A checkpoint is of ranks, and knows MPI.
+    from mpidl.experiment.saved import checkpoint_keys, models_of_checkpoint
+
     checkpoint = checkpoints.open(path)
     config = configuration(path, checkpoint_keys(checkpoint, plug_ins), overrides, plug_ins)
     kept, found = models_of_checkpoint(checkpoint, plug_ins)
@@ -239,7 +236,7 @@ class _Chunks(Sequence[Chunk]):
         return make(*arguments)
 
 
-class _Rows(Sequence[Tensor]):
+class Rows(Sequence[Tensor]):
     """Rows that are read when they are asked for, and kept where all of them are small."""
 
     def __init__(self, count: int, read: Callable[[int], Tensor]) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -17,7 +15,6 @@ from mpidl.cli.plot import plot
 from mpidl.errors import MpidlError
 from mpidl.results import findings
 from tests.analysis.kept import kept_run
-from tests.mpirun import environment
 
 FEW = ("--points", 3, "--draws", 2, "--eigenvalues", 2, "--steps", 6, "--examples", 60)
 
@@ -152,15 +149,6 @@ def test_ranks_are_told_all_that_was_said() -> None:
         *("analyze", "run.h5", "alignment", "--round", "10", "--points", "3", "--set", "a=1", "--set", "b=2"),
         "--plug-ins",
     ]
-
-
-@pytest.mark.mpi
-def test_ranks_find_what_one_process_finds(run: Path, tmp_path: Path) -> None:
-    words = ("alignment", "uncertainty", "--json", "-o", tmp_path / "two.h5", *FEW)
-    command = [sys.executable, "-m", "mpidl", "analyze", str(run), "-n", "2", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120, check=False)
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (0, f"results in {tmp_path / 'two.h5'}"), done.stderr
-    assert done.stdout == invoke(analyze, run, *words).stdout
 
 
 def test_analyses_lie_beside_runs_and_beside_their_checkpoints() -> None:

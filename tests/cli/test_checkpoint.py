@@ -171,9 +171,9 @@ def test_models_come_out_of_a_checkpoint_as_out_of_the_run_file(run: Path) -> No
 
 
 @pytest.mark.mpi
-def test_a_checkpoint_is_analysed_as_the_run_file_that_keeps_the_same_models(run: Path) -> None:
+def test_a_checkpoint_tells_one_process_what_the_run_file_tells_ranks(run: Path) -> None:
     words = ["alignment", "uncertainty", "--examples", "60", "--json"]
-    ends = [mpidl("analyze", path, *words) for path in ("run.h5", "run.ckpt")]
+    ends = [mpidl("analyze", *path, *words) for path in (("run.h5", "-n", "2"), ("run.ckpt",))]
     assert [end.returncode for end in ends] == [0, 0], ends[1].stderr
     of_run, of_checkpoint = ([json.loads(line) for line in end.stdout.splitlines()] for end in ends)
     for one, other in zip(of_run, of_checkpoint, strict=True):

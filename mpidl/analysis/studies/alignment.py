@@ -9,14 +9,20 @@ from mpidl.analysis.studies.base import Choices, End, settings_of
 from mpidl.analysis.subject import MOST_AGENTS, Missing, Subject
 from mpidl.results.findings import Finding, Findings, named
 
+_MOST_COSINES = 2**22
+
 
 def study(subject: Subject, choices: Choices, _: End | None = None) -> Findings:
     """Of the agents' gradients over all their data, at the model that all hold, in every round that is kept."""
     if subject.agents > MOST_AGENTS:
         raise Missing(f"gradients of more than {MOST_AGENTS:,} agents are not compared pair by pair")
     rounds = subject.along(choices.rounds) if choices.round is None else [subject.at(choices.round).round]
-    moments = [subject.at(round) for round in rounds]
-    each = [alignment.align(subject.by_agent, moment.held, subject.weights, subject.workers) for moment in moments]
+    each = [
+        alignment.align(subject.by_agent, subject.at(round).held, subject.weights, subject.workers) for round in rounds
+    ]
+    # Of all rounds, or where that would be too much, of the last.
+    shown = each if len(each) * subject.agents**2 <= _MOST_COSINES else each[-1:]
+    along = "round" if shown is each else "last round"
     found = [
         Finding("round", np.array(rounds), "rounds", "of which the models are", ("record",)),
         Finding(
@@ -42,7 +48,7 @@ def study(subject: Subject, choices: Choices, _: End | None = None) -> Findings:
             ("round", "agent"),
         ),
         Finding(
-            "cosines", np.array([one.cosines for one in each]), "1", "of agents' gradients", ("round", "agent", "agent")
+            "cosines", np.array([one.cosines for one in shown]), "1", "of agents' gradients", (along, "agent", "agent")
         ),
     ]
-    return Findings("alignment", settings_of(subject, moments[-1], choices), named(found))
+    return Findings("alignment", settings_of(subject, subject.at(rounds[-1]), choices), named(found))

@@ -81,7 +81,7 @@ def _corners(subject: Subject, moment: Moment, choices: Choices) -> tuple[int, i
             if agent >= subject.agents:
                 raise ConfigError(f"the run has no agent {agent}; its agents are 0 to {subject.agents - 1}", "agents")
         return choices.agents
-    deviations = list(Deviations(moment.own, subject.train.size))
+    deviations = Deviations(moment.own, subject.train.size)
     products = alignment.gram(deviations.__getitem__, subject.agents, subject.train.size)
     squares = np.diag(products)
     distances = np.maximum(0, squares[:, None] + squares[None, :] - 2 * products)
@@ -107,8 +107,8 @@ def _ends(
         return here, End(other.label, other.row.to(here.row.device))
     earlier = [round for round in subject.trajectory if round < moment.round]
     before = subject.at(earlier[0]) if earlier else None
-    if before is not None and before.shared is not None:
-        return End(f"{before.name} after round {before.round}", before.shared), here
+    if before is not None and before.name is not None:
+        return End(f"{before.name} after round {before.round}", before.held), here
     if corners is not None and moment.own is not None:
         first, second = (End(f"agent {agent}", moment.own[agent]) for agent in corners[:2])
         return first, second

@@ -6,7 +6,7 @@ import numpy as np
 
 from mpidl.analysis import sharpness
 from mpidl.analysis.studies.base import Choices, End, number, settings_of
-from mpidl.analysis.subject import Subject
+from mpidl.analysis.subject import Moment, Rows, Subject
 from mpidl.results.findings import Finding, Findings, named
 
 
@@ -49,19 +49,19 @@ def study(subject: Subject, choices: Choices, _: End | None = None) -> Findings:
 
 def _smoothing(subject: Subject, choices: Choices) -> list[Finding]:
     """Along the trajectory, where it was kept with the agents' own models."""
-    moments = [subject.at(round) for round in subject.along(choices.rounds)]
-    moments = [each for each in moments if each.shared is not None and each.own is not None]
-    if len(moments) < 2:
+    rounds = [round for round in subject.along(choices.rounds) if _complete(subject.at(round))]
+    if len(rounds) < 2:
         return []
     # Each is as good as a fourth of the draws at one point would be, since there are many.
     draws = max(1, choices.draws // 4)
-    found = sharpness.smoothness(
-        subject.train, [each.held for each in moments], [each.own or [] for each in moments], draws, choices.seed
-    )
-    rounds = np.array([each.round for each in moments])
+    # One round after another is read, so that no two need be in memory with their agents.
+    points = Rows(len(rounds), lambda place: subject.at(rounds[place]).held)
+    agents = (subject.own(round) for round in rounds)
+    found = sharpness.smoothness(subject.train, points, agents, draws, choices.seed)
+    ends = np.array(rounds)
     return [
-        Finding("stretch_begin", rounds[:-1], "rounds", "where a stretch of the trajectory begins", ("stretch_end",)),
-        Finding("stretch_end", rounds[1:], "rounds", "where it ends", ("stretch",)),
+        Finding("stretch_begin", ends[:-1], "rounds", "where a stretch of the trajectory begins", ("stretch_end",)),
+        Finding("stretch_end", ends[1:], "rounds", "where it ends", ("stretch",)),
         Finding(
             "gradient_change",
             found.plain,
@@ -77,3 +77,7 @@ def _smoothing(subject: Subject, choices: Choices) -> list[Finding]:
             ("stretch_end",),
         ),
     ]
+
+
+def _complete(moment: Moment) -> bool:
+    return moment.name is not None and moment.own is not None

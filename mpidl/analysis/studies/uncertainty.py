@@ -15,7 +15,7 @@ def study(subject: Subject, choices: Choices, _: End | None = None) -> Findings:
     if not subject.classifies:
         raise Missing("uncertainty is about classes, and a regression has none")
     moment = subject.at(choices.round)
-    seen = uncertainty.study(subject.test, subject.own(choices.round), moment.shared)
+    seen = uncertainty.study(subject.test, subject.own(choices.round), None if moment.name is None else moment.held)
     single = seen.agents
     found = [
         number("entropy", seen.entropy, "mean entropy of the ensemble's prediction", "nats"),
