@@ -45,10 +45,11 @@ ROOMS = (
     ("benchmark",),
     ("gossip", "reduce"),
     ("combine",),
-    ("moves",),
+    ("moves", "outliving"),
     ("world",),
     ("board",),
-    ("agreement", "start", "placement", "meters", "sharing", "tree"),
+    ("agreement", "start", "settings", "placement", "meters", "sharing", "tree"),
+    ("survivors",),
 )
 ROOM_HEIGHT = {name: len(ROOMS) - place for place, names in enumerate(ROOMS) for name in names}
 

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from faults import command
 from kill_campaign import descendants, same, shared_memory
 
 from mpidl import results
@@ -46,10 +45,19 @@ gossip: {{scheme: {{name: choco, gamma: 0.4}}, compressor: {{name: topk, fractio
 train: {{rounds: {rounds}, device: cpu}}
 evaluate: {{every: 3}}
 checkpoint: {{every: 5, snapshots: 0.5}}
+failures: {{policy: {policy}}}
 """
 TARGETS = ("a rank", "all ranks", "mpirun", "everything")
 # How long a launch may take until it trains, or until it has ended, on a machine that is busy.
 PATIENCE = 120.0
+
+
+def command(process: int) -> str:
+    """The name of what it runs."""
+    try:
+        return Path(f"/proc/{process}/comm").read_text()
+    except OSError:
+        return ""
 
 
 def launch(folder: Path, ranks: int, log: Path) -> subprocess.Popen[bytes]:
@@ -121,10 +129,10 @@ def difference(folder: Path, reference: Path) -> str:
     return "; ".join([*(f"other {name}" for name in wrong), *(f"{name} is left" for name in sorted(left))])
 
 
-def begin(place: Path, name: str, rounds: int) -> Path:
+def begin(place: Path, name: str, rounds: int, policy: str = "abort") -> Path:
     folder = place / name
     (folder / "out").mkdir(parents=True)
-    (folder / "config.yaml").write_text(CONFIG.format(rounds=rounds))
+    (folder / "config.yaml").write_text(CONFIG.format(rounds=rounds, policy=policy))
     return folder
 
 

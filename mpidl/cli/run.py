@@ -140,18 +140,19 @@ def run(
             from mpidl.experiment import resume as resuming
 
             resuming.check(loaded, loaded.agents_on(ranks), path, allowed)
-        program = words.program(path)
+        program, outliving = words.program(path), loaded.failures.outliving
         if dry_run:
             from mpidl.experiment.rehearsal import rehearse
 
             needs = _described(rehearse(loaded, ranks), loaded)
-            click.echo(shlex.join(Launch(ranks, program, found=finding.outcome).command()))
+            click.echo(shlex.join(Launch(ranks, program, found=finding.outcome, outliving=outliving).command()))
             click.echo(needs)
             return 0
         # What only data and networks show, ranks find out: they load them anyway, and at the same time.
         click.echo(f"starting {ranks} rank{'s' * (ranks > 1)}…", err=True)
         stopping = signal.Signals[f"SIG{loaded.checkpoint.signal}"]
-        return Launch(ranks, program, path, loaded.model_dump_json(), stopping, found=finding.outcome).run()
+        found, handed = finding.outcome, loaded.model_dump_json()
+        return Launch(ranks, program, path, handed, stopping, found=found, outliving=outliving).run()
 
 
 def _described(needs: Needs, config: Config) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from mpi4py import MPI
 
+from mpidl.comm import survivors
 from mpidl.comm.meters import Meters
 from mpidl.comm.placement import Placement
 from mpidl.comm.start import device as devices
@@ -50,7 +51,7 @@ class World:
         if placement.ranks != comm.size:
             raise ValueError(f"a placement over {placement.ranks} ranks is not one over {comm.size}")
         self.placement = placement
-        self.comm = comm.Dup()
+        self.comm = survivors.duplicate(comm)
         self.rank: int = self.comm.rank
         self.size: int = self.comm.size
         self.device = devices.resolve(device)
@@ -104,6 +105,10 @@ class World:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
         return "\n".join(line.rstrip() for line in lines)
+
+    def refuse_loss(self) -> None:
+        """Raises an error if a rank is known to have died: what was summed since may be anything."""
+        survivors.refuse_loss(self.comm)
 
     def barrier(self) -> None:
         """Returns once every rank has called it. A collective call."""
@@ -168,7 +173,7 @@ class World:
 
     def close(self) -> None:
         """Gives the communicator back; a collective call."""
-        self.comm.Free()
+        survivors.free(self.comm)
 
     def _shared_gpus(self) -> str:
         ranks = Counter((host, identity) for host, _, identity in self._ranks if identity)

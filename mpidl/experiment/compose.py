@@ -72,6 +72,13 @@ class ComposedRun:
     models: ModelRows
     data: Mapping[str, str]
     """What tells these data, and their split, from others."""
+    dataset: Dataset
+
+    def abandon(self) -> None:
+        """Ends the threads of a run in which a rank has died; all else is left to MPI, which may still know of it."""
+        self.batches.close()
+        if self.gossip is not None:
+            self.gossip.abandon()
 
     def close(self) -> None:
         """Gives back threads, communicators and shared memory; a collective call."""
@@ -169,7 +176,7 @@ def compose(
     models_to_keep = ModelRows(algorithm, world, evaluator, statistics, _form(inputs, rows, world))
     about_gossip = (meters, gossip, batches, warnings, transports)
     return ComposedRun(
-        config, length, world, training, rows, state, topology, *about_gossip, forecast, models_to_keep, known
+        config, length, world, training, rows, state, topology, *about_gossip, forecast, models_to_keep, known, dataset
     )
 
 

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpidl.comm import survivors
 from mpidl.comm.agreement import agree
+from mpidl.comm.outliving import Deaths, Progress, outlive
 from mpidl.comm.start import presence, sentinel, startup, stopping
-from mpidl.errors import Diverged, SaveError, Stopped
+from mpidl.data.dataset import Dataset
+from mpidl.errors import ConfigError, Diverged, SaveError, Stopped
 from mpidl.experiment.compose import ComposedRun, compose
 from mpidl.experiment.keeping import keepers
 from mpidl.experiment.schema import Config
@@ -50,8 +53,7 @@ def main(config: Config, output: Path, beginning: Beginning, verbose: bool = Fal
     """A whole run, as one rank of it."""
     stopping.listen(signal.Signals[f"SIG{config.checkpoint.signal}"])
     comm = startup.start(config.train.device, config.train.threads)
-    with _speaking(verbose) if comm.rank == 0 else nullcontext():
-        train(config, comm, output, beginning)
+    train(config, comm, output, beginning, verbose)
 
 
 class _Spoken(logging.Handler):
@@ -73,12 +75,41 @@ def _speaking(verbose: bool) -> Iterator[None]:
         log.removeHandler(handler)
 
 
-def train(config: Config, comm: Communicator, output: Path, beginning: Beginning = Beginning()) -> None:
-    """Compose and train; rank 0 speaks and writes."""
-    doing = voice().doing if comm.rank == 0 else _silence
-    run = compose(config, comm, output.parent, doing=doing)
-    agree(comm, {"the run file": str(output)}, "name one with -o for all ranks")
-    carry_out(run, output, beginning, doing=doing)
+def train(
+    config: Config, comm: Communicator, output: Path, beginning: Beginning = Beginning(), verbose: bool | None = None
+) -> None:
+    """Compose and train; rank 0 speaks and writes. Where ranks may die, those that are left do so again.
+
+    `verbose`: whether all that is logged is told, or warnings alone; None: nothing is.
+    """
+    policy = config.failures.policy
+    if policy == "adopt" and comm.size > 1 and not survivors.supported():
+        raise ConfigError(
+            f"'adopt' needs Open MPI 5 and mpirun --with-ft ulfm, but the ranks run with {startup.library()}; say auto",
+            "failures.policy",
+        )
+    # What was dealt to the ranks there are at first stays dealt out, whoever is left; and it is read once.
+    config = config.model_copy(update={"agents": config.agents_on(comm.size)})
+    data, composed = list[Dataset](), list[ComposedRun]()
+
+    def work(comm: Communicator, deaths: Deaths | None, progress: Progress) -> None:
+        doing = voice().doing if comm.rank == 0 else _silence
+        with nullcontext() if verbose is None or comm.rank else _speaking(verbose):
+            run = compose(config, comm, output.parent, data[0] if data else None, doing=doing)
+            data[:], composed[:] = [run.dataset], [run]
+            run.training.outlived = progress.outlived
+            agree(comm, {"the run file": str(output)}, "name one with -o for all ranks")
+            try:
+                carry_out(run, output, beginning, doing=doing, after=(deaths, progress))
+            finally:
+                progress.done = max(run.training.done, 0 if progress.again else progress.done)
+
+    def give_up() -> None:
+        while composed:
+            composed.pop().abandon()
+
+    most = config.failures.max if config.failures.outliving else 0
+    outlive(comm, work, give_up, most, config.failures.timeout)
 
 
 def _silence(text: str) -> None:
@@ -92,40 +123,43 @@ def carry_out(
     say: Callable[[str], None] | None = None,
     make_progress: Callable[[float], Hook] = make_progress,
     doing: Callable[[str], None] = _silence,
+    after: tuple[Deaths | None, Progress] | None = None,
 ) -> None:
     """A composed run, to its end; closed too where all ranks end it together (Stopped, Diverged). A collective call.
 
     `say` tells a person what is about the run, `doing` what is being done, and a hook from `make_progress` how it goes;
-    all on rank 0.
+    all on rank 0. `after`: who has died, if the run goes on without them, and what is to be told of how far it comes.
     """
     say = say or voice().say
     world, hooks, run_file = run.world, run.training.hooks, None
-    if world.rank == 0:
-        for warning in run.warnings:
+    deaths, progress = after or (None, Progress())
+    resumed: Resumption | None = None
+    if deaths is None:
+        for warning in run.warnings if world.rank == 0 else ():
             log.warning("%s", warning)
-    resumed = _resumed(run, output, beginning) if beginning.resume else None
-    if resumed is not None and resumed.over:
-        run.close()
-        if world.rank == 0:
-            say(f"the run has its {run.training.rounds} rounds: results in {output}")
-        return
-    doing("trying a gradient and an evaluation")
-    run.training.check()
+        resumed = _resumed(run, output, beginning) if beginning.resume else None
+        if resumed is not None and resumed.over:
+            run.close()
+            if world.rank == 0:
+                say(f"the run has its {run.training.rounds} rounds: results in {output}")
+            return
+        doing("trying a gradient and an evaluation")
+        run.training.check()
+    else:
+        from mpidl.experiment.resume import go_back
+
+        resumed = go_back(run, output, deaths)
     # All ranks have checked before there is a file, so that a wrong model leaves none.
     world.barrier()
     if world.rank == 0:
-        say(_described(run))
-        log.info("%s", world.table())
-        for name, transport in run.transports.items():
-            log.info("%s travel by: %s", name, transport)
+        if deaths is None:
+            say(_described(run))
+            log.info("%s", world.table())
+            for name, transport in run.transports.items():
+                log.info("%s travel by: %s", name, transport)
         run_file = _run_file(run, output, beginning, resumed, say)
-        forecast = run.forecast
-        say(forecast.sentence)
-        if forecast.warning:
-            log.warning("%s", forecast.warning)
-        # Of a run that goes on, the file has them.
-        for warning in filter(None, (*run.warnings, forecast.warning) if resumed is None else ()):
-            run_file.event("warning", warning)
+        if deaths is None:
+            _tell(run, run_file, resumed, say)
     # And all wait for it, so that none has trained when it cannot be made.
     world.barrier()
     writer = FileWriter(run_file, run.meters)
@@ -140,6 +174,9 @@ def carry_out(
     hooks.append(checkpoints)
     if world.rank == 0:
         presence.mark(presence.STOPPABLE)
+    if run_file is not None and deaths is not None and resumed is not None:
+        _tell_of_deaths(run_file, deaths, resumed)
+    progress.begun = progress.again = True
     try:
         with sentinel.before_ending(writer.save_at_once):
             run.training.run()
@@ -165,6 +202,24 @@ def _resumed(run: ComposedRun, output: Path, beginning: Beginning) -> Resumption
     return resume(run, output, beginning.allowed)
 
 
+def _tell(run: ComposedRun, run_file: RunFile, resumed: Resumption | None, say: Callable[[str], None]) -> None:
+    """How long it will take, and warnings, which the file of a run that goes on has already."""
+    forecast = run.forecast
+    say(forecast.sentence)
+    if forecast.warning:
+        log.warning("%s", forecast.warning)
+    for warning in filter(None, (*run.warnings, forecast.warning) if resumed is None else ()):
+        run_file.event("warning", warning)
+
+
+def _tell_of_deaths(run_file: RunFile, deaths: Deaths, resumed: Resumption) -> None:
+    """What became of a run whose ranks have died, once it goes on."""
+    for kind, text in resumed.events:
+        words = f"{text}; that took {deaths.seconds:.2f} s" if kind == "failure" else text
+        run_file.event(kind, words, resumed.round)
+        log.warning("%s", words)
+
+
 def _described(run: ComposedRun) -> str:
     """Who trains what, and where."""
     world = run.world
@@ -186,9 +241,11 @@ def _run_file(
         # What was there without a checkpoint is begun again.
         return create_run_file(run, output, beginning.overwrite or beginning.resume)
     keys, metrics = run.config.model_dump(mode="json"), run.training.algorithm.metrics
-    run_file = RunFile.open(output, until_round=resumed.round, metrics=metrics, config=keys)
+    run_file = RunFile.open(output, until_round=resumed.keeps, metrics=metrics, config=keys)
     CheckpointFolder(output).tidy()
-    for kind, text in resumed.events:
+    # Of deaths is told once the run goes on.
+    died = any(kind == "failure" for kind, _ in resumed.events)
+    for kind, text in () if died else resumed.events:
         run_file.event(kind, text, resumed.round)
         if kind == "resume":
             say(text)

@@ -23,13 +23,17 @@ from mpidl.results.checkpoints.reader import Checkpoint
 from mpidl.spoken import duration
 
 if TYPE_CHECKING:
+    from mpidl.comm.outliving import Deaths
     from mpidl.experiment.compose import ComposedRun
     from mpidl.state import State
 
 log = logging.getLogger("mpidl")
 
 # What changes no number of a run, and may be another each time; agents are counted.
-_FREE = ("agents", "checkpoint", "train.walltime", "train.state_memory", "train.state_folder", "gossip.transport")
+_FREE = (
+    *("agents", "checkpoint", "failures", "gossip.transport"),
+    *("train.walltime", "train.state_memory", "train.state_folder"),
+)
 # Where a run is longer than before: which it is, is told by its rounds.
 _LENGTH = ("train.rounds", "train.epochs")
 _NAMED = 3
@@ -46,6 +50,11 @@ class Resumption:
     """Kinds and texts."""
     over: bool = False
     """Whether the run has come to its end already."""
+
+    @property
+    def keeps(self) -> int:
+        """The last round whose records stay; none does where a run begins again."""
+        return self.round or -1
 
 
 def check(config: Config, agents: int, output: Path, allowed: Sequence[str]) -> None:
@@ -79,7 +88,33 @@ def resume(run: ComposedRun, output: Path, allowed: Sequence[str]) -> Resumption
                 f"the run in {str(output)!r} has ended after round {last} and left no checkpoint to go on from; "
                 "with checkpoint.every it would have"
             )
-    damages: list[str] = []
+    checkpoint, damages = _newest(run, folder, rounds)
+    if checkpoint is None:
+        return None
+    changes = compare(run.config, world.agents, checkpoint.facts, allowed, run.length.rounds)
+    changes += compare_data(run.data, checkpoint.facts, allowed)
+    _load_all(run, checkpoint)
+    return Resumption(checkpoint.facts.round, tuple(_told(run, output, checkpoint, damages, changes)))
+
+
+def go_back(run: ComposedRun, output: Path, deaths: Deaths) -> Resumption:
+    """As `resume` where ranks of this run have died: to its beginning where there is no checkpoint yet. Collective."""
+    world, folder = run.world, CheckpointFolder(output)
+    rounds = json.loads(world.bcast_text(json.dumps(folder.rounds()) if world.rank == 0 else ""))
+    checkpoint, damages = _newest(run, folder, rounds)
+    if checkpoint is not None:
+        _load_all(run, checkpoint)
+    round = run.training.done
+    text = (
+        f"{deaths.who} died after round {deaths.done}; {world.size} rank{'s' * (world.size != 1)} went on from round "
+        f"{round}, so that {deaths.done - round} rounds are done again"
+    )
+    return Resumption(round, (*(("warning", damage) for damage in damages), ("failure", text)))
+
+
+def _newest(run: ComposedRun, folder: CheckpointFolder, rounds: Sequence[int]) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that is whole, and what is wrong with newer ones; none where there are none. Collective."""
+    world, damages = run.world, list[str]()
     for round in rounds:
         place = folder.of_round(round)
         damage = world.bcast_text(_damage_of_index(place) if world.rank == 0 else "")
@@ -87,17 +122,18 @@ def resume(run: ComposedRun, output: Path, allowed: Sequence[str]) -> Resumption
             checkpoint = reader.open(place)
             damage = _damage_of_files(run, checkpoint)
         if not damage:
-            changes = compare(run.config, world.agents, checkpoint.facts, allowed, run.length.rounds)
-            changes += compare_data(run.data, checkpoint.facts, allowed)
-            load(run.state, checkpoint)
-            run.training.done, run.training.before = round, checkpoint.facts.seconds
-            return Resumption(round, tuple(_told(run, output, checkpoint, damages, changes)))
+            return checkpoint, damages
         if world.rank == 0:
             log.warning("%s; the checkpoint before is tried", damage)
         damages.append(damage)
     if damages:
         raise ResultsError(f"no checkpoint in {str(folder.path)!r} is whole: {damages[0]}; --overwrite starts afresh")
-    return None
+    return None, []
+
+
+def _load_all(run: ComposedRun, checkpoint: Checkpoint) -> None:
+    load(run.state, checkpoint)
+    run.training.done, run.training.before = checkpoint.facts.round, checkpoint.facts.seconds
 
 
 def _status(output: Path) -> str:

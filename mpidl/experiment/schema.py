@@ -17,6 +17,7 @@ from mpidl.algorithms.decentralized.base import Decentralized
 from mpidl.comm.gossip.schemes.exact import Exact
 from mpidl.comm.gossip.settings import CROSS_GRADIENTS, GossipSettings
 from mpidl.comm.placement import Placement
+from mpidl.comm.settings import FailureSettings
 from mpidl.config import Bytes, Duration, Rounds, Seconds
 from mpidl.data import DATA
 from mpidl.data.source import Source
@@ -173,6 +174,7 @@ class Config(Section):
     train: TrainSettings
     evaluate: EvaluateSettings = EvaluateSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
+    failures: FailureSettings = FailureSettings()
 
     @field_validator("name")
     @classmethod

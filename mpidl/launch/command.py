@@ -57,13 +57,19 @@ def launch_command(
     environment: Mapping[str, str],
     in_allocation: bool,
     as_root: bool,
+    outliving: bool = False,
 ) -> list[str]:
-    """The command that runs `program` on so many ranks; `environment` is that of `rank_environment`."""
+    """The command that runs `program` on so many ranks; `environment` is that of `rank_environment`.
+
+    `outliving`: whether the others go on when a rank dies.
+    """
     if launcher.kind == "openmpi":
         flags = _openmpi_flags(launcher.major, ranks > cores, in_allocation, as_root)
         if launcher.major >= 5 and "MPIDL_TERMINAL" in environment:
             # Open MPI 5 passes on whole lines only, and a progress bar has none.
             flags += ["--stream-buffering", "0"]
+        if outliving:
+            flags += ["--with-ft", "ulfm"]
         if in_allocation:
             # Ranks on other hosts get only what is named; those on this host inherit everything.
             flags += [word for name in PASSED_ON if name in environment for word in ("-x", name)]

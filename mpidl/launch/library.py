@@ -17,17 +17,19 @@ from pathlib import Path
 from mpidl.errors import LaunchError
 
 _ASK = """
-import json, mpi4py
+import ctypes, json, mpi4py
 mpi4py.rc.initialize = mpi4py.rc.finalize = False
 from mpi4py import MPI
 try:
     paths = [line.split(maxsplit=5)[5].strip() for line in open("/proc/self/maps") if line.count("/") > 1]
 except OSError:
     paths = []
+paths = [path for path in paths if path.rpartition("/")[2].startswith(("libmpi.", "libmpich."))]
 print(json.dumps({
     "text": MPI.Get_library_version().strip(" \\n\\0"),
-    "paths": [path for path in paths if path.rpartition("/")[2].startswith(("libmpi.", "libmpich."))],
+    "paths": paths,
     "mpi4py": mpi4py.__version__,
+    "shrinks": bool(paths) and hasattr(ctypes.CDLL(paths[0]), "MPIX_Comm_shrink"),
 }))
 """
 
@@ -40,25 +42,31 @@ _FAMILIES = {
 
 @dataclass(frozen=True)
 class Library:
-    """An MPI library: its family (openmpi, mpich or intel), its version, where it lies, and its own words."""
+    """An MPI library: its family (openmpi, mpich or intel), its version, where it lies, and its own words.
+
+    `shrinks`: whether it has what those of a run need who are left when one has died; known of Open MPI alone.
+    """
 
     family: str
     version: str
     path: Path | None
     text: str
     mpi4py: str
+    shrinks: bool = False
 
     def __str__(self) -> str:
         label = {"openmpi": "Open MPI", "mpich": "MPICH", "intel": "Intel MPI"}[self.family]
         return f"{label} {self.version} ({self.path or 'path unknown'})"
 
 
-def parse_library(text: str, paths: list[str], mpi4py: str = "") -> Library:
+def parse_library(text: str, paths: list[str], mpi4py: str = "", shrinks: bool = False) -> Library:
     """The library that describes itself by this text (the answer of MPI_Get_library_version)."""
     for family, pattern in _FAMILIES.items():
         match = re.search(pattern, text)
         if match:
-            return Library(family, match[1], Path(paths[0]) if paths else None, text, mpi4py)
+            return Library(
+                family, match[1], Path(paths[0]) if paths else None, text, mpi4py, shrinks and family == "openmpi"
+            )
     first_line = text.partition("\n")[0]
     raise LaunchError(
         f"mpi4py loads an MPI that mpidl does not know how to start ({first_line!r}); start the ranks "
@@ -76,4 +84,4 @@ def find_library(python: str = sys.executable) -> Library:
             f"for this Python: {python} -m pip install 'mpidl[mpi]'"
         )
     answer = json.loads(asked.stdout)
-    return parse_library(answer["text"], answer["paths"], answer["mpi4py"])
+    return parse_library(answer["text"], answer["paths"], answer["mpi4py"], answer["shrinks"])

@@ -24,6 +24,8 @@ _SINGLE_LINES = (
     b"srun: error:",
     b"slurmstepd: error:",
 )
+# Open MPI on a sum that a death has ended, and an empty line: no news to anybody.
+_CHATTER = b"NBC_Progress: an error"
 _LONGEST_BLOCK = 8192
 _DEATH = re.compile(
     rb"exited on\s+signal|exiting\s+improperly|non-zero status|MPI_ABORT was invoked|calling\s+.abort.|BAD TERMINATION"
@@ -52,6 +54,7 @@ class Filter:
         self.at_line_start = True
         self.post_mortem = b""
         self.spoke = self.ruled = False
+        self._chatted = False
 
     def feed(self, data: bytes) -> None:
         for piece in data.splitlines(keepends=True):
@@ -88,6 +91,9 @@ class Filter:
 
     def _whole_line(self, line: bytes) -> None:
         ruled = _RULE.search(line.rstrip(b"\r\n"))
+        chatted, self._chatted = self._chatted, line.startswith(_CHATTER)
+        if self._chatted or (chatted and not line.strip()):
+            return
         # A rank may have left a line unfinished before a report.
         before, mark, rest = line.partition(REPORT)
         if self._report is not None and mark:
@@ -131,4 +137,4 @@ def _may_be_noise(start: bytes) -> bool:
     """Whether a line that starts like this may turn out to be the launcher's, or a report."""
     # Open MPI's last word after an abort is a zero byte.
     first = start[:1] in (b"-", b"=", b"\0", REPORT)
-    return first or any(line.startswith(start[: len(line)]) for line in _SINGLE_LINES)
+    return first or any(line.startswith(start[: len(line)]) for line in (*_SINGLE_LINES, _CHATTER))

@@ -9,6 +9,7 @@ import ctypes
 import logging
 import math
 import os
+import platform
 import select
 import shutil
 import signal
@@ -37,6 +38,8 @@ _HOLD_SECONDS = 0.2
 LOCK_SECONDS = 5.0
 # For the launcher to end all ranks, once one has said that it failed: Open MPI has been seen to wait for ever.
 END_SECONDS = 10.0
+OUTLIVING_SECONDS = 2.0
+"""The same where ranks outlive others: then none can end them all, as MPI_Abort has been seen to end nobody else."""
 _PR_SET_PDEATHSIG = 1
 # A progress bar hides the cursor, and a rank that was killed did not bring it back.
 _SHOW_CURSOR = b"\x1b[?25h"
@@ -48,7 +51,7 @@ class Launch:
     `run_file` is what it writes, and `configuration` is handed to every rank, where there are any. `stopping` is the
     signal that asks ranks to stop, once they have left word that they can. `report` takes the lines that begin with
     `presence.REPORT`, and `write` all other output, which else is printed. `found` returns library and launcher where
-    they have been looked for already.
+    they have been looked for already. `outliving`: whether the others go on when a rank dies, where MPI can.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Launch:
         report: Callable[[bytes], object] | None = None,
         write: Callable[[bytes], object] | None = None,
         found: Callable[[], tuple[Library, Launcher]] | None = None,
+        outliving: bool = False,
     ) -> None:
         self.library, self.launcher = (found or find)()
         self.ranks = ranks
@@ -70,6 +74,7 @@ class Launch:
         self.stopping = stopping
         self.report = report
         self.write = write
+        self.outliving = outliving and ranks > 1 and self.launcher.kind == "openmpi" and self.library.shrinks
 
     def command(self, environment: dict[str, str] | None = None) -> list[str]:
         """The command as it will be run, to be shown or copied."""
@@ -82,6 +87,7 @@ class Launch:
             environment=environment or rank_environment(),
             in_allocation=scheduler() is not None,
             as_root=hasattr(os, "geteuid") and os.geteuid() == 0,
+            outliving=self.outliving,
         )
 
     def run(self) -> int:
@@ -182,15 +188,23 @@ class Running:
         if self._process.poll() is not None and now - max(self._heard.values()) >= _HOLD_SECONDS:
             # It is gone, and what it has left behind is silent.
             self._open.clear()
-        if not self.over and (self.route.ending or self._failure_file.exists()):
+        if not self.over and (self.route.ending or self._failure_file.exists() or self._breaks_early()):
             self._since = min(self._since, now)
-            late = now - self._since - END_SECONDS
+            late = now - self._since - (OUTLIVING_SECONDS if self._launch.outliving else END_SECONDS)
             if late > 0:
                 self._forced = True
                 self._process.send_signal(signal.SIGTERM if late < LOCK_SECONDS else signal.SIGKILL)
         if self.over:
             self._out.end()
             self._err.end()
+
+    def _breaks_early(self) -> bool:
+        """Whether a rank has died that others were to outlive, before they could."""
+        folder = self._failure_file.parent
+        if not self._launch.outliving or folder.joinpath(presence.STOPPABLE).exists():
+            return False
+        ranks = presence.read(folder)
+        return any(rank.host == platform.node() and not (rank.done or rank.is_here) for rank in ranks)
 
     def end(self) -> tuple[str, int]:
         """The last line, empty where nothing is to be said, and the exit code, once none of the ranks is left."""
@@ -208,7 +222,7 @@ class Running:
             received=self.route.received,
             failure=failures.read(self._failure_file),
             spoke=err.spoke,
-            silent=launch.launcher.kind == "openmpi" and not (out.ruled or err.ruled),
+            silent=launch.launcher.kind == "openmpi" and not self._forced and not (out.ruled or err.ruled),
             death=Death.told((out.post_mortem + err.post_mortem).decode(errors="replace"), present),
             present=present,
             starved=None if self._killed is None or now is None else now > self._killed,

@@ -96,8 +96,8 @@ class Ending:
         interrupted = self._interrupted()
         if self.failure is not None and self.failure[1] not in _INTERRUPTED:
             return self.failure
-        complete = len(self.present) == self.ranks and all(rank.done for rank in self.present)
-        if complete or (self.status == 0 and not self.present):
+        known = len(self.present) == self.ranks or self.status == 0
+        if known and all(rank.done or rank.lost for rank in self.present):
             if self.status == 0:
                 return "", ExitCode.DONE
             return f"mpidl: all ranks have done their work, though {self._how_the_launcher_ended()}", ExitCode.DONE
@@ -139,7 +139,7 @@ class Ending:
 
     def _suspect(self) -> Death:
         """The death that nobody tells of: of the only rank that did not finish, or of one that is not known."""
-        left = [rank for rank in self.present if not rank.done]
+        left = [rank for rank in self.present if not (rank.done or rank.lost)]
         alone = left[0] if len(left) == 1 else None
         by_signal = self.status - 128 if self.status - 128 in _SIGNALS else None
         code = None if by_signal else self.status

@@ -113,12 +113,15 @@ class CheckpointWriter:
             self._whole.wait()
             self.look()
 
-    def abandon(self) -> None:
-        """Leave nothing of one that will not be complete. Must not communicate."""
+    def abandon(self, outlived: bool) -> None:
+        """Leave nothing of one that will not be complete. Must not communicate.
+
+        `outlived`: whether the run goes on, so that no thread must be left that writes.
+        """
         self._abandoned.set()
         for task in (self._mine, self._whole):
             if task is not None:
-                task.wait(_PATIENCE)
+                task.wait(None if outlived else _PATIENCE)
         if self._mine is not None and self._facts is not None:
             self._folder.forget(self._facts.round)
         self._mine = self._whole = None

@@ -78,7 +78,7 @@ class Checkpoints(Hook):
             self.close()
 
     def finish(self, training: Training, status: str) -> None:
-        self._writer.abandon()
+        self._writer.abandon(outlived=status == "running")
 
     def close(self) -> None:
         """Leaves nothing on its way between ranks, wherever the run ends. A collective call."""
@@ -103,6 +103,7 @@ class Checkpoints(Hook):
             # One at a time: there is memory for one copy.
             self._writer.conclude()
             training.settle()
+            self._world.refuse_loss()
             self._writer.begin(self._facts(training), apart)
             self._saved = training.done
             if not apart:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,10 @@ class Hook:
         """On rank 0, once all records so far are in the run file, or could not be saved. Must not communicate."""
 
     def finish(self, training: Training, status: str) -> None:
-        """At the end ("finished", "diverged", …). Must not communicate: after a failure other ranks may be gone."""
+        """At the end ("finished", "diverged", …). Must not communicate: after a failure other ranks may be gone.
+
+        "running": the end on this rank of a run that others go on with, or this one anew, since a rank has died.
+        """
 
 
 @dataclass
@@ -69,6 +73,8 @@ class Training:
     started: float = field(default_factory=time.perf_counter)
     before: float = 0.0
     """Seconds of training before this start, of a run that is resumed."""
+    outlived: Callable[[], bool] = lambda: False
+    """Asked after an error: whether that is since a rank has died, and the run goes on without it."""
 
     def run(self) -> None:
         """All rounds that are left."""
@@ -79,7 +85,7 @@ class Training:
             while self.done < self.rounds:
                 self.run_round()
         except BaseException as error:
-            self._finish(next((status for kind, status in _STATUS.items() if isinstance(error, kind)), "failed"))
+            self._finish(self._status_after(error))
             raise
         self._finish("finished")
 
@@ -125,6 +131,12 @@ class Training:
     def due(self, every: int, done: int) -> bool:
         """Whether what happens every so many rounds, and after the last, happens once `done` are done."""
         return done % every == 0 or done == self.rounds
+
+    def _status_after(self, error: BaseException) -> str:
+        for kind, status in _STATUS.items():
+            if isinstance(error, kind):
+                return status
+        return "running" if isinstance(error, Exception) and self.outlived() else "failed"
 
     def _finish(self, status: str) -> None:
         for hook in self.hooks:

@@ -239,7 +239,12 @@ class FileWriter(Hook):
         self._flush(training)
 
     def finish(self, training: Training, status: str) -> None:
-        if self._run_file is not None:
+        if self._run_file is None:
+            return
+        if status == "running":
+            # What was measured last may be anything; whoever goes on has it measured again.
+            self._run_file.close()
+        else:
             self._save(partial(self._run_file.finish, status))
 
     def _flush(self, training: Training) -> None:

@@ -45,6 +45,11 @@ def test_outside_an_allocation_nothing_is_bound_and_waiting_ranks_yield() -> Non
     assert "--bind-to none --mca mpi_yield_when_idle 1" in command("openmpi", 2)
 
 
+@pytest.mark.parametrize(("kind", "outliving", "there"), [("openmpi", True, True), ("openmpi", False, False)])
+def test_open_mpi_is_told_where_ranks_outlive_others(kind: str, outliving: bool, there: bool) -> None:
+    assert ("--with-ft ulfm" in command(kind, 3, outliving=outliving)) == there
+
+
 def test_an_allocation_of_several_hosts_gets_the_environment() -> None:
     given = {"MPIDL_LAUNCHED": "1", "OMP_NUM_THREADS": "1", "OTHER": "2"}
     assert "-x MPIDL_LAUNCHED -x OMP_NUM_THREADS -n" in command("openmpi", 2, in_allocation=True, environment=given)

@@ -116,6 +116,12 @@ def test_words_of_a_rank_are_read_again_and_say_when_it_is_done(
     assert presence.read(tmp_path)[0].is_here
     presence.complete(3)
     assert [(found.rank, found.done) for found in presence.read(tmp_path)] == [(3, True)]
+    presence.leave(5)
+    presence.lose(5)
+    assert [(found.rank, found.done, found.lost) for found in presence.read(tmp_path)] == [
+        (3, True, False),
+        (5, False, True),
+    ]
     monkeypatch.setenv(FAILURE_FILE, str(tmp_path / "nowhere" / "failure.json"))
     presence.leave(3)
     assert not (tmp_path / "nowhere").exists()

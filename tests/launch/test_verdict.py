@@ -72,6 +72,17 @@ def test_work_that_is_done_is_done_however_mpirun_ends() -> None:
     assert line == "mpidl: all ranks have done their work, though mpirun was ended by SIGSEGV" and code == 0
 
 
+def test_work_that_others_have_done_for_a_rank_that_died_is_done() -> None:
+    lost = Presence(1, "here", 12, 5, lost=True)
+    assert verdict(status=0, present=[ranks(done=(0,))[0], lost]) == ("", 0)
+    line, code = verdict(status=0, present=[ranks()[0], lost])
+    assert line.startswith("mpidl: rank 0 on here ended before its work was done") and code == 5
+
+
+def test_ranks_of_other_hosts_leave_no_word_here_and_their_work_is_done_too() -> None:
+    assert verdict(status=0, ranks=4, present=ranks(done=(0, 1))) == ("", 0)
+
+
 def test_a_killed_mpirun_is_no_rank_and_what_its_ranks_say_then_is_its_consequence() -> None:
     assert verdict(status=-signal.SIGKILL, failure=("mpidl: interrupted", 143), starved=False) == (
         "mpidl: mpirun was ended by SIGKILL",

@@ -141,6 +141,10 @@ class RowExchange:
                     if leaving is not None:
                         leaving.release(c)
 
+    def abandon(self) -> None:
+        """Ends its thread, if it has one, and nothing else."""
+        self._turns.abandon()
+
     def close(self) -> None:
         """Releases requests and memory; no turn may be under way."""
         self._turns.close()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mpidl.comm import survivors
 from mpidl.comm.gossip.exchange import RowExchange
 from mpidl.comm.gossip.exchanges import Exchanges
+from mpidl.comm.gossip.messages import give_up
 from mpidl.comm.gossip.parcels import Parcels
 
 if TYPE_CHECKING:
@@ -52,6 +54,12 @@ class Gossip(Exchanges):
         of_ways = dict.fromkeys(warning for warnings in by_rank for warning in warnings)
         return [*self.settings.warnings(self.layout), *of_ways]
 
+    def abandon(self) -> None:
+        """Ends threads, and nothing else; for a rank on its own, once another has died."""
+        for made in self._made.values():
+            made.abandon()
+        give_up()
+
     def close(self) -> None:
         """Releases requests and memory; all ranks together."""
         for made in self._made.values():
@@ -59,4 +67,4 @@ class Gossip(Exchanges):
         self._made.clear()
         self._exchanges.clear()
         self._edges.clear()
-        self.neighbourhood.comm.Free()
+        survivors.free(self.neighbourhood.comm)

@@ -63,6 +63,20 @@ _under_way: set[Batch] = set()
 be freed, also where an error has ended the exchange that they belong to."""
 
 
+def give_up() -> None:
+    """Lets go of the memory of messages that have ended, in whatever way: once their communicator is revoked."""
+    for batch in list(_under_way):
+        if all(map(_has_ended, batch.requests)):
+            _under_way.discard(batch)
+
+
+def _has_ended(request: MPI.Request) -> bool:
+    try:
+        return request.Test()
+    except MPI.Exception as error:
+        return error.Get_error_class() != MPI.ERR_PROC_FAILED_PENDING
+
+
 @dataclass(frozen=True)
 class Lane:
     """A communicator, and whether requests on it are kept because the same messages recur."""

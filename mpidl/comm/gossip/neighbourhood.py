@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from mpidl.comm import survivors
 from mpidl.comm.gossip.plan import Plans, make_edge_plan
 from mpidl.comm.gossip.sizes import ON_CPU, ON_GPU, Sizes
 
@@ -30,7 +31,7 @@ class Neighbourhood:
         self.sizes = sizes or (ON_CPU if world.device.type == "cpu" else ON_GPU)
         self.plans = Plans(topology, world.placement, world.rank)
         # So that no tag can meet those of others.
-        self.comm: Any = world.comm.Dup()
+        self.comm: Any = survivors.duplicate(world.comm)
         self.made = 0
         """Exchanges made so far, the same on every rank."""
 

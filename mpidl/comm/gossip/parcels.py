@@ -83,6 +83,10 @@ class Parcels(Generic[Key]):
                     rows[item] = self._turns.received(turn, item, self._placement.owner(neighbour))
         return cast("Mapping[Key, Tensor]", rows)
 
+    def abandon(self) -> None:
+        """Ends its thread, if it has one, and nothing else."""
+        self._turns.abandon()
+
     def close(self) -> None:
         """Releases requests and memory; no turn may be under way."""
         self._turns.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from mpidl.comm import survivors
 from mpidl.comm.gossip.handshake import Header, compare_beliefs, graph_digest
 from mpidl.comm.gossip.messages import short_name
 from mpidl.comm.gossip.overlap import Helper, Waits, drive
@@ -68,7 +69,7 @@ class Turns:
         self.all_shared = len(self.sharing) + 1 == neighbourhood.world.size
         self.chunk = min(neighbourhood.sizes.chunk_of(cargo), max(1, cargo.length))
         """Elements of a row that travel, and are read, at a time."""
-        self._comm = neighbourhood.comm.Dup()
+        self._comm = survivors.duplicate(neighbourhood.comm)
         self._routes = Routes(neighbourhood, self._comm, stock.own, self.sharing, self.chunk, cargo, plans.recurring)
         self._helper = Helper() if neighbourhood.settings.overlap and not self.all_shared else None
         self._turn = 0
@@ -169,13 +170,18 @@ class Turns:
         if everything is None:
             yield route.leaving
 
+    def abandon(self) -> None:
+        """Ends its thread, if it has one, and nothing else."""
+        if self._helper:
+            self._helper.close()
+
     def close(self) -> None:
         """Releases requests; no turn may be under way."""
         if self._helper:
             self._helper.close()
         self._routes.free()
         self._last = None
-        self._comm.Free()
+        survivors.free(self._comm)
 
 
 def compare(neighbourhood: Neighbourhood, name: str, cargo: Cargo, **more: object) -> None:

@@ -2,7 +2,9 @@
 
 A rank that fails tells the others and waits a moment for what they have to tell. Of those that had heard of no other
 failure when theirs came, the lowest speaks: what fails because another rank has gone stays silent, and an error that
-all ranks find is reported once. Then it aborts MPI: ranks that are waiting for a message cannot be told to stop.
+all ranks find is reported once. Then it aborts MPI: ranks that are waiting for a message cannot be told to stop. Where
+ranks outlive others (`survivors.py`), MPI_Abort ends nobody else; there it ends every wait, and all leave by
+themselves.
 
 mpirun adds lines of its own after ours. So where `mpidl run` has started it, the environment names a file in a folder
 of the launching host; the speaker leaves its line there if it can, and `mpidl run` prints it when mpirun has ended.
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from mpidl.comm.start import launchers, presence, sentinel
 from mpidl.comm.start.presence import FAILURE_FILE
-from mpidl.errors import ExitCode, Interruption, Stopped, Told
+from mpidl.errors import CommunicationError, ExitCode, Interruption, Stopped, Told
 from mpidl.sentences import describe
 
 if TYPE_CHECKING:
@@ -66,9 +68,10 @@ def guard(comm: MPI.Intracomm | None = None) -> Iterator[None]:
             yield
         except Stopped as stop:
             # Told on all ranks alike, none of which waits for another.
-            if place.rank == 0:
+            if _is_first(place):
                 _speak(stop, str(stop), stop.exit_code)
             presence.complete(place.rank)
+            _leave_bereaved(stop.exit_code)
             raise Told(stop.exit_code) from stop
         except BaseException as error:
             try:
@@ -77,6 +80,7 @@ def guard(comm: MPI.Intracomm | None = None) -> Iterator[None]:
                 # By mpirun, since another rank has said by now what it was.
                 os._exit(ExitCode.ENDED)
         presence.complete(place.rank)
+        _leave_bereaved(ExitCode.DONE)
 
 
 def read(path: str | Path) -> tuple[str, int] | None:
@@ -104,6 +108,8 @@ def _end(error: BaseException, comm: MPI.Intracomm | None) -> NoReturn:
 
     from mpi4py import MPI
 
+    from mpidl.comm import survivors
+
     mine = Failure(world.rank, socket.gethostname(), sentence, exit_code)
     try:
         failures = _exchange(world, mine)
@@ -113,13 +119,74 @@ def _end(error: BaseException, comm: MPI.Intracomm | None) -> NoReturn:
     speaker = min((failure for failure in failures if failure.first), key=lambda failure: failure.rank, default=mine)
     if speaker.rank != world.rank:
         # The speaker is about to end this rank, unless it has died.
+        if survivors.supported():
+            _end_all(speaker.exit_code)
         time.sleep(GRACE_SECONDS + 10 * FLUSH_SECONDS)
-    alike = len(failures) == world.size and len({failure.sentence for failure in failures}) == 1
-    where = f"all {world.size} ranks" if alike else f"rank {world.rank} on {mine.host}"
+    alike = len(failures) == len(survivors.living(world)) and len({failure.sentence for failure in failures}) == 1
+    where = f"all {len(failures)} ranks" if alike else f"rank {world.rank} on {mine.host}"
     _speak(error, f"{where}: {sentence}", exit_code)
     time.sleep(FLUSH_SECONDS)
-    MPI.COMM_WORLD.Abort(exit_code)
-    raise Told(exit_code)
+    _end_all(exit_code)
+
+
+def end_at_once(sentence: str) -> NoReturn:
+    """Ends all ranks, from another thread than the one that may wait inside MPI for ever."""
+    from mpi4py import MPI
+
+    from mpidl.comm import survivors
+
+    world, error = MPI.COMM_WORLD, CommunicationError(sentence)
+    mine = asdict(Failure(world.rank, socket.gethostname(), sentence, error.exit_code))
+    requests = [world.isend(mine, rank, NOTICE_TAG) for rank in survivors.living(world) if rank != world.rank]
+    _speak(error, sentence, error.exit_code)
+    time.sleep(FLUSH_SECONDS)
+    MPI.Request.Testall(requests)
+    _end_all(error.exit_code)
+
+
+def announced(world: MPI.Intracomm) -> bool:
+    """Whether another rank has told that it failed, and ends them all."""
+    from mpidl.comm import survivors
+
+    survivors.living(world)
+    deadline = time.monotonic() + LOOK_SECONDS
+    while not (told := world.iprobe(tag=NOTICE_TAG)) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return told
+
+
+def _is_first(place: launchers.Place) -> bool:
+    """Whether this is the lowest rank that is left."""
+    if "mpi4py.MPI" not in sys.modules:
+        return place.rank == 0
+
+    from mpi4py import MPI
+
+    from mpidl.comm import survivors
+
+    return place.rank == 0 if not survivors.supported() else survivors.living(MPI.COMM_WORLD)[0] == place.rank
+
+
+def _leave_bereaved(code: int) -> None:
+    """Ends this process at once where other ranks have died."""
+    if "mpi4py.MPI" in sys.modules:
+        from mpidl.comm import survivors
+
+        survivors.leave(code)
+
+
+def _end_all(code: int) -> NoReturn:
+    """Ends all ranks."""
+    from mpi4py import MPI
+
+    from mpidl.comm import survivors
+
+    if survivors.supported():
+        survivors.revoke()
+        sys.stderr.flush()
+        os._exit(code)
+    MPI.COMM_WORLD.Abort(code)
+    raise Told(code)
 
 
 def _leave(place: launchers.Place) -> NoReturn:
@@ -134,12 +201,12 @@ def _leave(place: launchers.Place) -> NoReturn:
         world = MPI.COMM_WORLD if MPI.Is_initialized() and not MPI.Is_finalized() else None
     if FAILURE_FILE in os.environ:
         _interrupted()
-    elif place.rank == 0 and (world is None or not world.iprobe(tag=NOTICE_TAG)):
+    elif place.rank == 0 and (world is None or not announced(world)):
         # The first speaks for all, unless another has told it that it failed.
         _speak(Interruption(), "interrupted", ExitCode.ENDED)
     if world is not None:
         # This may be the only rank that was told.
-        world.Abort(ExitCode.ENDED)
+        _end_all(ExitCode.ENDED)
     raise Told(ExitCode.ENDED)
 
 
@@ -168,11 +235,14 @@ def _exchange(world: MPI.Intracomm, mine: Failure) -> list[Failure]:
     """The failures of all ranks that fail within the grace time, this one's first."""
     from mpi4py import MPI
 
-    heard = _listen(world, world.size - 1, LOOK_SECONDS)
+    from mpidl.comm import survivors
+
+    others = [rank for rank in survivors.living(world) if rank != world.rank]
+    heard = _listen(world, len(others), LOOK_SECONDS)
     mine = replace(mine, first=not heard)
     # Short enough to leave without being received: the other ranks may never look.
-    requests = [world.isend(asdict(mine), rank, NOTICE_TAG) for rank in range(world.size) if rank != world.rank]
-    heard += _listen(world, world.size - 1 - len(heard), GRACE_SECONDS)
+    requests = [world.isend(asdict(mine), rank, NOTICE_TAG) for rank in others]
+    heard += _listen(world, len(others) - len(heard), GRACE_SECONDS)
     MPI.Request.Testall(requests)
     return [mine, *heard]
 

@@ -2,7 +2,8 @@
 
 Where `mpidl run` started the ranks of this host, the environment names a file in a folder of that launch. Beside it, a
 rank writes `rank-<number>`: its process, and the files in shared memory that its MPI has mapped, which nobody removes
-when all ranks are killed at once. It becomes `done-<number>` when the rank's work is done.
+when all ranks are killed at once. It becomes `done-<number>` when the rank's work is done, and `lost-<number>` when the
+rank has died and the others have gone on.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ REPORT = b"\x1e"
 STOPPABLE = "stoppable"
 """The name of a file beside it, which is there once the run stops when its ranks are asked to."""
 _MEMORY = "/dev/shm/"
+_STATES = ("rank", "done", "lost")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Presence:
     started: int
     shared: tuple[tuple[str, int], ...] = ()
     done: bool = False
+    lost: bool = False
 
     @property
     def is_here(self) -> bool:
@@ -86,21 +89,24 @@ def leave(rank: int) -> None:
 
 def complete(rank: int) -> None:
     """Says that this rank's work is done."""
-    path, done = _path("rank", rank), _path("done", rank)
-    if path is not None and done is not None:
-        with suppress(OSError):
-            path.rename(done)
+    _become("done", rank)
+
+
+def lose(rank: int) -> None:
+    """Says that a rank has died, and that the others go on."""
+    _become("lost", rank)
 
 
 def read(folder: Path) -> list[Presence]:
     """All that ranks have left in the folder of a launch, by rank."""
     presences = []
-    for path in [*folder.glob("rank-*[0-9]"), *folder.glob("done-*[0-9]")]:
+    for path in [path for state in _STATES for path in folder.glob(f"{state}-*[0-9]")]:
         # A folder that is being removed, or words cut short by a full disk.
         with suppress(OSError, ValueError, TypeError):
             words = json.loads(path.read_text(encoding="utf-8"))
             shared = tuple((str(file), int(inode)) for file, inode in words.pop("shared"))
-            presences.append(Presence(**{**words, "shared": shared, "done": path.name.startswith("done")}))
+            state = {name: path.name.startswith(name) for name in _STATES[1:]}
+            presences.append(Presence(**{**words, "shared": shared, **state}))
     return sorted(presences, key=lambda presence: presence.rank)
 
 
@@ -156,6 +162,13 @@ def _await(handles: Iterable[int], seconds: float) -> set[int]:
             poll.unregister(handle)
             left.remove(handle)
     return left
+
+
+def _become(state: str, rank: int) -> None:
+    path, other = _path(_STATES[0], rank), _path(state, rank)
+    if path is not None and other is not None:
+        with suppress(OSError):
+            path.rename(other)
 
 
 def _path(state: str, rank: int) -> Path | None:

@@ -1,0 +1,33 @@
+"""The section `failures:` of a configuration. No MPI here: it is read before that starts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field, NonNegativeInt
+
+from mpidl.config import Seconds, Strict
+
+
+class FailureSettings(Strict):
+    """What becomes of a run when one of its ranks dies."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    policy: Literal["auto", "adopt", "abort"] = Field(
+        "auto",
+        description="adopt: the others run its agents, from the newest checkpoint; abort: the run ends; auto: adopt "
+        "where MPI can go on (Open MPI 5), else abort",
+    )
+    max: NonNegativeInt = Field(3, description="how many ranks may die; with one more, the run ends")
+    timeout: Seconds | None = Field(
+        600.0,
+        gt=0,
+        description="how long a rank may be silent, as 10 min, since its process or host is frozen; then it is named, "
+        "and counts as dead where it can be ended, else the run ends; null: for ever",
+    )
+
+    @property
+    def outliving(self) -> bool:
+        """Whether ranks are to go on where they can."""
+        return self.policy != "abort" and self.max > 0

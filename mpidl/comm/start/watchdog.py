@@ -1,0 +1,136 @@
+"""What a rank sees of others though it may wait for them inside MPI: one that is frozen, or that left unnoticed.
+
+A thread of every rank sends a beat to the next one, four times within the time after which a rank is missed, and
+listens for those of the one before. A process that is stopped, or a host that hangs, sends none. Where ranks outlive
+others, it also sees when a process of its host is gone: Open MPI tells of those that a signal has ended, and of no
+others.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from mpi4py import MPI
+
+from mpidl.comm import survivors
+from mpidl.comm.start import failures
+from mpidl.errors import ExitCode
+
+log = logging.getLogger("mpidl.comm")
+
+_TAG = 0
+# For MPI to tell of a death by itself, and for ranks that come to their end together.
+_GRACE_SECONDS = 2.0
+
+
+@contextmanager
+def watching(comm: MPI.Intracomm, seconds: float | None, ends: bool) -> Iterator[None]:
+    """While this lasts, a rank that is not heard of for so long is named, and ended if that is possible and `ends`.
+
+    Else the run ends. A collective call at its beginning; None: nobody is missed.
+    """
+    if comm.size == 1 or MPI.Query_thread() < MPI.THREAD_MULTIPLE:
+        yield
+        return
+    over, end = os.pipe()
+    everyone = comm.allgather((socket.gethostname(), os.getpid()))
+    # Never revoked, since its messages end no wait.
+    watchdog = _Watchdog(comm.Dup(), everyone, seconds, ends, over)
+    watchdog.start()
+    try:
+        yield
+    finally:
+        os.close(end)
+        watchdog.join()
+        os.close(over)
+
+
+class _Watchdog(threading.Thread):
+    def __init__(
+        self, beats: MPI.Intracomm, everyone: list[tuple[str, int]], seconds: float | None, ends: bool, over: int
+    ) -> None:
+        super().__init__(daemon=True, name="mpidl-watchdog")
+        self._beats, self._everyone, self._seconds, self._ends, self._over = beats, everyone, seconds, ends, over
+        self._host = everyone[beats.rank][0]
+        self._handles: dict[int, int] = {}
+        if survivors.supported() and hasattr(os, "pidfd_open"):
+            for rank, (host, process) in enumerate(everyone):
+                if host == self._host and rank != beats.rank:
+                    # It may be gone already; then MPI has not started everywhere, and this ends otherwise.
+                    with suppress(OSError):
+                        self._handles[os.pidfd_open(process)] = rank
+        self._before, self._heard, self._sent = -1, 0.0, list[MPI.Request]()
+
+    def run(self) -> None:
+        poll = select.poll()
+        for handle in (self._over, *self._handles):
+            poll.register(handle, select.POLLIN | select.POLLHUP)
+        period = None if self._seconds is None else self._seconds / 4
+        due = time.monotonic()
+        while True:
+            left = None if period is None else max(0.0, due - time.monotonic())
+            ready = [handle for handle, _ in poll.poll(None if left is None else 1000 * left)]
+            if self._over in ready or any(self._left_unnoticed(poll, handle) for handle in ready):
+                break
+            if period is not None and self._seconds is not None and time.monotonic() >= due:
+                late = time.monotonic() - due > period
+                self._beat(self._seconds, late)
+                due = time.monotonic() + period
+        for handle in self._handles:
+            os.close(handle)
+
+    def _left_unnoticed(self, poll: select.poll, handle: int) -> bool:
+        """Takes note that a process is gone; whether all is over by then. Ends the run if MPI knows nothing of it."""
+        poll.unregister(handle)
+        ending = select.poll()
+        ending.register(self._over, select.POLLIN | select.POLLHUP)
+        # Twice, since this process may itself have been stopped during the first wait.
+        if ending.poll(1000 * _GRACE_SECONDS) or ending.poll(1000 * _GRACE_SECONDS):
+            return True
+        self._beats.Iprobe(self._beats.rank)
+        living, rank = survivors.living(self._beats), self._handles[handle]
+        if rank not in living:
+            return False
+        here = [each for each in living if self._everyone[each][0] == self._host and each != rank]
+        if here[0] == self._beats.rank and not failures.announced(MPI.COMM_WORLD):
+            failures.end_at_once(f"rank {rank} on {self._host} ended before its work was done, without a word")
+        # Another speaks, or has spoken; what the main thread waits for will never come.
+        time.sleep(_GRACE_SECONDS)
+        os._exit(ExitCode.COMMUNICATION)
+
+    def _beat(self, seconds: float, late: bool) -> None:
+        """Sends and hears beats; `late`: after a pause of this rank itself, in which it has heard nobody."""
+        living, now = survivors.living(self._beats), time.monotonic()
+        if len(living) == 1:
+            return
+        place = living.index(self._beats.rank)
+        before, after = living[place - 1], living[(place + 1) % len(living)]
+        if late or before != self._before:
+            self._before, self._heard = before, now
+        # What fails here is a death, of which the other thread hears.
+        with suppress(MPI.Exception):
+            self._sent = [each for each in self._sent if not each.Test()]
+            self._sent.append(self._beats.Isend([b"", 0, MPI.BYTE], after, _TAG))
+            while self._beats.Iprobe(before, _TAG):
+                self._beats.Recv([bytearray(0), 0, MPI.BYTE], before, _TAG)
+                self._heard = now
+        if now - self._heard > seconds:
+            self._miss(before, now - self._heard)
+
+    def _miss(self, rank: int, silent: float) -> None:
+        host, process = self._everyone[rank]
+        sentence = f"rank {rank} on {host} has not been heard of for {silent:.0f} s"
+        if not (self._ends and host == self._host and survivors.supported()):
+            failures.end_at_once(sentence)
+        log.warning("%s: it is ended, so that the others can go on", sentence)
+        self._heard = time.monotonic()
+        with suppress(OSError):
+            os.kill(process, signal.SIGKILL)

@@ -1,0 +1,153 @@
+"""Kills ranks of runs that go on without them, and compares each with a run that was left alone.
+
+    python tools/death_campaign.py --runs 50 --state deaths.jsonl --table deaths.md
+
+In each run on four ranks a random one, the writer of the run file among them, is killed with SIGKILL at a random moment
+of training; in every fifth run two are killed at once, and in every fifth one more while the others recover. The run
+must come to its end without being started again, with the records and models of the undisturbed run, bit for bit, and
+leave nothing else in its folder; what its file says of each recovery is gathered. A further death while Open MPI makes
+a communicator crashes it, which ends the run: that is counted by itself, and the run is then resumed, and compared.
+
+With --state, every run is noted in a file as it is done, and a campaign that was stopped goes on from there; --table
+writes what was found. Exit code 1 if any check fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kill_campaign import descendants
+from resume_campaign import PATIENCE, begin, command, difference, launch
+
+from mpidl import results
+
+RANKS = 4
+WAYS = ("a rank", "a rank", "a rank", "two ranks at once", "a rank, and one while the others recover")
+_TOLD = re.compile(r"so that (\d+) rounds? (?:is|are) done again; that took ([\d.]+) s")
+
+
+def living_ranks(process: subprocess.Popen[bytes]) -> list[int]:
+    """The processes that mpirun has started, without those that have died and that it has not fetched."""
+    mpirun = {number for number in descendants(process.pid) if command(number).startswith(("prterun", "mpirun"))}
+    ranks = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent, *_ = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(parent) in mpirun and state != "Z":
+            ranks.append(int(status.parent.name))
+    return sorted(ranks)
+
+
+def kill_some(process: subprocess.Popen[bytes], count: int, rng: np.random.Generator) -> int:
+    """Kills so many ranks, if they have not ended; returns how many it were."""
+    killed = 0
+    ranks = living_ranks(process)
+    for number in rng.permutation(ranks)[: min(count, len(ranks) - 1)].tolist():
+        try:
+            os.kill(number, signal.SIGKILL)
+            killed += 1
+        except ProcessLookupError:
+            continue
+    return killed
+
+
+def one_run(folder: Path, reference: Path, number: int, within: float, log: Path) -> dict[str, Any]:
+    rng, way = np.random.default_rng(number), WAYS[number % len(WAYS)]
+    told: dict[str, Any] = {"number": number, "way": way, "killed": 0, "crashed": False, "trouble": "", "recovered": []}
+    process = launch(folder, RANKS, log)
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None and b"\nround " not in log.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(rng.uniform(0, within))
+    told["killed"] = kill_some(process, 2 if way.startswith("two") else 1, rng)
+    if way.endswith("recover"):
+        time.sleep(rng.uniform(0.1, 1.5))
+        told["killed"] += kill_some(process, 1, rng)
+    try:
+        code = process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        return told | {"trouble": f"it did not end within {PATIENCE:.0f} s"}
+    if code == 5 and "recover" in way:
+        told["crashed"] = True
+        code = launch(folder, RANKS, log).wait(PATIENCE)
+    if code:
+        return told | {"trouble": f"exit code {code}: {log.read_text(errors='replace').splitlines()[-1:]}"}
+    texts = [event.text for event in results.open(folder / "out" / "run.h5").events if event.kind == "failure"]
+    found = [match for match in map(_TOLD.search, texts) if match]
+    told["recovered"] = [[int(match[1]), float(match[2])] for match in found]
+    if told["killed"] and not texts and not told["crashed"]:
+        told["trouble"] = "its file tells of no death"
+    return told | {"trouble": told["trouble"] or difference(folder, reference)}
+
+
+def campaign(options: argparse.Namespace, place: Path) -> list[dict[str, Any]]:
+    done = [json.loads(line) for line in options.state.read_text().splitlines()] if options.state.exists() else []
+    reference, log = begin(place, "whole", options.rounds, "adopt"), place / "log"
+    if launch(reference, 2, log).wait(600):
+        raise SystemExit(f"the undisturbed run failed: {log.read_text()}")
+    while len(done) < options.runs:
+        folder = begin(place, f"run-{len(done)}", options.rounds, "adopt")
+        told = one_run(folder, reference, len(done), options.within, log)
+        done.append(told)
+        with options.state.open("a") as state:
+            state.write(json.dumps(told) + "\n")
+        if told["trouble"] or options.verbose:
+            print(told, flush=True)
+    return done
+
+
+def table(done: list[dict[str, Any]]) -> str:
+    lines = [
+        "| killed | runs | recoveries | seconds: median, longest | rounds again: median, most | crashes | failures |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for way in dict.fromkeys(WAYS):
+        runs = [each for each in done if each["way"] == way]
+        found = [pair for each in runs for pair in each["recovered"]]
+        rounds, seconds = zip(*found, strict=True) if found else ((0,), (0.0,))
+        lines.append(
+            f"| {way} | {len(runs)} | {len(found)} | {statistics.median(seconds):.2f}, {max(seconds):.2f} "
+            f"| {statistics.median(rounds):g}, {max(rounds)} | {sum(each['crashed'] for each in runs)} "
+            f"| {sum(bool(each['trouble']) for each in runs)} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=300, help="of a run")
+    parser.add_argument("--within", type=float, default=2.0, metavar="SECONDS", help="the latest moment of a kill")
+    parser.add_argument("--state", type=Path, help="where runs are noted; default: a file that is forgotten")
+    parser.add_argument("--table", type=Path, help="where to write the table")
+    parser.add_argument("--verbose", action="store_true", help="a line for each run")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="deaths-") as folder:
+        options.state = options.state or Path(folder) / "state.jsonl"
+        done = campaign(options, Path(folder))
+    found = table(done)
+    print(found)
+    if options.table:
+        options.table.write_text(found + "\n")
+    return int(any(each["trouble"] for each in done))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
