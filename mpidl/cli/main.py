@@ -36,6 +36,7 @@ COMMANDS = {
     "partition": ("mpidl.cli.partition:partition", "How a split divides the data: classes × agents."),
     "bench": ("mpidl.cli.bench:bench", "Where the time of a round goes on this machine."),
     "env": ("mpidl.cli.env:env", "A report on this machine and installation, to paste into a bug report."),
+    "selftest": ("mpidl.cli.selftest:selftest", "Whether mpidl works on this machine, area by area."),
     "schema": ("mpidl.cli.schema:schema", "The JSON schema of a configuration, for an editor."),
 }
 

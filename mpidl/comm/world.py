@@ -14,6 +14,7 @@ from mpidl.comm import survivors
 from mpidl.comm.meters import Meters
 from mpidl.comm.placement import Placement
 from mpidl.comm.start import device as devices
+from mpidl.sentences import ranges
 
 Communicator = MPI.Intracomm
 """What parts above this one call the ranks that they are given; MPI itself they do not know."""
@@ -99,7 +100,7 @@ class World:
         """A line for each rank: its number, host, device and agents."""
         rows = [("rank", "host", "device", "agents")]
         rows += [
-            (str(rank), host, device, _ranges(self.placement.of_rank(rank)))
+            (str(rank), host, device, ranges(self.placement.of_rank(rank)))
             for rank, (host, device, _) in enumerate(self._ranks)
         ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -184,14 +185,3 @@ class World:
             f"{len(shared)} of the {len(ranks)} GPUs in use are shared by several ranks (up to {max(shared)} each), "
             "which slows them; start as many ranks as there are GPUs, or start MPS"
         )
-
-
-def _ranges(numbers: tuple[int, ...]) -> str:
-    """`0-3, 6, 8-9`."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)

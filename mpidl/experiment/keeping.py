@@ -1,18 +1,22 @@
-"""Which models a run keeps in its file, and of how many bytes they are."""
+"""What a run keeps: which models, in its file, and of how many bytes they are; and mirrors of its records."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpidl import results
 from mpidl.experiment.schema import Config
 from mpidl.layout import Network
 from mpidl.results.metrics import MODELS
 from mpidl.training.evaluate import OWN
+from mpidl.training.mirrors import Mirrored
 
 if TYPE_CHECKING:
     from mpidl.experiment.compose import ComposedRun
     from mpidl.experiment.inputs import Inputs
     from mpidl.results.run_file import RunFile
+    from mpidl.training.mirroring import Mirroring
     from mpidl.training.snapshots import Keeper
 
 ALWAYS = ("consensus", "server")
@@ -75,3 +79,18 @@ def keepers(run: ComposedRun, run_file: RunFile | None) -> list[Keeper]:
     if best is not None:
         hooks.append(BestModels(run_file, rows, best_models(config, agents), run.meters, best))
     return hooks
+
+
+def mirrors_of(run: ComposedRun, output: Path, after: int | None) -> list[Mirroring]:
+    """The hooks that copy records, on rank 0, whose run file is there; `after` the round that the run goes on from."""
+    config = run.config
+    if run.world.rank or not config.train.log:
+        return []
+    # Not before there are ranks, either.
+    from mpidl.training.mirroring import Mirroring
+
+    # What the run file has told since the run began, however often it was resumed.
+    before = results.open(output).provenance
+    identity = " ".join(str(part) for part in (output.name, before.get("started"), *before.get("hosts", ())))
+    mirrored = Mirrored(output, config.model_dump(mode="json"), identity, after)
+    return [Mirroring(name, mirrored) for name in config.train.log]

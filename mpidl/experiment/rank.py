@@ -19,7 +19,7 @@ from mpidl.comm.start import presence, sentinel, startup, stopping
 from mpidl.data.dataset import Dataset
 from mpidl.errors import ConfigError, Diverged, SaveError, Stopped
 from mpidl.experiment.compose import ComposedRun, compose
-from mpidl.experiment.keeping import keepers
+from mpidl.experiment.keeping import keepers, mirrors_of
 from mpidl.experiment.schema import Config
 from mpidl.results import provenance
 from mpidl.results.checkpoints.folder import CheckpointFolder
@@ -27,6 +27,7 @@ from mpidl.results.checkpoints.index import Facts
 from mpidl.results.layout import as_text
 from mpidl.results.run_file import RunFile
 from mpidl.spoken import counted
+from mpidl.training import mirrors
 from mpidl.training.checkpoint_writer import CheckpointWriter
 from mpidl.training.checkpoints import Checkpoints, Wishes
 from mpidl.training.progress import make_progress, voice
@@ -167,6 +168,7 @@ def carry_out(
     if run_file is not None:
         # After the writer: what is not in the file yet is not told.
         hooks.append(make_progress(run.forecast.longest))
+    hooks += mirrors_of(run, output, None if resumed is None else resumed.round)
     kept = keepers(run, run_file)
     hooks += kept
     # Last, so that a checkpoint finds all that belongs to its round done.
@@ -276,6 +278,7 @@ def _checkpoints(run: ComposedRun, output: Path) -> Checkpoints:
 def create_run_file(run: ComposedRun, output: Path, overwrite: bool) -> RunFile:
     """The run file with everything that is known before training."""
     config, world = run.config, run.world
+    mirrors.check(config.train.log)
     facts = provenance.gather(hosts=world.hosts, gpus=world.devices, mpi_library=startup.library())
     facts["transport"] = "; ".join(f"{name}: {transport}" for name, transport in run.transports.items())
     keys, metrics = config.model_dump(mode="json"), run.training.algorithm.metrics

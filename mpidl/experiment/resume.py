@@ -32,7 +32,7 @@ log = logging.getLogger("mpidl")
 # What changes no number of a run, and may be another each time; agents are counted.
 _FREE = (
     *("agents", "checkpoint", "failures", "gossip.transport"),
-    *("train.walltime", "train.state_memory", "train.state_folder"),
+    *("train.walltime", "train.state_memory", "train.state_folder", "train.log"),
 )
 # Where a run is longer than before: which it is, is told by its rounds.
 _LENGTH = ("train.rounds", "train.epochs")

@@ -29,7 +29,7 @@ from mpidl.models import LOSSES, MODELS
 from mpidl.models.base import Model
 from mpidl.models.losses import Loss
 from mpidl.results.output import check_run_file
-from mpidl.training import SCHEDULES
+from mpidl.training import SCHEDULES, mirrors
 from mpidl.training.schedule import Constant, Schedule
 
 MOST_AGENTS = 100_000
@@ -80,6 +80,7 @@ class TrainSettings(Section):
         "4 GB; what is more lies in a file; null: all in main memory",
     )
     state_folder: str | None = Field(None, description="where that file lies; null: in the folder of the run file")
+    log: mirrors.Names = Field((), description="where records are copied to beside the run file: tensorboard, wandb")
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -282,6 +283,7 @@ def check(config: Config, ranks: int, output: Path, overwrite: bool = False, res
     if config.graph is not None:
         build_topology(config, agents)
     check_run_file(output, overwrite, resume)
+    mirrors.check(config.train.log)
 
 
 def build_topology(config: Config, agents: int) -> Topology:

@@ -148,11 +148,25 @@ def test_schema_describes_every_section() -> None:
     assert "momentum" in json.dumps(schema["properties"]["algorithm"])
 
 
-def test_env_tells_what_a_bug_report_needs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_env_tells_what_a_bug_report_needs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["env", "--json", "-o", "small.yaml/below"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    for name in ("mpidl", "python", "system", "packages", "MPI", "GPU", "output", "memory", "scheduler", "variables"):
+        assert isinstance(report[name], list)
+    for word in ("torch", "numpy", "mpi4py", "h5py", "click", "hdf5"):
+        assert f"{word} " in report["packages"][0]
+    assert "cores for this process" in report["system"][1]
+    mpi = "\n".join(report["MPI"])
+    for word in ("by mpi4py", "started by", "thread level multiple", "ULFM", "CUDA", "libfabric"):
+        assert word in mpi
+    (warning,) = [text for text in report["warnings"] if "cannot be written" in text]
+    assert warning.endswith("name another output with -o")
+
+
+def test_env_shows_a_line_for_each_fact(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("mpidl.cli.env._report", lambda output: {"MPI": ["one", "two"], "warnings": []})
     assert main(["env"]) == 0
-    text = capsys.readouterr().out
-    for word in ("mpidl", "python", "torch", "h5py", "MPI", "cores", "GPU"):
-        assert word in text
+    assert capsys.readouterr().out == "MPI        one\n           two\nwarnings   none\n"
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

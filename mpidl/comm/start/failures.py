@@ -83,6 +83,13 @@ def guard(comm: MPI.Intracomm | None = None) -> Iterator[None]:
         _leave_bereaved(ExitCode.DONE)
 
 
+def leave(sentence: str, exit_code: ExitCode) -> NoReturn:
+    """Ends this process from any of its threads, with this line, and so all ranks: where the main one cannot."""
+    _speak(TimeoutError(sentence), sentence, exit_code)
+    time.sleep(FLUSH_SECONDS)
+    os._exit(exit_code)
+
+
 def read(path: str | Path) -> tuple[str, int] | None:
     """The line and the exit code that a failed run has left in its failure file, if it has left any."""
     try:
