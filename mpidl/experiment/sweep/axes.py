@@ -185,10 +185,18 @@ def _word(value: Any) -> str:
     plain = _PLAIN.fullmatch(text) is not None and len(text) <= _LONGEST_VALUE
     if plain and isinstance(value, str):
         # `"1"` in quotes is no number, and has another word; so has what differs in capitals alone.
-        plain = _loaded("", text) == text
+        plain = _needs_no_quotes(text)
     if plain:
         return text
     return f"{_NOT_PLAIN.sub('-', text)[:_LONGEST_VALUE].strip('-')}-{_digest(_written(value))}"
+
+
+def _needs_no_quotes(text: str) -> bool:
+    try:
+        return bool(_loaded("", text) == text)
+    except ConfigError:
+        # A number beyond 64 bits, but for its quotes.
+        return False
 
 
 def _digest(text: str) -> str:
