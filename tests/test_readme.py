@@ -46,11 +46,13 @@ def test_the_first_configuration_and_the_commands_after_it_work(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("first.yaml").write_text(CONFIGURATION)
-    assert [words[0] for words in SHOWN] == ["run", "run", "show", "compare", "plot", "run", "checkpoint"]
+    assert [words[0] for words in SHOWN] == [
+        *("run", "run", "show", "compare", "plot", "sweep", "analyze", "run", "checkpoint")
+    ]
     for words in SHOWN:
         # As a shell does it.
         words = [str(path) for word in words for path in (sorted(Path().glob(word)) if "*" in word else [word])]
-        done = mpidl(*words, *(SHORT if words[0] == "run" and "--dry-run" not in words else []))
+        done = mpidl(*words, *(SHORT if words[0] in ("run", "sweep") and "--dry-run" not in words else []))
         assert done.returncode == 0, (words, done.stderr)
     run = results.open("runs/first.h5")
     assert (run.status, run.config["algorithm"]["lr"], run.config["agents"]) == ("finished", 0.05, 8)
