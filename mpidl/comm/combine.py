@@ -120,13 +120,13 @@ class Combiner:
         board, shares = self._board, list(zip(tree.nodes, tree.sole, strict=True))
         if board is None or board.failure:
             return None
+        # What lay there before may move, and is freed only once nobody refers to it.
+        self._latest = None
         partial = board.rows("partial", [len(nodes) - sole for nodes, sole in shares])
         own = board.rows("own", tree.sole)
         # Of two rows every rank adds all: of a slice it would write the sum, and read the other's.
         by_all = tree.inputs <= 2
         total = [] if by_all else board.rows("total", [1] + [0] * (self.world.size - 1))[0]
-        # What was there before may have moved.
-        self._latest = None
         if self._failure:
             return None
         of_rank = [partial[rank][: len(nodes) - sole] + own[rank][:sole] for rank, (nodes, sole) in enumerate(shares)]

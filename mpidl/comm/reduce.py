@@ -160,7 +160,14 @@ class Reducer:
             if pair is None or pair[0] != expected:
                 what = "no row" if pair is None else f"a row for position {pair[0]}"
                 raise CommunicationError(f"rank {self.world.rank} yields {what} where position {expected} is due")
-            yield pair[1]
+            row = pair[1]
+            if row.shape != (self.parameters,) or row.dtype != self.dtype:
+                # As bytes of a message it would be other numbers.
+                raise CommunicationError(
+                    f"rank {self.world.rank} yields {tuple(row.shape)} {row.dtype} for position {expected}, where "
+                    f"{(self.parameters,)} {self.dtype} is due"
+                )
+            yield row
 
     def _partials(
         self,
@@ -184,8 +191,10 @@ class Reducer:
                     level, index = 0, position
                     while level < top_level:
                         if index % 2:
-                            # The left half waits in memory of ours.
-                            value = waiting.pop().add_(value)
+                            # The left half waits in memory of ours; that of the right half serves the next to wait.
+                            right, value = value, waiting.pop()
+                            value.add_(right)
+                            self._release(right)
                         elif (index + 1) << level < positions:
                             # What waits first grows to be the value of the node.
                             waiting.append(self._keep(value, None if waiting else place))
@@ -205,6 +214,11 @@ class Reducer:
         own = self._spare.pop() if self._spare else torch.empty_like(value)
         self._lent[id(own)] = own
         return own.copy_(value)
+
+    def _release(self, value: torch.Tensor) -> None:
+        """Has the memory of a value serve others, if it is ours."""
+        if self._lent.pop(id(value), None) is not None:
+            self._spare.append(value)
 
     # The part that does.
 

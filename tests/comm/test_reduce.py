@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from mpidl.comm import combine, moves, sharing
 from mpidl.comm import reduce as module
 from mpidl.comm.meters import Meters
 from mpidl.comm.reduce import Reducer
-from mpidl.comm.tree import tree_sum
+from mpidl.comm.tree import cut, rows_held, tree_sum
 from mpidl.comm.world import World
 from mpidl.errors import CommunicationError
 from tests.ranks import on_ranks
@@ -66,6 +67,7 @@ def reduce(comm, table, owner_of, in_place=False, **settings):
 
     results = [reducer.sum(leaves(), len(owner_of), owner_of) for _ in range(2)]
     assert torch.equal(*results), "the second sum, in the buffers of the first, differs"
+    assert len(reducer._spare) <= rows_held(owner_of, comm.size), "more rows wait than are counted"
     world.close()
     return results[0]
 
@@ -124,6 +126,22 @@ def test_sums_one_after_another_do_not_meet_in_shared_memory(comm):
         time.sleep(delay.random() * 2e-3)
         assert torch.equal(reducers[dtype].sum(mine, positions, owner_of), reference(table)), turn
     world.close()
+
+
+@on_ranks(3)
+def test_shared_memory_of_fewer_rows_is_free_before_that_of_more_is_taken(comm):
+    combiner = combine.Combiner(World(comm, comm.size), LARGE_ROW, torch.float32, shared=True)
+    take, freed = combine.Board.rows, []
+
+    def watched(*arguments):
+        freed.append(earlier() is None)
+        return take(*arguments)
+
+    earlier = weakref.ref(combiner.places(cut(owners("round robin", 6, comm.size), comm.size)))
+    with limited(combine.Board, "rows", watched):
+        combiner.places(cut(owners("round robin", 40, comm.size), comm.size))
+    assert freed
+    assert all(freed)
 
 
 @on_ranks(3)
@@ -221,6 +239,9 @@ def test_a_wrong_row_is_an_error_before_anything_is_sent(comm):
         reducer.sum([(comm.rank + 7, torch.zeros(2))], comm.size, everyone)
     with pytest.raises(CommunicationError, match="where"):
         reducer.sum([], comm.size, everyone)
+    for row in (torch.zeros(2, dtype=torch.float64), torch.zeros(3), torch.zeros(1, 2)):
+        with pytest.raises(CommunicationError, match="is due"):
+            reducer.sum([(comm.rank, row)], comm.size, everyone)
     with pytest.raises(CommunicationError, match="more rows"):
         reducer.sum([(comm.rank, torch.zeros(2)), (9, torch.zeros(2))], comm.size, everyone)
 
