@@ -69,8 +69,15 @@ class NoSums:
 
     def __init__(self, parameters: int, dtype: torch.dtype) -> None:
         self._row = torch.empty(parameters, dtype=dtype, device="meta")
+        self._at_once: set[int] = set()
+
+    @property
+    def rows(self) -> int:
+        """Rows of an agent in all sums together: those of one row and of two each have memory of their own."""
+        return sum(self._at_once) or 1
 
     def memory(self, rows: int | None = None) -> Tensor:
+        self._at_once.add(rows or 1)
         return self._row if rows is None else self._row.repeat(rows, 1)
 
     def sum(
@@ -200,12 +207,13 @@ def rehearse(config: Config, ranks: int) -> Needs:
     gossip = config.gossip or GossipSettings()
     exchanges = NoNeighbours(topology, gossip, state, rows.layout, placement) if topology else None
     initial = rows.flatten().to("meta").expand(len(placement.of_rank(0)), -1)
+    sums = NoSums(rows.size, dtype)
     links = Links(
         oracle=NoGradients(),
         exchanges=exchanges or NoExchanges(),
         topology=topology,
-        reduction=NoSums(rows.size, dtype),
-        measuring=NoSums(rows.size, dtype),
+        reduction=sums,
+        measuring=sums,
         ranks=FirstRank(ranks),
         count_bytes=lambda sent: None,
     )
@@ -213,7 +221,7 @@ def rehearse(config: Config, ranks: int) -> Needs:
     row_bytes = rows.size * dtype.itemsize
     if exchanges is None:
         edges, by_quantity = 0.0, algorithm.packed_bytes()
-        transit = math.ceil(rows_held(placement.owners, ranks) * row_bytes)
+        transit = math.ceil(rows_held(placement.owners, ranks) * sums.rows * row_bytes)
     else:
         edges, by_quantity = exchanges.edges_per_round, exchanges.row_bytes
         transit = exchanges.transit_bytes

@@ -145,6 +145,13 @@ def test_what_a_round_costs_is_told_of_the_settings(settings, gradients, message
     assert (method.gradients(parsed), method.messages(parsed)) == (gradients, messages)
 
 
+def test_sums_of_two_rows_are_told_to_take_twice_the_memory():
+    from mpidl.experiment.rehearsal import rehearse
+
+    one, two = (rehearse(configuration({"name": name}), 2).transit_bytes for name in ("fedavg", "scaffold"))
+    assert two == pytest.approx(2 * one, abs=1)
+
+
 @on_ranks(2)
 def test_state_in_a_file_is_the_same_bits(comm):
     """Agents' corrections and momenta, of which a few fit into the budget, while agents go from rank to rank."""
