@@ -160,7 +160,7 @@ def compose(
     epochs = length.rounds / length.rounds_per_epoch
     forecast = Forecast(oracle, evaluator, batches, epochs * sum(inputs.sizes.values()), cadence)
     wide = Reducer(world, rows.size, torch.float64, config.train.deterministic, shared=False)
-    heterogeneity = Heterogeneity(oracle, world, wide)
+    heterogeneity = Heterogeneity(oracle, world, wide, models)
     hooks: list[Hook] = [
         NetworkCheck(oracle, evaluator, length.steps),
         *([statistics] if statistics else []),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 class Heterogeneity:
     """T = Σ p_i ‖g_i − ḡ‖² and the mean of cos(g_i, ḡ), of gradients over all data of those who took part last.
 
-    They are taken at the first shared model of the algorithm, without clipping and weight decay, and before there was
+    They are taken at the first shared model that is evaluated, without clipping and weight decay, and before there was
     a round, or where all agents always take part, over all of them with equal weights. T is Σ p_i ‖g_i‖² − ‖ḡ‖², for
     which no gradient has to be kept; the sums are in float64, so that it comes out where gradients are nearly alike.
     """
 
-    def __init__(self, oracle: Oracle, world: World, reduction: Reducer) -> None:
-        """`reduction` sums rows of float64."""
-        self._oracle, self._world, self._reduction = oracle, world, reduction
+    def __init__(self, oracle: Oracle, world: World, reduction: Reducer, evaluated: Sequence[str]) -> None:
+        """`reduction` sums rows of float64; `evaluated` are names of models, of which others may not be kept."""
+        self._oracle, self._world, self._reduction, self._evaluated = oracle, world, reduction, evaluated
 
     def measure(self, algorithm: Algorithm) -> dict[str, float]:
         """Both, the same on every rank. A collective call, which takes a pass over the data."""
-        shared = next((model for model in map(algorithm.model, algorithm.models) if model.ndim == 1), None)
+        models = map(algorithm.model, (*self._evaluated, *algorithm.models))
+        shared = next((model for model in models if model.ndim == 1), None)
         crew = algorithm.took_part() or algorithm.everybody()
         if shared is None or not crew.agents:
             return {}
