@@ -76,6 +76,25 @@ def test_how_often_something_is_measured_is_told_as_it_will_be(cadence, records,
     assert told == [records, own, gradients]
 
 
+@on_ranks(1, 2)
+def test_what_a_run_takes_is_counted_from_one_gradient_and_one_chunk(comm):
+    from mpidl.experiment.compose import compose
+    from mpidl.training import forecast
+
+    evaluate = {"every": 2, "local_every": 4, "gradients": 6, "local_examples": 20}
+    composed = compose(configuration(DSGD, evaluate=evaluate), comm)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forecast, "_seconds", lambda work, device: 1.0)
+        composed.training.check()
+    composed.close()
+    # A second for a batch of 4, of 105 examples that the 12 rounds draw three times, and for all 35 of the test part.
+    whole, shared, own = 105 / 4 / comm.size, 1 / comm.size, 20 / 35 * len(composed.world.mine)
+    told = composed.forecast
+    assert told.training == pytest.approx(3 * whole)
+    assert told.longest == pytest.approx(shared + own + whole)
+    assert told.evaluation == pytest.approx(7 * shared + 4 * own + 3 * whole)
+
+
 class Examples:
     own_examples = 0
 
@@ -88,7 +107,7 @@ def test_evaluation_that_takes_longer_than_training_is_warned_of(evaluation, tra
     forecast.evaluation, forecast.training, forecast.longest = evaluation, training, 129.0
     assert (forecast.warning is not None) == warned
     if warned:
-        assert "evaluation will take about 7.2 min, longer than the gradients (8.8 s)" in forecast.warning
+        assert "evaluation will take about 7 min 10 s, longer than the gradients (8.8 s)" in forecast.warning
         Examples.own_examples = 500
         assert "local_every and local_examples" in forecast.warning
         Examples.own_examples = 0
