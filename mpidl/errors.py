@@ -131,7 +131,7 @@ def suggestion(value: object, choices: Iterable[object]) -> str:
     return f"; did you mean {meant!r}?" if meant else ""
 
 
-def choices_sentence(value: object, choices: Iterable[str]) -> str:
-    """`'metropolise' is not known; did you mean 'metropolis'? (lazy, metropolis, uniform)`."""
+def choices_sentence(value: object, choices: Iterable[str], meant: str | None = None) -> str:
+    """`'metropolise' is not known; did you mean 'metropolis'? (lazy, metropolis, uniform)`; `meant` where known."""
     known = sorted(choices)
-    return f"{quoted(value)} is not known{suggestion(value, known)} ({', '.join(known)})"
+    return f"{quoted(value)} is not known{suggestion(meant or value, known)} ({', '.join(known)})"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mpidl.results import Run
 
 # The models that stand for the whole run, best known first; a run has the one that its algorithm offers.
@@ -30,8 +32,12 @@ class Row(NamedTuple):
 
 
 def row(run: Run) -> Row:
-    """A run in one line; accuracy and loss are the last of its consensus model, or of its server where it has one."""
+    """A run in one line; accuracy and loss are the last of its consensus model, or of its server where it has one.
+
+    Both are of one record: a loss that is no longer a number is not replaced by one from before it diverged.
+    """
     config = run.config
+    accuracy, loss = _last(run, [whole_model(run, name) for name in ("test_accuracy", "test_loss")])
     return Row(
         name=run.name or run.path.stem,
         algorithm=part_name(config.get("algorithm")),
@@ -39,12 +45,19 @@ def row(run: Run) -> Row:
         agents=run.agents,
         ranks=len(run.provenance.get("hosts", ())),
         rounds=int(run.metrics["round"][-1]) if run.records else 0,
-        accuracy=run.last(whole_model(run, "test_accuracy")),
-        loss=run.last(whole_model(run, "test_loss")),
+        accuracy=accuracy,
+        loss=loss,
         bytes=run.last("bytes"),
         seconds=run.last("seconds"),
         status="killed" if run.abandoned else run.status,
     )
+
+
+def _last(run: Run, names: Sequence[str]) -> list[float]:
+    """What these are in the last record that has one of them; NaN where there is none."""
+    curves = [run.curve(name) if name in run.metrics else np.full(run.records, np.nan) for name in names]
+    measured = np.flatnonzero(~np.isnan(curves).all(axis=0))
+    return [float(curve[measured[-1]]) if len(measured) else float("nan") for curve in curves]
 
 
 def whole_model(run: Run, prefix: str) -> str:

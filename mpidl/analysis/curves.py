@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 METRICS = ("test_accuracy", "test_loss", "consensus_distance")
 AXES = ("epoch", "bytes")
 
+# What else axes are called.
+_MEANT = {
+    **dict.fromkeys(("time", "walltime", "wall_time", "wall_clock"), "seconds"),
+    **dict.fromkeys(("iteration", "iterations", "step", "steps"), "round"),
+    **dict.fromkeys(("communication", "traffic"), "bytes"),
+}
+
 _COLOURS = ("#14213d", "#c8553d", "#e3a92f", "#00798c", "#6a4c93", "#6bbf59", "#8d5524", "#7aa6dc")
 _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -63,7 +70,7 @@ def _refuse_unknown(runs: Sequence[Run], metrics: Sequence[str], axes: Sequence[
             raise ConfigError(f"metric {choices_sentence(metric, known)}")
     for axis in axes:
         if axis not in SCALES:
-            raise ConfigError(f"axis {choices_sentence(axis, SCALES)}")
+            raise ConfigError(f"axis {choices_sentence(axis, SCALES, _MEANT.get(axis))}")
 
 
 def _name(run: Run, metric: str) -> str:

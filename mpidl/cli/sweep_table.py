@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import Counter
@@ -101,7 +102,9 @@ class SweepTable:
             # Where all was stopped, the last line says it.
             if report.sentence and report.standing is not Standing.STOPPED:
                 click.echo(f"{_name(member)}: {printable(report.sentence)}", err=True)
-        click.echo(f"{self._counted(self._members)}; results in {self._members[0].output.parent}", err=True)
+        # Runs that differ in their names have folders of their own.
+        place = os.path.commonpath([member.output.parent for member in self._members]) or "."
+        click.echo(f"{self._counted(self._members)}; results in {place}", err=True)
         if line:
             click.echo(line, err=True)
         codes = (self._known[member.number].code for member in self._members)

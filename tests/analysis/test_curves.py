@@ -69,6 +69,8 @@ def test_unknown_metrics_and_axes_are_named_with_the_nearest(tmp_path: Path) -> 
         curves.draw(runs, ["consensus_distanc"])
     with pytest.raises(ConfigError, match="did you mean 'epoch'"):
         curves.draw(runs, axes=["epochs"])
+    with pytest.raises(ConfigError, match="did you mean 'seconds'"):
+        curves.draw(runs, axes=["time"])
 
 
 def test_runs_without_records_are_refused(tmp_path: Path) -> None:

@@ -148,6 +148,13 @@ def test_schema_describes_every_section() -> None:
     assert "momentum" in json.dumps(schema["properties"]["algorithm"])
 
 
+def test_schema_is_the_same_in_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    text = capsys.readouterr().out
+    assert main(["schema", "-o", "keys.json"]) == 0
+    assert (folder / "keys.json").read_text(encoding="utf-8") == text
+
+
 def test_env_tells_what_a_bug_report_needs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["env", "--json", "-o", "small.yaml/below"]) == 0
     report = json.loads(capsys.readouterr().out)

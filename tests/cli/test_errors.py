@@ -117,6 +117,8 @@ def test_a_wrong_key_or_value_is_named(
         (["run", "small.yaml", "-o", "lr0.1"], "give -o lr0.1.h5"),
         (["bench", "-n", "1", "-o", "speed.csv"], "give -o speed.h5"),
         (["info", "dsg"], "'dsg' is not known; did you mean 'dsgd'?"),
+        (["schema", "-o", "small.yaml"], "a schema is JSON: 'small.yaml' should end in .json"),
+        (["schema", "-o", "absent/s.json"], "'absent/s.json' cannot be written: No such file or directory"),
     ],
 )
 def test_a_wrong_command_is_answered_with_the_right_one(

@@ -89,6 +89,8 @@ def test_a_long_name_is_cut_and_stays_its_own() -> None:
         (["seed=1,,2"], "seed: a value is missing beside a comma in '1,,2'"),
         (["seed=1,2", "seed=3"], "seed: is given twice; write all its values after one -s, as in seed=1,2,3"),
         (["seed=5:1"], "seed: 5:1 is empty; say 1:5, both included"),
+        (["seed=1:"], "seed: '1:' is no range; say first:last, whole numbers, as in 1:5"),
+        (["seed=1:2:5"], "seed: '1:2:5' is no range; say first:last"),
         (["algorithm.lr=0.1,1e-1"], "algorithm.lr: 1e-1 is given twice; each value is one run"),
         (["seed=1:99999999"], "seed: 1:99999999 is 99,999,999 values, and a sweep has at most 10,000 runs"),
         (

@@ -1,7 +1,7 @@
 """What `-s` says in a sweep: which keys take which values, and how a run is called after those that are its own.
 
 Values stand between commas: `algorithm.lr=0.01,0.1`. Each is YAML, so that a list or what is in quotes is one value;
-`1:5` stands for 1, 2, 3, 4, 5.
+`1:5` stands for 1, 2, 3, 4, 5, and what is only like that is refused: YAML has 3725 for `1:2:5`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ MOST_MEMBERS = 10_000
 """Each is checked before any is run, and has a file of its own."""
 
 _RANGE = re.compile(r"\s*(-?\d{1,18}):(-?\d{1,18})\s*")
+_LIKE_A_RANGE = re.compile(r"[\s\d.+-]*(:[\s\d.+-]*)+")
 _PLAIN = re.compile(r"[a-z0-9+.-]+")
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9+.-]+")
 # Of a value, and of a file without its ending: systems allow 255 bytes, and other files are called after it.
@@ -89,6 +90,8 @@ def _values(key: str, text: str) -> Sequence[str]:
     for piece in pieces:
         match = _RANGE.fullmatch(piece)
         if match is None:
+            if _LIKE_A_RANGE.fullmatch(piece):
+                raise ConfigError(f"{quoted(piece)} is no range; say first:last, whole numbers, as in 1:5", key)
             values.append(piece)
             continue
         first, last = int(match[1]), int(match[2])
