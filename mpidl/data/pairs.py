@@ -55,6 +55,12 @@ def _read(part: str, examples: Any) -> tuple[np.ndarray, np.ndarray]:
                     f"example {number} of the {part} data set has shape {value.shape}, example 0 {column.shape[1:]}; "
                     "bring all to one shape"
                 )
+            if value.dtype != column.dtype:
+                # A fraction among whole numbers would lose what is behind its point.
+                raise DataError(
+                    f"example {number} of the {part} data set has {value.dtype}, example 0 {column.dtype}; "
+                    "bring all to one type"
+                )
             column[number] = value
     return columns[0], columns[1]
 

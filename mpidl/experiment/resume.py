@@ -35,7 +35,7 @@ _FREE = (
     *("train.walltime", "train.state_memory", "train.state_folder", "train.log"),
 )
 # Where a run is longer than before: which it is, is told by its rounds.
-_LENGTH = ("train.rounds", "train.epochs")
+LENGTH = ("train.rounds", "train.epochs")
 _NAMED = 3
 # Packages whose versions numbers depend on.
 _NUMERICAL = ("mpidl", "torch", "numpy")
@@ -198,7 +198,7 @@ def differences(
             told = f"; what has changed: {', '.join(sorted(changed))}" if changed else "; nothing has changed"
             raise ConfigError(f"{quoted(key)} is not known{hint}{told}", "--allow-changes")
     longer = rounds is None or rounds >= facts.rounds
-    free = [*_FREE, *allowed, *(_LENGTH if longer else ())]
+    free = [*_FREE, *allowed, *(LENGTH if longer else ())]
     return changed, [key for key in changed if not any(_within(key, name) for name in free)]
 
 

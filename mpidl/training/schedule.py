@@ -33,6 +33,11 @@ class Schedule(Part):
         warmup = self.warmup.rounds(rounds_per_epoch, total)
         return (self._ramp(t / warmup) if t < warmup else 1.0) * self.shape(t, rounds_per_epoch, total)
 
+    def follows_length(self, rounds: int) -> bool:
+        """Whether the first so many rounds have other factors in a longer run; by a thousand of them."""
+        longer = 2 * rounds
+        return any(self.at(t, 1.0, rounds) != self.at(t, 1.0, longer) for t in range(0, rounds, max(1, rounds // 1000)))
+
     def _ramp(self, elapsed: float) -> float:
         """The factor after this share of the warm-up."""
         if self.warmup_form == "floor":

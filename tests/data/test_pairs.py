@@ -77,6 +77,10 @@ class Failing:
         (Listed([(X[0], 0, 1)]), "example 0 of the training data set is tuple"),
         (Listed([(object(), 0)]), "x of example 0 of the training data set is object; .* an image wants a transform"),
         (Listed([(X[0], 0), (X[0, :2], 0)]), r"example 1 of the training data set has shape \(2,\), example 0 \(4,\)"),
+        (
+            Listed([(X[0], 0), (X[0], 0.5)]),
+            "example 1 of the training data set has float32, example 0 int64;",
+        ),
     ],
 )
 def test_what_cannot_be_dealt_is_refused(train, sentence):

@@ -17,6 +17,7 @@ from mpidl.errors import ConfigError
 from mpidl.experiment.sweep import axes, members
 from mpidl.experiment.sweep.handed import Handed, unclaim
 from mpidl.experiment.sweep.member import Member, Standing
+from mpidl.results.checkpoints.folder import CheckpointFolder
 from mpidl.results.run_file import RunFile
 from tests.cli.conftest import CONFIG
 
@@ -155,6 +156,19 @@ def test_what_is_over_is_left_alone_what_is_half_done_goes_on_and_another_run_is
     states = ("finished", "diverged", "half done", "half done")
     listed = [f"{state:9}  runs/small/seed={seed}.h5" for seed, state in enumerate(states, start=1)]
     assert dry.stdout.splitlines() == listed
+
+
+def test_a_run_is_made_longer_only_where_its_learning_rates_stay(folder: Path) -> None:
+    for schedule in ("constant", "cosine", "{name: step, milestones: [0.5]}", "{name: constant, warmup: 0.5}"):
+        words = [f"schedule={schedule}", f"seed={len(schedule)}"]
+        (run,) = found(*words)
+        written(run, 4, "finished")
+        CheckpointFolder(run.output).of_round(4).mkdir(parents=True)
+        if schedule == "constant":
+            assert members.checked(found(*words, "train.rounds=9"))[0].standing is Standing.HALF
+        else:
+            told = refusal(*words, "train.rounds=9")
+            assert "on which its learning rates depend" in told and "train.rounds was 4 and is 9" in told
 
 
 def test_runs_share_ranks_only_where_a_process_can_do_both(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mpidl import results
 from mpidl.errors import ConfigError
-from mpidl.experiment.resume import differences, listed
+from mpidl.experiment.resume import LENGTH, differences, listed
 from mpidl.experiment.sweep.member import Member, Standing
 from mpidl.results.checkpoints.folder import CheckpointFolder
 from mpidl.results.checkpoints.index import Facts
@@ -30,11 +30,20 @@ def standing(member: Member, rounds: int) -> Standing:
         )
     if run.status == "diverged":
         return Standing.DIVERGED
+    checkpoints = CheckpointFolder(output).rounds()
+    lengths = [key for key in LENGTH if key in changed]
+    if lengths and last < rounds and checkpoints and config.schedule.follows_length(max(checkpoints)):
+        # Its numbers would be those of neither length.
+        raise ConfigError(
+            f"the run in {str(output)!r} has begun with another length, on which its learning rates depend "
+            f"({config.schedule.name}): {listed(changed, lengths)}; change it back, choose another folder with -o, "
+            "or remove the file"
+        )
     if run.status != "finished":
         return Standing.HALF
     if last >= rounds:
         return Standing.FINISHED
-    if not CheckpointFolder(output).rounds():
+    if not checkpoints:
         raise ConfigError(
             f"the run in {str(output)!r} has ended after round {last} of now {rounds} and left no checkpoint to go on "
             "from; with checkpoint.every it would have"
