@@ -7,7 +7,6 @@ import os
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,17 +195,13 @@ def _gpus() -> int:
 
 def _run_rank(words: Words, ranks: int | None, output: Path | None) -> None:
     """The whole life of a rank. What goes wrong on all ranks alike is told by one of them."""
-    from mpidl.comm.start import failures, launchers, stopping
+    from mpidl.comm.start import failures, stopping
     from mpidl.launch.surroundings import ranks_around
 
     started = ranks_around()
     if ranks is not None and started is not None and ranks != started:
-        # All ranks see it: the first speaks, and none starts MPI only to abort it, which the launcher would explain at
-        # length. Another one speaks where the first was given another command, and has not ended all by now.
-        time.sleep(failures.GRACE_SECONDS if launchers.find(os.environ).rank else 0)
-        raise ConfigError(
-            f"{ranks} ranks are asked for, but {started} were started already; leave the option out", "-n"
-        )
+        sentence = f"{ranks} ranks are asked for, but {started} were started already; leave the option out"
+        failures.refuse_before_mpi(ConfigError(sentence, "-n"))
     stopping.listen()
     if words.debug:
         os.environ[failures.DEBUG] = "1"

@@ -123,16 +123,17 @@ def _words(
 def _run_rank(debug: bool) -> None:
     """The whole life of a rank. What goes wrong on all ranks alike is told by one of them."""
     from mpidl.comm.start import failures, stopping
+    from mpidl.launch.received import received_configuration
 
+    text = received_configuration()
+    if text is None:
+        sentence = "mpidl sweep starts its ranks itself: leave mpirun or srun out, and say -n how many"
+        failures.refuse_before_mpi(ConfigError(sentence))
     stopping.listen()
     if debug:
         os.environ[failures.DEBUG] = "1"
     with failures.guard():
         from mpidl.experiment.sweep.handed import Handed
         from mpidl.experiment.sweep.walk import main
-        from mpidl.launch.received import received_configuration
 
-        text = received_configuration()
-        if text is None:
-            raise ConfigError("mpidl sweep starts its ranks itself: leave mpirun or srun out, and say -n how many")
         main(Handed.unpacked(text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +69,12 @@ def test_what_fails_is_marked_the_others_finish_with_their_own_bits_and_a_repeti
         for name, values in expected.items():
             assert name == "seconds" or np.array_equal(run.metrics[name], values, equal_nan=True), name
     assert not [path for path in Path("out").iterdir() if path.suffix not in (".h5", ".ckpt")]
+
+
+def test_ranks_that_a_launcher_has_started_are_refused_before_mpi_starts(
+    folder: Path, mpirun: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = mpirun(2, [sys.executable, "-m", "mpidl", "sweep", "small.yaml", "-s", "seed=1:2"])
+    assert done.returncode == 2
+    sentence = "mpidl: mpidl sweep starts its ranks itself: leave mpirun or srun out, and say -n how many"
+    assert (done.stdout + done.stderr).count(sentence) == 1 and "MPI_ABORT" not in done.stderr

@@ -83,6 +83,14 @@ def guard(comm: MPI.Intracomm | None = None) -> Iterator[None]:
         _leave_bereaved(ExitCode.DONE)
 
 
+def refuse_before_mpi(error: Exception) -> NoReturn:
+    """Raises what all ranks see before MPI starts: the first speaks, and none starts MPI only to abort it, which the
+    launcher would explain at length. Another one speaks where the first has not ended all by now.
+    """
+    time.sleep(GRACE_SECONDS if launchers.find(os.environ).rank else 0)
+    raise error
+
+
 def leave(sentence: str, exit_code: ExitCode) -> NoReturn:
     """Ends this process from any of its threads, with this line, and so all ranks: where the main one cannot."""
     _speak(TimeoutError(sentence), sentence, exit_code)
