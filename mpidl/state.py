@@ -212,6 +212,12 @@ class State:
         here = set(declared.ids)
         return [place for place, item in enumerate(ids) if item in here]
 
+    def complete(self, name: str, loaded: Sequence[int]) -> bool:
+        """Whether these are the items of a state that belong here, each once; which lazy ones exist is not known."""
+        declared = self.declarations[name]
+        once = len(loaded) == len(set(loaded))
+        return once and (declared.lazy or sorted(loaded) == sorted(declared.ids))
+
     def _holder(self, declared: Declaration, item: int) -> int:
         """The agent with which an item of a lazy state is held."""
         return item if declared.end is None else divmod(item, self.total)[declared.end]

@@ -3,10 +3,11 @@
     python tools/death_campaign.py --runs 50 --state deaths.jsonl --table deaths.md
 
 In each run on four ranks a random one, the writer of the run file among them, is killed with SIGKILL at a random moment
-of training; in every fifth run two are killed at once, and in every fifth one more while the others recover. The run
-must come to its end without being started again, with the records and models of the undisturbed run, bit for bit, and
-leave nothing else in its folder; what its file says of each recovery is gathered. A further death while Open MPI makes
-a communicator crashes it, which ends the run: that is counted by itself, and the run is then resumed, and compared.
+of training; in every fifth run two are killed at once, and in every fifth one more while the others recover. In every
+second run ranks keep copies of each other's state in memory, from which those that are left then go on. The run must
+come to its end without being started again, with the records and models of the undisturbed run, bit for bit, and leave
+nothing else in its folder; what its file says of each recovery is gathered. A further death while Open MPI makes a
+communicator crashes it, which ends the run: that is counted by itself, and the run is then resumed, and compared.
 
 With --state, every run is noted in a file as it is done, and a campaign that was stopped goes on from there; --table
 writes what was found. Exit code 1 if any check fails.
@@ -65,8 +66,13 @@ def kill_some(process: subprocess.Popen[bytes], count: int, rng: np.random.Gener
     return killed
 
 
+def way_of(number: int) -> str:
+    """How ranks are killed in the run of this number, and whether others have copies of their state."""
+    return WAYS[number % len(WAYS)] + "; copies in memory" * (number % 2)
+
+
 def one_run(folder: Path, reference: Path, number: int, within: float, log: Path) -> dict[str, Any]:
-    rng, way = np.random.default_rng(number), WAYS[number % len(WAYS)]
+    rng, way = np.random.default_rng(number), way_of(number)
     told: dict[str, Any] = {"number": number, "way": way, "killed": 0, "crashed": False, "trouble": "", "recovered": []}
     process = launch(folder, RANKS, log)
     deadline = time.monotonic() + PATIENCE
@@ -74,7 +80,7 @@ def one_run(folder: Path, reference: Path, number: int, within: float, log: Path
         time.sleep(0.02)
     time.sleep(rng.uniform(0, within))
     told["killed"] = kill_some(process, 2 if way.startswith("two") else 1, rng)
-    if way.endswith("recover"):
+    if "recover" in way:
         time.sleep(rng.uniform(0.1, 1.5))
         told["killed"] += kill_some(process, 1, rng)
     try:
@@ -94,6 +100,8 @@ def one_run(folder: Path, reference: Path, number: int, within: float, log: Path
     told["recovered"] = [[int(match[1]), float(match[2])] for match in found]
     if told["killed"] and not texts and not told["crashed"]:
         told["trouble"] = "its file tells of no death"
+    if told["killed"] == 1 and "memory" in way and texts and "copies in memory" not in texts[0]:
+        told["trouble"] = f"it did not go on from memory: {texts[0]}"
     return told | {"trouble": told["trouble"] or difference(folder, reference)}
 
 
@@ -103,7 +111,8 @@ def campaign(options: argparse.Namespace, place: Path) -> list[dict[str, Any]]:
     if launch(reference, 2, log).wait(600):
         raise SystemExit(f"the undisturbed run failed: {log.read_text()}")
     while len(done) < options.runs:
-        folder = begin(place, f"run-{len(done)}", options.rounds, "adopt")
+        memory = "2" if "memory" in way_of(len(done)) else "null"
+        folder = begin(place, f"run-{len(done)}", options.rounds, "adopt", memory)
         told = one_run(folder, reference, len(done), options.within, log)
         done.append(told)
         with options.state.open("a") as state:
@@ -118,7 +127,7 @@ def table(done: list[dict[str, Any]]) -> str:
         "| killed | runs | recoveries | seconds: median, longest | rounds again: median, most | crashes | failures |",
         "|---|---|---|---|---|---|---|",
     ]
-    for way in dict.fromkeys(WAYS):
+    for way in sorted({each["way"] for each in done}):
         runs = [each for each in done if each["way"] == way]
         found = [pair for each in runs for pair in each["recovered"]]
         rounds, seconds = zip(*found, strict=True) if found else ((0,), (0.0,))

@@ -44,7 +44,7 @@ graph: ring
 gossip: {{scheme: {{name: choco, gamma: 0.4}}, compressor: {{name: topk, fraction: 0.2}}}}
 train: {{rounds: {rounds}, device: cpu}}
 evaluate: {{every: 3}}
-checkpoint: {{every: 5, snapshots: 0.5}}
+checkpoint: {{every: 5, memory: {memory}, snapshots: 0.5}}
 failures: {{policy: {policy}}}
 """
 TARGETS = ("a rank", "all ranks", "mpirun", "everything")
@@ -129,10 +129,10 @@ def difference(folder: Path, reference: Path) -> str:
     return "; ".join([*(f"other {name}" for name in wrong), *(f"{name} is left" for name in sorted(left))])
 
 
-def begin(place: Path, name: str, rounds: int, policy: str = "abort") -> Path:
+def begin(place: Path, name: str, rounds: int, policy: str = "abort", memory: str = "null") -> Path:
     folder = place / name
     (folder / "out").mkdir(parents=True)
-    (folder / "config.yaml").write_text(CONFIG.format(rounds=rounds, policy=policy))
+    (folder / "config.yaml").write_text(CONFIG.format(rounds=rounds, policy=policy, memory=memory))
     return folder
 
 

@@ -14,7 +14,7 @@ SECONDS = (
     Metric("reduction", "s", "sums over all agents"),
     Metric("evaluation", "s", "evaluating models"),
     Metric("io", "s", "reading and writing files"),
-    Metric("checkpoint", "s", "copying the state for checkpoints, and waiting for those before"),
+    Metric("checkpoint", "s", "copying the state for checkpoints and to other ranks, and waiting for those before"),
 )
 
 COUNTERS = (
@@ -26,7 +26,9 @@ COUNTERS = (
 
 # By the meters of `World`, which count what the run's own do not.
 BYTES_OTHER = Metric(
-    "bytes_other", "bytes", "bytes handed to MPI for what no formula counts: measurements, snapshots, agents that move"
+    "bytes_other",
+    "bytes",
+    "bytes handed to MPI for what no formula counts: measurements, snapshots, copies of states, agents that move",
 )
 
 METERS = (*SECONDS, *COUNTERS, BYTES_OTHER)

@@ -123,6 +123,34 @@ def move_items(
     return {item: tensor.to(world.device) for item, tensor in arriving.items()}
 
 
+def swap(world: World, target: int, source: int, leaving: Sequence[Tensor], arriving: Sequence[Tensor]) -> None:
+    """Send tensors to one rank, and fill those that come from another; all contiguous, in the host's memory.
+
+    Called by all ranks, each of which is the target of one and the source of one.
+    """
+    requests = [world.comm.Irecv(piece, source) for tensor in arriving for piece in pieces(tensor)]
+    for tensor in leaving:
+        parts = pieces(tensor)
+        requests += [world.comm.Isend(piece, target) for piece in parts]
+        world.meters.handed_to_mpi(tensor.nbytes, len(parts))
+    MPI.Request.Waitall(requests)
+
+
+def confirm(world: World, number: int) -> None:
+    """Returns once all ranks have called it with this number, of which each is told by messages, or raises an error.
+
+    Unlike a barrier, which returns as if all were there when one has died meanwhile. A collective call.
+    """
+    distance = 1
+    while distance < world.size:
+        arrived = torch.full((1,), -1, dtype=torch.int64)
+        target, source = (world.rank + distance) % world.size, (world.rank - distance) % world.size
+        swap(world, target, source, [torch.tensor([number])], [arrived])
+        if int(arrived) != number:
+            raise CommunicationError(f"rank {source} has told {int(arrived)} where {number} was expected")
+        distance *= 2
+
+
 class Movers:
     """The ranks of a world as algorithms know them, with the lazy state of agents that other ranks run for a while."""
 

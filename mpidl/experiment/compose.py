@@ -36,6 +36,7 @@ from mpidl.results.snapshots import Form
 from mpidl.spill import Spill
 from mpidl.state import State
 from mpidl.training.batched import BatchedGradients
+from mpidl.training.buddies import useless
 from mpidl.training.evaluate import Evaluator
 from mpidl.training.forecast import Forecast
 from mpidl.training.gradients import Gradients
@@ -172,7 +173,8 @@ def compose(
     training = Training(world, algorithm, length.rounds, length.rounds_per_epoch, hooks)
     of_gossip, transports = (gossip.warnings(), gossip.transports()) if gossip else ((), {"sums": measuring.transport})
     of_parts = (*dataset.warnings, *shares.warnings, *algorithm.warnings())
-    warnings = (*of_parts, *filter(None, [world.warning, measuring.warning]), *of_gossip)
+    of_memory = "" if config.checkpoint.memory is None else useless(world)
+    warnings = (*of_parts, *filter(None, [world.warning, measuring.warning, of_memory]), *of_gossip)
     models_to_keep = ModelRows(algorithm, world, evaluator, statistics, _form(inputs, rows, world))
     about_gossip = (meters, gossip, batches, warnings, transports)
     return ComposedRun(

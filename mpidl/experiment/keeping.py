@@ -1,13 +1,18 @@
-"""What a run keeps: which models, in its file, and of how many bytes they are; and mirrors of its records."""
+"""What a run keeps: which models, in its file, and of how many bytes they are; mirrors of its records; its state."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpidl import results
 from mpidl.experiment.schema import Config
 from mpidl.layout import Network
+from mpidl.results import provenance
+from mpidl.results.checkpoints.folder import CheckpointFolder
+from mpidl.results.checkpoints.index import Facts
+from mpidl.results.layout import as_text
 from mpidl.results.metrics import MODELS
 from mpidl.training.evaluate import OWN
 from mpidl.training.mirrors import Mirrored
@@ -16,6 +21,9 @@ if TYPE_CHECKING:
     from mpidl.experiment.compose import ComposedRun
     from mpidl.experiment.inputs import Inputs
     from mpidl.results.run_file import RunFile
+    from mpidl.training.buddies import Buddies, Memory
+    from mpidl.training.checkpoints import Checkpoints
+    from mpidl.training.loop import Training
     from mpidl.training.mirroring import Mirroring
     from mpidl.training.snapshots import Keeper
 
@@ -94,3 +102,38 @@ def mirrors_of(run: ComposedRun, output: Path, after: int | None) -> list[Mirror
     identity = " ".join(str(part) for part in (output.name, before.get("started"), *before.get("hosts", ())))
     mirrored = Mirrored(output, config.model_dump(mode="json"), identity, after)
     return [Mirroring(name, mirrored) for name in config.train.log]
+
+
+def buddies_of(run: ComposedRun, memory: Memory | None) -> list[Buddies]:
+    """The hook that has ranks keep copies of each other's state, where that is wished and of use."""
+    from mpidl.training.buddies import Buddies, useless
+
+    wished = run.config.checkpoint.memory
+    if wished is None or memory is None or useless(run.world):
+        return []
+    return [Buddies(memory, run.length.every(wished), run.state, run.world, run.meters)]
+
+
+def checkpoints_of(run: ComposedRun, output: Path) -> Checkpoints:
+    """The hook that saves the state of the run, and stops it when it is asked to."""
+    from mpidl.comm.start import presence, stopping
+    from mpidl.training.checkpoint_writer import CheckpointWriter
+    from mpidl.training.checkpoints import Checkpoints, Wishes
+
+    config, world = run.config, run.world
+    settings, walltime = config.checkpoint, config.train.walltime
+    # What is in a file since memory does not hold it is not copied into memory.
+    copied = config.train.state_memory is None
+    writer = CheckpointWriter(run.state, world, CheckpointFolder(output), output, settings.keep, copied)
+    wishes = Wishes(
+        every=None if settings.every is None else run.length.every(settings.every),
+        stop=stopping.asked,
+        seconds_left=lambda: math.inf if walltime is None else walltime - presence.age(),
+    )
+    text = as_text(config.model_dump(mode="json"))
+
+    def facts(training: Training) -> Facts:
+        progress = (training.done, training.rounds, training.seconds)
+        return Facts(*progress, world.agents, text, provenance.versions(), run.data)
+
+    return Checkpoints(writer, wishes, facts, world, run.meters)

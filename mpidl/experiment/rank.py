@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -19,24 +18,21 @@ from mpidl.comm.start import presence, sentinel, startup, stopping
 from mpidl.data.dataset import Dataset
 from mpidl.errors import ConfigError, Diverged, SaveError, Stopped
 from mpidl.experiment.compose import ComposedRun, compose
-from mpidl.experiment.keeping import keepers, mirrors_of
+from mpidl.experiment.keeping import buddies_of, checkpoints_of, keepers, mirrors_of
 from mpidl.experiment.schema import Config
 from mpidl.results import provenance
 from mpidl.results.checkpoints.folder import CheckpointFolder
-from mpidl.results.checkpoints.index import Facts
-from mpidl.results.layout import as_text
 from mpidl.results.run_file import RunFile
 from mpidl.spoken import counted
 from mpidl.training import mirrors
-from mpidl.training.checkpoint_writer import CheckpointWriter
-from mpidl.training.checkpoints import Checkpoints, Wishes
+from mpidl.training.buddies import Memory
 from mpidl.training.progress import make_progress, voice
 from mpidl.training.record import FileWriter
 
 if TYPE_CHECKING:
     from mpidl.comm.world import Communicator
     from mpidl.experiment.resume import Resumption
-    from mpidl.training.loop import Hook, Training
+    from mpidl.training.loop import Hook
 
 log = logging.getLogger("mpidl")
 
@@ -91,7 +87,7 @@ def train(
         )
     # What was dealt to the ranks there are at first stays dealt out, whoever is left; and it is read once.
     config = config.model_copy(update={"agents": config.agents_on(comm.size)})
-    data, composed = list[Dataset](), list[ComposedRun]()
+    data, composed, memory = list[Dataset](), list[ComposedRun](), Memory()
 
     def work(comm: Communicator, deaths: Deaths | None, progress: Progress) -> None:
         doing = voice().doing if comm.rank == 0 else _silence
@@ -101,7 +97,7 @@ def train(
             run.training.outlived = progress.outlived
             agree(comm, {"the run file": str(output)}, "name one with -o for all ranks")
             try:
-                carry_out(run, output, beginning, doing=doing, after=(deaths, progress))
+                carry_out(run, output, beginning, doing=doing, after=(deaths, progress), memory=memory)
             finally:
                 progress.done = max(run.training.done, 0 if progress.again else progress.done)
 
@@ -125,11 +121,13 @@ def carry_out(
     make_progress: Callable[[float], Hook] = make_progress,
     doing: Callable[[str], None] = _silence,
     after: tuple[Deaths | None, Progress] | None = None,
+    memory: Memory | None = None,
 ) -> None:
     """A composed run, to its end; closed too where all ranks end it together (Stopped, Diverged). A collective call.
 
     `say` tells a person what is about the run, `doing` what is being done, and a hook from `make_progress` how it goes;
-    all on rank 0. `after`: who has died, if the run goes on without them, and what is to be told of how far it comes.
+    all on rank 0. `after`: who has died, if the run goes on without them, and what is to be told of how far it comes;
+    `memory`: for copies from which it then can, which outlasts this call.
     """
     say = say or voice().say
     world, hooks, run_file = run.world, run.training.hooks, None
@@ -147,9 +145,9 @@ def carry_out(
         doing("trying a gradient and an evaluation")
         run.training.check()
     else:
-        from mpidl.experiment.resume import go_back
+        from mpidl.experiment.recovery import go_back
 
-        resumed = go_back(run, output, deaths)
+        resumed = go_back(run, output, deaths, memory)
     # All ranks have checked before there is a file, so that a wrong model leaves none.
     world.barrier()
     if world.rank == 0:
@@ -171,13 +169,15 @@ def carry_out(
     hooks += mirrors_of(run, output, None if resumed is None else resumed.round)
     kept = keepers(run, run_file)
     hooks += kept
-    # Last, so that a checkpoint finds all that belongs to its round done.
-    checkpoints = _checkpoints(run, output)
-    hooks.append(checkpoints)
+    # Last, so that copies and a checkpoint find all that belongs to their round done.
+    checkpoints = checkpoints_of(run, output)
+    hooks += [*buddies_of(run, memory), checkpoints]
     if world.rank == 0:
         presence.mark(presence.STOPPABLE)
     if run_file is not None and deaths is not None and resumed is not None:
-        _tell_of_deaths(run_file, deaths, resumed)
+        from mpidl.experiment.recovery import tell_of_deaths
+
+        tell_of_deaths(run_file, deaths, resumed)
     progress.begun = progress.again = True
     try:
         with sentinel.before_ending(writer.save_at_once):
@@ -214,14 +214,6 @@ def _tell(run: ComposedRun, run_file: RunFile, resumed: Resumption | None, say: 
         run_file.event("warning", warning)
 
 
-def _tell_of_deaths(run_file: RunFile, deaths: Deaths, resumed: Resumption) -> None:
-    """What became of a run whose ranks have died, once it goes on."""
-    for kind, text in resumed.events:
-        words = f"{text}; that took {deaths.seconds:.2f} s" if kind == "failure" else text
-        run_file.event(kind, words, resumed.round)
-        log.warning("%s", words)
-
-
 def _described(run: ComposedRun) -> str:
     """Who trains what, and where."""
     world = run.world
@@ -252,27 +244,6 @@ def _run_file(
         if kind == "resume":
             say(text)
     return run_file
-
-
-def _checkpoints(run: ComposedRun, output: Path) -> Checkpoints:
-    """The hook that saves the state of the run, and stops it when it is asked to."""
-    config, world = run.config, run.world
-    settings, walltime = config.checkpoint, config.train.walltime
-    # What is in a file since memory does not hold it is not copied into memory.
-    copied = config.train.state_memory is None
-    writer = CheckpointWriter(run.state, world, CheckpointFolder(output), output, settings.keep, copied)
-    wishes = Wishes(
-        every=None if settings.every is None else run.length.every(settings.every),
-        stop=stopping.asked,
-        seconds_left=lambda: math.inf if walltime is None else walltime - presence.age(),
-    )
-    text = as_text(config.model_dump(mode="json"))
-
-    def facts(training: Training) -> Facts:
-        progress = (training.done, training.rounds, training.seconds)
-        return Facts(*progress, world.agents, text, provenance.versions(), run.data)
-
-    return Checkpoints(writer, wishes, facts, world, run.meters)
 
 
 def create_run_file(run: ComposedRun, output: Path, overwrite: bool) -> RunFile:

@@ -51,7 +51,8 @@ class Needs:
     kept_bytes: int
     """Of the models that the run file has at the end."""
     copied_bytes: int
-    """Of the copy of a rank's state that a checkpoint is written from while training goes on; 0 where none is."""
+    """Of copies of a rank's state: one that a checkpoint is written from while training goes on, and, where ranks keep
+    copies of each other's, two of its own and two of another's."""
 
 
 class NoGradients:
@@ -230,5 +231,7 @@ def rehearse(config: Config, ranks: int) -> Needs:
     network = Network(rows.entries, inputs.dataset.example_shape, inputs.dataset.outputs)
     in_memory = (state.bytes(), state.spilled_bytes(), transit)
     kept = kept_bytes(inputs, network)
-    copied = state.saved_bytes() if config.checkpoint.every is not None and spill is None else 0
+    copies = int(config.checkpoint.every is not None and spill is None)
+    copies += 4 if config.checkpoint.memory is not None and ranks > 1 else 0
+    copied = copies * state.saved_bytes()
     return Needs(ranks, agents, rows.size, *in_memory, sent, exchanges is not None, kept, copied)

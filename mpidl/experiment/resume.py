@@ -23,7 +23,6 @@ from mpidl.results.checkpoints.reader import Checkpoint
 from mpidl.spoken import duration
 
 if TYPE_CHECKING:
-    from mpidl.comm.outliving import Deaths
     from mpidl.experiment.compose import ComposedRun
     from mpidl.state import State
 
@@ -73,7 +72,7 @@ def check(config: Config, agents: int, output: Path, allowed: Sequence[str]) -> 
 def resume(run: ComposedRun, output: Path, allowed: Sequence[str]) -> Resumption | None:
     """Loads the state of the newest checkpoint that is whole; None where there is none yet. A collective call."""
     world, folder = run.world, CheckpointFolder(output)
-    rounds = json.loads(world.bcast_text(json.dumps(folder.rounds()) if world.rank == 0 else ""))
+    rounds = checkpoints(run, folder)
     status = world.bcast_text(_status(output) if world.rank == 0 else "")
     # Of a run without a checkpoint the file alone tells what it was: begun again as another one, it would be lost.
     if status == "finished" or status and not rounds:
@@ -88,32 +87,28 @@ def resume(run: ComposedRun, output: Path, allowed: Sequence[str]) -> Resumption
                 f"the run in {str(output)!r} has ended after round {last} and left no checkpoint to go on from; "
                 "with checkpoint.every it would have"
             )
-    checkpoint, damages = _newest(run, folder, rounds)
+    checkpoint, damages = newest(run, folder, rounds)
     if checkpoint is None:
         return None
     changes = compare(run.config, world.agents, checkpoint.facts, allowed, run.length.rounds)
     changes += compare_data(run.data, checkpoint.facts, allowed)
-    _load_all(run, checkpoint)
+    load_all(run, checkpoint)
     return Resumption(checkpoint.facts.round, tuple(_told(run, output, checkpoint, damages, changes)))
 
 
-def go_back(run: ComposedRun, output: Path, deaths: Deaths) -> Resumption:
-    """As `resume` where ranks of this run have died: to its beginning where there is no checkpoint yet. Collective."""
-    world, folder = run.world, CheckpointFolder(output)
-    rounds = json.loads(world.bcast_text(json.dumps(folder.rounds()) if world.rank == 0 else ""))
-    checkpoint, damages = _newest(run, folder, rounds)
-    if checkpoint is not None:
-        _load_all(run, checkpoint)
-    round = run.training.done
-    text = (
-        f"{deaths.who} died after round {deaths.done}; {world.size} rank{'s' * (world.size != 1)} went on from round "
-        f"{round}, so that {deaths.done - round} rounds are done again"
-    )
-    return Resumption(round, (*(("warning", damage) for damage in damages), ("failure", text)))
+def checkpoints(run: ComposedRun, folder: CheckpointFolder) -> list[int]:
+    """The rounds of those that there are, the newest first, as rank 0 sees them. A collective call."""
+    rounds = run.world.bcast_text(json.dumps(folder.rounds()) if run.world.rank == 0 else "")
+    return [int(round) for round in json.loads(rounds)]
 
 
-def _newest(run: ComposedRun, folder: CheckpointFolder, rounds: Sequence[int]) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that is whole, and what is wrong with newer ones; none where there are none. Collective."""
+def newest(
+    run: ComposedRun, folder: CheckpointFolder, rounds: Sequence[int], needed: bool = True
+) -> tuple[Checkpoint | None, list[str]]:
+    """Of these checkpoints the newest that is whole, and what is wrong with newer ones; none where there are none.
+
+    ResultsError if one is `needed`, and all are damaged. A collective call.
+    """
     world, damages = run.world, list[str]()
     for round in rounds:
         place = folder.of_round(round)
@@ -126,12 +121,13 @@ def _newest(run: ComposedRun, folder: CheckpointFolder, rounds: Sequence[int]) -
         if world.rank == 0:
             log.warning("%s; the checkpoint before is tried", damage)
         damages.append(damage)
-    if damages:
+    if damages and needed:
         raise ResultsError(f"no checkpoint in {str(folder.path)!r} is whole: {damages[0]}; --overwrite starts afresh")
-    return None, []
+    return None, damages
 
 
-def _load_all(run: ComposedRun, checkpoint: Checkpoint) -> None:
+def load_all(run: ComposedRun, checkpoint: Checkpoint) -> None:
+    """Takes the state that belongs on this rank, and has the run go on from there."""
     load(run.state, checkpoint)
     run.training.done, run.training.before = checkpoint.facts.round, checkpoint.facts.seconds
 
@@ -250,14 +246,14 @@ def load(state: State, checkpoint: Checkpoint) -> None:
         if not same:
             where = "no" if saved is None else "no use for its" if declared is None else "another"
             raise ResultsError(f"the checkpoint {str(checkpoint.path)!r} does not fit this run: {where} state {name!r}")
-    for name, declared in state.declarations.items():
+    for name in state.declarations:
         loaded: list[int] = []
         for number in range(len(checkpoint.files)):
             wanted = state.wanted(name, checkpoint.ids(name, number).tolist())
             for ids, values in checkpoint.read(name, number, wanted):
                 state.load(name, ids, values)
                 loaded += ids
-        if len(loaded) != len(set(loaded)) or (not declared.lazy and sorted(loaded) != sorted(declared.ids)):
+        if not state.complete(name, loaded):
             raise ResultsError(f"the checkpoint {str(checkpoint.path)!r} does not hold every item of {name!r} once")
 
 

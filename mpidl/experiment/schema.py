@@ -31,6 +31,7 @@ from mpidl.models.losses import Loss
 from mpidl.results.output import check_run_file
 from mpidl.training import SCHEDULES, mirrors
 from mpidl.training.schedule import Constant, Schedule
+from mpidl.training.settings import CheckpointSettings
 
 MOST_AGENTS = 100_000
 """Far beyond what one can train, and few enough that a graph of them still fits into memory."""
@@ -127,36 +128,6 @@ class EvaluateSettings(Section):
         return value
 
 
-class CheckpointSettings(Section):
-    """What a run keeps of its state, and of its models."""
-
-    every: Rounds | None = Field(
-        None,
-        description="how often there is a checkpoint, written while training goes on from a copy of the state, and "
-        "after the last round; null: only before a run stops because it is asked to",
-    )
-    keep: PositiveInt = Field(2, description="how many checkpoints are kept, the newest ones")
-    signal: Literal["USR1", "USR2"] = Field("USR2", description="the signal that asks a rank to stop")
-    final: bool | Literal["all"] = Field(
-        True,
-        description="whether the run file keeps the models of the last round: true: what all agents or the server "
-        "hold, and agents' own up to 256 MiB in all; all: agents' own, whatever they take",
-    )
-    best: str | None = Field(
-        None, description="a loss or accuracy, as in the run file; the models are kept that were the best by it"
-    )
-    snapshots: Rounds | None = Field(
-        None, description="how often the run file keeps the evaluated models, and after the last round; null: never"
-    )
-
-    @field_validator("every", "snapshots")
-    @classmethod
-    def _some_time(cls, value: Duration | None) -> Duration | None:
-        if value is not None and not value.amount:
-            raise ConfigError("0 is no distance between two of them; give 1 for every round, or null for none")
-        return value
-
-
 class Config(Section):
     """A run."""
 
@@ -226,6 +197,24 @@ class Config(Section):
                 raise ConfigError(choices_sentence(name, method.models), "evaluate.models")
         if self.checkpoint.best is not None and self.checkpoint.best not in self._measured:
             raise ConfigError(choices_sentence(self.checkpoint.best, self._measured), "checkpoint.best")
+        return self
+
+    @model_validator(mode="after")
+    def _has_use_and_room_for_copies(self) -> Self:
+        if self.checkpoint.memory is None:
+            return self
+        if not self.failures.outliving:
+            key, value = ("policy", "abort") if self.failures.policy == "abort" else ("max", "0")
+            raise ConfigError(
+                f"is for ranks that go on when one has died, and failures.{key} is {value}; remove one of the two",
+                "checkpoint.memory",
+            )
+        if self.train.state_memory is not None:
+            raise ConfigError(
+                "needs memory for four copies of the state, and train.state_memory says that there is not even enough "
+                "for one; remove one of the two",
+                "checkpoint.memory",
+            )
         return self
 
     @property

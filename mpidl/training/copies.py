@@ -43,15 +43,17 @@ class StateCopies:
 
     def take(self) -> list[Held]:
         """All states as they are now."""
-        copied = []
+        return [_held(declared, ids, [values]) for declared, ids, values in self.tensors()]
+
+    def tensors(self) -> Iterator[tuple[Declaration, tuple[int, ...], Tensor]]:
+        """The same: each state with the ids of the items held here, and their values [len(ids), *shape]."""
         for declared, ids, values in _parts(self._state, self._rank):
             memory = self._memory.get(declared.name)
             if memory is None:
                 memory = torch.empty((len(ids), *declared.shape), dtype=declared.dtype)
             for copy, value in zip(memory if declared.shape or declared.lazy else [memory], values, strict=True):
                 copy.copy_(value)
-            copied.append(_held(declared, ids, [memory]))
-        return copied
+            yield declared, ids, memory
 
 
 def _parts(state: State, rank: int) -> Iterator[tuple[Declaration, tuple[int, ...], Iterable[Tensor]]]:

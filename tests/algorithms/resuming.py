@@ -61,7 +61,7 @@ def assert_resuming_twice_is_exact(config: Any, comm: Any, ways: Sequence[tuple[
                     else:
                         resumed = run(config, part, before=functools.partial(take_up, path=path, done=begin))
                         assert np.array_equal(resumed.rows, whole.rows), f"{way} ranks"
-                        _assert_records_continue(whole.records, resumed.records)
+                        assert_records_continue(whole.records, resumed.records)
 
 
 @contextlib.contextmanager
@@ -113,7 +113,7 @@ def take_up(composed: Any, path: Path, done: int) -> None:
     composed.training.done = done
 
 
-def _assert_records_continue(whole: list[dict[str, Any]], resumed: list[dict[str, Any]]) -> None:
+def assert_records_continue(whole: list[dict[str, Any]], resumed: list[dict[str, Any]]) -> None:
     """All that is measured after a resume is what the undisturbed run has measured."""
     later = {record["round"]: record for record in whole}
     for record in resumed:

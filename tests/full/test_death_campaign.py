@@ -26,12 +26,13 @@ def killed(runs: int, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_run_whose_rank_is_killed_goes_on_without_it_to_the_same_bits() -> None:
-    campaign = killed(1, "--rounds", "150", "--within", "1")
+    campaign = killed(2, "--rounds", "150", "--within", "1")
     assert campaign.returncode == 0, campaign.stdout + campaign.stderr
     assert "| a rank | 1 | 1 |" in campaign.stdout
+    assert "| a rank; copies in memory | 1 | 1 |" in campaign.stdout
 
 
 @pytest.mark.full
 def test_one_rank_two_at_once_and_one_more_while_the_others_recover() -> None:
-    campaign = killed(5, "--rounds", "200")
+    campaign = killed(10, "--rounds", "200")
     assert campaign.returncode == 0, campaign.stdout + campaign.stderr

@@ -177,6 +177,8 @@ def test_memory_for_copies_is_told_beforehand(comm):
     told = rehearse(config, comm.size).copied_bytes
     # Rows of blocks begin on boundaries, those of copies do not.
     assert 0 < needed <= told <= needed + 64 * len(composed.state.declarations) * 5
+    in_memory = configuration(checkpoint={"memory": 3}).checkpoint
+    assert rehearse(config.model_copy(update={"checkpoint": in_memory}), comm.size).copied_bytes == 4 * told
     assert rehearse(config.model_copy(update={"checkpoint": configuration().checkpoint}), comm.size).copied_bytes == 0
 
 
