@@ -38,8 +38,9 @@ def comm(request: pytest.FixtureRequest) -> int:
 
 
 def pytest_configure() -> None:
-    # A shell has what it starts in the background ignore these, and so would whatever the tests start.
+    # A shell has what it starts in the background ignore these, nohup another, and so would whatever the tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 

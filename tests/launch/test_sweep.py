@@ -22,7 +22,7 @@ LAUNCHER = """
 import json, os, signal, sys, time
 from pathlib import Path
 from mpidl.experiment.sweep.handed import Handed
-from mpidl.launch.command import received_configuration
+from mpidl.launch.received import received_configuration
 
 handed = Handed.unpacked(received_configuration())
 
@@ -47,9 +47,8 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
     """Runs a sweep of so many runs with this launcher; returns how it ended, and all that was told of runs."""
     (tmp_path / "small.yaml").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(process, "find_library", lambda: parse_library("MPICH Version: 4.2", []))
-    launcher = tmp_path / "launcher"
-    monkeypatch.setattr(process, "find_launcher", lambda library: Launcher(str(launcher), "mpich"))
+    launcher, library = tmp_path / "launcher", parse_library("MPICH Version: 4.2", [])
+    monkeypatch.setattr(process, "find", lambda: (library, Launcher(str(launcher), "mpich")))
     config = load("small.yaml")
 
     def run(program: str, runs: int = 3, at_once: int = 1) -> tuple[tuple[str, int], list[Report]]:
