@@ -162,7 +162,9 @@ def test_it_equals_its_dense_recurrence_and_the_ranks_do_not_change_a_bit(case, 
         assert np.abs(outcome.rows - expected).max() <= 1e-12
 
 
-@every_case
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.full) if number % 2 else case for number, case in enumerate(CASES)]
+)
 @on_ranks(2)
 def test_several_agents_at_once_give_the_same_to_rounding(case, comm):
     alone, together = (run(configured(case, train={"rounds": 10, "batched": each}), comm) for each in (False, True))

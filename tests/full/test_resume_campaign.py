@@ -18,6 +18,7 @@ def killed(kills: int, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200, check=False)
 
 
+@pytest.mark.full
 @pytest.mark.mpi
 def test_a_rank_that_is_killed_costs_nothing_in_the_end() -> None:
     campaign = killed(1, "--rounds", "200", "--within", "1")

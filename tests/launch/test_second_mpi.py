@@ -23,6 +23,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.full
 def test_training_leaves_the_same_bits_under_mpich(mpirun, tmp_path: Path) -> None:
     def trained(python: str) -> Any:
         path = tmp_path / "outcomes"
