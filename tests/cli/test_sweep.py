@@ -77,4 +77,5 @@ def test_ranks_that_a_launcher_has_started_are_refused_before_mpi_starts(
     done = mpirun(2, [sys.executable, "-m", "mpidl", "sweep", "small.yaml", "-s", "seed=1:2"])
     assert done.returncode == 2
     sentence = "mpidl: mpidl sweep starts its ranks itself: leave mpirun or srun out, and say -n how many"
-    assert (done.stdout + done.stderr).count(sentence) == 1 and "MPI_ABORT" not in done.stderr
+    # Hydra lets the others go on, and so each of them says it.
+    assert 1 <= (done.stdout + done.stderr).count(sentence) <= 2 and "MPI_ABORT" not in done.stderr
