@@ -94,3 +94,16 @@ def rows_held(owners: Sequence[int], ranks: int) -> float:
     plan = cut(owners, ranks)
     partial = max(len(nodes) - 1 + max(level for level, _ in nodes) for nodes in plan.nodes if nodes)
     return partial + (max(plan.inputs, ranks * any(plan.sole) + 1) / ranks if ranks > 1 else 0.0)
+
+
+def rows_held_of_any(positions: int, ranks: int) -> float:
+    """What `rows_held` is at most, for so many positions or fewer that ranks have in runs, wherever those begin.
+
+    A run that begins or ends with the positions is one node of each level at most, any other two. Each place where
+    two runs meet cuts one node of each level in two.
+    """
+    levels = (positions - 1).bit_length()
+    if ranks == 1:
+        return float(levels)
+    partial = max(levels, 2 * levels - 2, 3 * levels - 5 if ranks > 2 else 0)
+    return partial + max(1 + (ranks - 1) * levels, ranks + 1) / ranks

@@ -18,7 +18,7 @@ from mpidl.comm.gossip.settings import GossipSettings
 from mpidl.comm.gossip.sizes import Cargo, Sizes, exchange_bytes, parcels_bytes
 from mpidl.comm.meters import Meters
 from mpidl.comm.placement import Placement
-from mpidl.comm.tree import rows_held
+from mpidl.comm.tree import rows_held, rows_held_of_any
 from mpidl.errors import MpidlError
 from mpidl.experiment.context import Links, NoExchanges, make_algorithm
 from mpidl.experiment.inputs import Inputs
@@ -222,7 +222,10 @@ def rehearse(config: Config, ranks: int) -> Needs:
     row_bytes = rows.size * dtype.itemsize
     if exchanges is None:
         edges, by_quantity = 0.0, algorithm.packed_bytes()
-        transit = math.ceil(rows_held(placement.owners, ranks) * sums.rows * row_bytes)
+        everyone = config.method.participants(config.algorithm, agents) == agents
+        # Who is drawn decides where the runs of ranks begin.
+        held = rows_held(placement.owners, ranks) if everyone else rows_held_of_any(agents, ranks)
+        transit = math.ceil(held * sums.rows * row_bytes)
     else:
         edges, by_quantity = exchanges.edges_per_round, exchanges.row_bytes
         transit = exchanges.transit_bytes

@@ -100,7 +100,7 @@ def warnings(output: Disk | None, memory: Disk | None, threads: str | None, gpus
     elif output is not None and output.left < _LEAST_DISK:
         yield f"only {_gib(output.left)} GiB are free in {output.folder}: make room, or name another output with -o"
     if output is not None and output.kind in _PASSING:
-        yield f"{output.folder} is {output.kind}, which may not outlast this session: name a disk with -o"
+        yield f"{output.folder} is {output.kind}, and may not outlast the job: name a disk with -o"
     if memory is None or memory.problem:
         yield f"{SHARED_MEMORY} cannot be used, so that ranks of a host send messages: mount a tmpfs there"
     elif memory.left < _LEAST_SHARED:
