@@ -113,11 +113,14 @@ def within(seconds: float, late: Callable[[], None]) -> Iterator[None]:
         if not over.wait(seconds):
             late()
 
-    threading.Thread(target=watch, daemon=True).start()
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
         yield
     finally:
         over.set()
+        # Who is told of as late says nothing more, though it came to an end meanwhile.
+        watcher.join()
 
 
 class _Lateness:

@@ -256,3 +256,21 @@ def test_an_area_that_hangs_is_named_with_who_is_late_or_why(comm, tmp_path, fai
 def wait_for(path: Path) -> None:
     while not path.exists():
         time.sleep(0.01)
+
+
+def test_who_is_told_of_as_late_says_nothing_more() -> None:
+    """The end of all ranks takes a while, in which what was late may come to its end."""
+    import threading
+
+    from mpidl.selftest.examine import within
+
+    begun, said = threading.Event(), []
+
+    def late() -> None:
+        begun.set()
+        time.sleep(0.1)
+        said.append("late")
+
+    with within(0.0, late):
+        begun.wait()
+    assert said == ["late"]
