@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import weakref
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from mpidl.comm.reduce import Reducer
 from mpidl.comm.tree import cut, rows_held, tree_sum
 from mpidl.comm.world import World
 from mpidl.errors import CommunicationError
+from tests.comm.test_startup import warnings_of_mpidl
 from tests.ranks import on_ranks
 
 SMALL_ROW, LARGE_ROW = 5, 20_001
@@ -33,17 +34,6 @@ def rows(positions: int, parameters: int, dtype: torch.dtype) -> torch.Tensor:
     return torch.from_numpy(values).to(dtype)
 
 
-@contextlib.contextmanager
-def limited(module, name: str, value: int):
-    """Inside, a constant of the module has this value."""
-    kept = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, kept)
-
-
 def owners(kind: str, positions: int, ranks: int) -> list[int]:
     return {
         "contiguous": [p * ranks // positions for p in range(positions)],
@@ -51,6 +41,11 @@ def owners(kind: str, positions: int, ranks: int) -> list[int]:
         "adopted": [(p * ranks // positions) if p % 3 else (p * p) % ranks for p in range(positions)],
         "last rank only": [ranks - 1] * positions,
     }[kind]
+
+
+def without_shared_memory(here: bool):
+    """Inside, a rank of which this holds has no folder for it."""
+    return mock.patch.object(sharing, "FOLDER", Path("/nowhere") if here else sharing.FOLDER)
 
 
 def reduce(comm, table, owner_of, in_place=False, **settings):
@@ -131,7 +126,7 @@ def test_shared_memory_of_fewer_rows_is_free_before_that_of_more_is_taken(comm):
         return take(*arguments)
 
     earlier = weakref.ref(combiner.places(cut(owners("round robin", 6, comm.size), comm.size)))
-    with limited(combine.Board, "rows", watched):
+    with mock.patch.object(combine.Board, "rows", watched):
         combiner.places(cut(owners("round robin", 40, comm.size), comm.size))
     assert freed
     assert all(freed)
@@ -139,37 +134,26 @@ def test_shared_memory_of_fewer_rows_is_free_before_that_of_more_is_taken(comm):
 
 @on_ranks(3)
 def test_without_shared_memory_on_one_rank_all_send_messages_and_say_why(comm):
-    folder, sharing.FOLDER = sharing.FOLDER, Path("/nowhere") if comm.rank == 1 else sharing.FOLDER
-    try:
+    with without_shared_memory(comm.rank == 1):
         reducer = Reducer(World(comm, comm.size), LARGE_ROW, torch.float32)
         assert reducer.transport == "messages"
         assert "not through shared memory: rank 1: /nowhere cannot be used" in reducer.warning
         found = reducer.sum([(comm.rank, torch.ones(LARGE_ROW))], comm.size, range(comm.size))
         assert torch.equal(found, torch.full((LARGE_ROW,), 3.0))
-    finally:
-        sharing.FOLDER = folder
 
 
 @on_ranks(3)
 def test_where_shared_memory_runs_out_later_messages_go_on_and_one_rank_says_so(comm):
-    said: list[str] = []
-    watch = logging.Handler()
-    watch.emit = lambda record: said.append(record.getMessage())
-    combine.log.addHandler(watch)
     reducer = Reducer(World(comm, comm.size), LARGE_ROW, torch.float32)
     own, table = reducer.memory(), rows(40, LARGE_ROW, torch.float32)
     assert reducer.transport == "shared memory"
-    folder, sharing.FOLDER = sharing.FOLDER, Path("/nowhere") if comm.rank == 1 else sharing.FOLDER
-    try:
+    with without_shared_memory(comm.rank == 1), warnings_of_mpidl() as said:
         for positions in (3, 40, 3):
             owner_of = owners("round robin", positions, comm.size)
             mine = ((p, own.copy_(table[p])) for p in range(positions) if owner_of[p] == comm.rank)
             assert torch.equal(reducer.sum(mine, positions, owner_of), reference(table[:positions]))
-    finally:
-        sharing.FOLDER = folder
-        combine.log.removeHandler(watch)
     why = "sums go by messages, not through shared memory: rank 1: /nowhere cannot be used: No such file or directory"
-    assert said == ([why] if comm.rank == 0 else [])
+    assert said == ([(logging.WARNING, why)] if comm.rank == 0 else [])
     assert reducer.transport == "messages"
 
 
@@ -182,7 +166,7 @@ def test_other_dtypes_are_summed_in_their_own_precision(comm, dtype):
 
 @on_ranks(3)
 def test_a_row_shorter_than_the_number_of_ranks_is_summed(comm):
-    with limited(combine, "SMALL", 0):
+    with mock.patch.object(combine, "SMALL", 0):
         table = rows(5, 2, torch.float64)
         assert torch.equal(reduce(comm, table, owners("round robin", 5, comm.size)), reference(table))
 
@@ -190,9 +174,9 @@ def test_a_row_shorter_than_the_number_of_ranks_is_summed(comm):
 @on_ranks(2)
 def test_messages_longer_than_the_limit_go_in_pieces(comm):
     table = rows(3, LARGE_ROW, torch.float32)
-    with limited(moves, "LONGEST", 1000):
+    with mock.patch.object(moves, "LONGEST", 1000):
         assert torch.equal(reduce(comm, table, owners("contiguous", 3, comm.size)), reference(table))
-    with limited(module, "LONGEST_SUM", 1000):
+    with mock.patch.object(module, "LONGEST_SUM", 1000):
         found = reduce(comm, table, owners("contiguous", 3, comm.size), deterministic=False)
     assert torch.allclose(found, table.sum(0), rtol=1e-4, atol=1e-3)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -17,7 +19,10 @@ from mpidl.errors import CommunicationError, ConfigError
 from tests.comm.mixing import LARGE, SMALL, dense, gossip_of, mixed, ring_matrix, rows, static, topologies, world_of
 from tests.ranks import on_ranks
 
-FILES = "mpidl-*"
+
+def memory_in(folder: Path):
+    """Shared memory lies there meanwhile; in /dev/shm others make files, and remove them, too."""
+    return mock.patch.object(sharing, "FOLDER", folder)
 
 
 def exchange_of(comm, transport: str = "auto", node_ranks: tuple[int, ...] | None = None):
@@ -51,56 +56,47 @@ def test_two_nodes_of_shared_memory_with_messages_between_give_the_same_bits(com
 
 
 @on_ranks(4)
-def test_names_are_gone_from_the_file_system_once_memory_is_mapped(comm):
-    before = set(sharing.FOLDER.glob(FILES))
+def test_names_are_gone_from_the_file_system_once_memory_is_mapped(comm, tmp_path):
+    with memory_in(tmp_path):
+        gossip, exchange = exchange_of(comm, "shared")
+    assert exchange.transport == "shared memory"
     comm.Barrier()
-    gossip, exchange = exchange_of(comm, "shared")
-    comm.Barrier()
-    assert set(sharing.FOLDER.glob(FILES)) <= before
-    comm.Barrier()
+    assert not list(tmp_path.iterdir())
     gossip.close()
 
 
 @pytest.mark.parametrize(("call", "why"), [("posix_fallocate", "has no room"), ("ftruncate", "cannot be used")])
 @on_ranks(3)
-def test_without_room_on_one_rank_all_of_its_node_send_messages_and_one_says_why(call, why, comm):
-    before = set(sharing.FOLDER.glob(FILES))
-    comm.Barrier()
-    real = getattr(os, call)
-
+def test_without_room_on_one_rank_all_of_its_node_send_messages_and_one_says_why(call, why, comm, tmp_path):
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    try:
-        if comm.rank == 1:
-            setattr(os, call, full)
+    with memory_in(tmp_path), mock.patch.object(os, call, full if comm.rank == 1 else getattr(os, call)):
         gossip, exchange = exchange_of(comm)
         assert exchange.transport == "messages"
         assert gossip.transports() == {"parameters": "messages"}
         (warning,) = gossip.warnings()
-        assert f"rows go as messages, not through shared memory: rank 1: /dev/shm {why}" in warning
+        assert f"rows go as messages, not through shared memory: rank 1: {tmp_path} {why}" in warning
         gossip.close()
-        with pytest.raises(ConfigError, match=r"gossip.transport: 'shared' is not possible on .*: rank 1: /dev/shm"):
+        sentence = f"gossip.transport: 'shared' is not possible on .*: rank 1: {re.escape(str(tmp_path))}"
+        with pytest.raises(ConfigError, match=sentence):
             exchange_of(comm, "shared")
         # Nodes decide for themselves: rank 1 alone on its node leaves ranks 0 and 2 their memory.
         gossip, exchange = exchange_of(comm, "auto", (1,) if comm.rank == 1 else (0, 2))
         assert exchange.transport == ("messages" if comm.rank == 1 else "shared memory and messages")
         assert gossip.transports() == {"parameters": "shared memory and messages, messages"}
         gossip.close()
-        comm.Barrier()
-        assert set(sharing.FOLDER.glob(FILES)) <= before
-    finally:
-        setattr(os, call, real)
+    comm.Barrier()
+    assert not list(tmp_path.iterdir())
 
 
 @on_ranks(2)
 def test_memory_that_cannot_be_made_or_mapped_is_named(comm):
-    folder, sharing.FOLDER = sharing.FOLDER, Path("/nowhere") if comm.rank == 1 else sharing.FOLDER
-    try:
-        with pytest.raises(ConfigError, match="rank 1: /nowhere cannot be used: No such file"):
-            exchange_of(comm, "shared")
-    finally:
-        sharing.FOLDER = folder
+    with (
+        memory_in(Path("/nowhere") if comm.rank == 1 else sharing.FOLDER),
+        pytest.raises(ConfigError, match="rank 1: /nowhere cannot be used: No such file"),
+    ):
+        exchange_of(comm, "shared")
 
 
 @pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=["inside letters", "in chunks"])
