@@ -11,10 +11,9 @@ import pytest
 
 from mpidl.errors import Stopped
 from tests.ranks import on_ranks
+from tests.training.resumed import PLUG_INS, asked
 from tests.training.runs import configuration
-from tests.training.test_resume import asked
 
-PLUG_INS = "tests.training.plugins:"
 # A module that counts its calls, and a network that draws random numbers which nobody has seeded.
 OWN = """
 import torch
