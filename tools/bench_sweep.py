@@ -1,6 +1,6 @@
 """What a sweep saves: a sweep of 3 rates × 3 seeds beside the same nine runs, each started by itself.
 
-    python tools/bench_sweep.py [--ranks 2] [--seconds 1] [--times 2]
+    python tools/bench_sweep.py [--ranks 4] [--seconds 1] [--times 2]
 
 Each run is 8 agents on a ring who train the MLP of the quickstart on the digits that come with the package, for about
 so many seconds (their number of rounds is found by one run). The sweep and the separate starts take turns; each is

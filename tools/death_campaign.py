@@ -16,21 +16,18 @@ writes what was found. Exit code 1 if any check fails.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from kill_campaign import descendants
-from resume_campaign import PATIENCE, begin, command, difference, launch
+from campaigns import PATIENCE, Result, begin, carry_out, difference, launch, left_alone, note, noted, options_of
+from processes import ranks_of
 
 from mpidl import results
 
@@ -39,24 +36,10 @@ WAYS = ("a rank", "a rank", "a rank", "two ranks at once", "a rank, and one whil
 _TOLD = re.compile(r"so that (\d+) rounds? (?:is|are) done again; that took ([\d.]+) s")
 
 
-def living_ranks(process: subprocess.Popen[bytes]) -> list[int]:
-    """The processes that mpirun has started, without those that have died and that it has not fetched."""
-    mpirun = {number for number in descendants(process.pid) if command(number).startswith(("prterun", "mpirun"))}
-    ranks = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent, *_ = status.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(parent) in mpirun and state != "Z":
-            ranks.append(int(status.parent.name))
-    return sorted(ranks)
-
-
 def kill_some(process: subprocess.Popen[bytes], count: int, rng: np.random.Generator) -> int:
     """Kills so many ranks, if they have not ended; returns how many it were."""
     killed = 0
-    ranks = living_ranks(process)
+    ranks = ranks_of(process.pid)
     for number in rng.permutation(ranks)[: min(count, len(ranks) - 1)].tolist():
         try:
             os.kill(number, signal.SIGKILL)
@@ -71,9 +54,9 @@ def way_of(number: int) -> str:
     return WAYS[number % len(WAYS)] + "; copies in memory" * (number % 2)
 
 
-def one_run(folder: Path, reference: Path, number: int, within: float, log: Path) -> dict[str, Any]:
+def one_run(folder: Path, reference: Path, number: int, within: float, log: Path) -> Result:
     rng, way = np.random.default_rng(number), way_of(number)
-    told: dict[str, Any] = {"number": number, "way": way, "killed": 0, "crashed": False, "trouble": "", "recovered": []}
+    told: Result = {"number": number, "way": way, "killed": 0, "crashed": False, "trouble": "", "recovered": []}
     process = launch(folder, RANKS, log)
     deadline = time.monotonic() + PATIENCE
     while process.poll() is None and b"\nround " not in log.read_bytes() and time.monotonic() < deadline:
@@ -105,24 +88,19 @@ def one_run(folder: Path, reference: Path, number: int, within: float, log: Path
     return told | {"trouble": told["trouble"] or difference(folder, reference)}
 
 
-def campaign(options: argparse.Namespace, place: Path) -> list[dict[str, Any]]:
-    done = [json.loads(line) for line in options.state.read_text().splitlines()] if options.state.exists() else []
-    reference, log = begin(place, "whole", options.rounds, "adopt"), place / "log"
-    if launch(reference, 2, log).wait(600):
-        raise SystemExit(f"the undisturbed run failed: {log.read_text()}")
+def campaign(options: argparse.Namespace, place: Path) -> list[Result]:
+    done, log = noted(options), place / "log"
+    reference = left_alone(place, options.rounds, log, "adopt")
     while len(done) < options.runs:
         memory = "2" if "memory" in way_of(len(done)) else "null"
         folder = begin(place, f"run-{len(done)}", options.rounds, "adopt", memory)
         told = one_run(folder, reference, len(done), options.within, log)
         done.append(told)
-        with options.state.open("a") as state:
-            state.write(json.dumps(told) + "\n")
-        if told["trouble"] or options.verbose:
-            print(told, flush=True)
+        note(told, options)
     return done
 
 
-def table(done: list[dict[str, Any]]) -> str:
+def table(done: list[Result]) -> str:
     lines = [
         "| killed | runs | recoveries | seconds: median, longest | rounds again: median, most | crashes | failures |",
         "|---|---|---|---|---|---|---|",
@@ -140,22 +118,10 @@ def table(done: list[dict[str, Any]]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options_of(__doc__, within=2.0)
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=300, help="of a run")
-    parser.add_argument("--within", type=float, default=2.0, metavar="SECONDS", help="the latest moment of a kill")
-    parser.add_argument("--state", type=Path, help="where runs are noted; default: a file that is forgotten")
-    parser.add_argument("--table", type=Path, help="where to write the table")
-    parser.add_argument("--verbose", action="store_true", help="a line for each run")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="deaths-") as folder:
-        options.state = options.state or Path(folder) / "state.jsonl"
-        done = campaign(options, Path(folder))
-    found = table(done)
-    print(found)
-    if options.table:
-        options.table.write_text(found + "\n")
-    return int(any(each["trouble"] for each in done))
+    return carry_out(parser, campaign, table)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What fault_campaign.py checks when a launch has ended that something was done to."""
+"""What campaigns check when a launch has ended that something was done to, and what the faults of fault_campaign.py are."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kill_campaign import lost
 from patience import Patience
+from processes import name_of
 
 from mpidl import results
 from mpidl.comm.start import presence
@@ -44,13 +45,6 @@ class Fault:
     keeps: bool = False
 
 
-def name_of(process: int) -> str:
-    try:
-        return Path(f"/proc/{process}/comm").read_text()
-    except OSError:
-        return ""
-
-
 def wait_gone(processes: dict[int, int | None]) -> list[int]:
     """Those of a launch that still run some time after it."""
     clock = Patience(GONE_SECONDS)
@@ -75,14 +69,14 @@ def wrong(fault: Fault, code: int, output: Path, seen: results.Run | None, told:
         return f"a traceback: {' | '.join(told.splitlines()[-12:])}"
     if fault.kind == "folder gone":
         return ""
-    return lost(output, None, seen) or damaged(output, code)
+    return lost(output, None, seen) or damaged(output, code == ExitCode.STOPPED)
 
 
-def damaged(output: Path, code: int) -> str:
-    """What is wrong with the checkpoints, one of which is there where a run says that it can go on."""
+def damaged(output: Path, due: bool) -> str:
+    """What is wrong with the checkpoints; `due`: one of them is there, as where a run says that it can go on."""
     folder = CheckpointFolder(output)
-    if code == ExitCode.STOPPED and not folder.rounds():
-        return "stopped without a checkpoint"
+    if due and not folder.rounds():
+        return "no checkpoint is there"
     try:
         for round in folder.rounds():
             reader.open(folder.of_round(round)).verify()
@@ -109,7 +103,7 @@ def checked(
     if code not in set(ExitCode) - {ExitCode.INTERNAL} and not (killed and code == -signal.SIGKILL) and not at_once:
         return f"exit code {code}: {told.splitlines()[-1:]}"
     if alive:
-        return f"processes live on: {[name_of(number).strip() for number in alive]}"
+        return f"processes live on: {[name_of(number) for number in alive]}"
     if fault.kind != "folder gone":
         expected = {0: "finished", 75: "interrupted", 130: "interrupted", 143: "interrupted", 5: "failed"}
         if status == "running" and not killed and code != ExitCode.NOT_SAVED:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fault_checks import LOOK, Fault, checked, look, name_of, wait_gone, wrong
-from kill_campaign import descendants
+from fault_checks import LOOK, Fault, checked, look, wait_gone, wrong
 from patience import Patience
+from processes import descendants, mpirun_of, ranks_of
 
 from mpidl import results
 from mpidl.comm.start import presence
@@ -96,11 +96,12 @@ def _alone() -> None:
 
 def find(process: int, target: str, rng: np.random.Generator) -> int:
     """The process of this launch that the target names; as long as there is none, the launch itself."""
-    found = descendants(process)
-    names = {number: name_of(number) for number in found[1:]}
-    mpirun = [number for number, name in names.items() if name.startswith(("prterun", "mpirun", "mpiexec"))]
-    ranks = [number for number, name in names.items() if name.startswith("python") and mpirun and number > mpirun[0]]
-    choices = {"launcher": [process], "mpirun": mpirun[:1], "a rank": ranks}[target]
+    mpirun = mpirun_of(process)
+    choices = {
+        "launcher": [process],
+        "mpirun": [] if mpirun is None else [mpirun],
+        "a rank": ranks_of(process),
+    }[target]
     return int(rng.choice(choices)) if choices else process
 
 

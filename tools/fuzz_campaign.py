@@ -33,8 +33,8 @@ sys.path.insert(0, str(ROOT))
 
 from mpidl.errors import ExitCode  # noqa: E402
 from tools.fuzz_cases import CASES, VERIFY, Campaign  # noqa: E402
-from tools.kill_campaign import descendants  # noqa: E402
 from tools.patience import Patience  # noqa: E402
+from tools.processes import descendants  # noqa: E402
 
 SECONDS, PATIENCE, MEMORY = 40, 90, 4 * 2**30
 # Cases of a kind, before some of the next are tried.

@@ -31,6 +31,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from processes import descendants, shared_memory
 
 from mpidl import results
 from mpidl.errors import MpidlError
@@ -183,30 +184,6 @@ class Victim:
         for segment in segments:
             segment.unlink(missing_ok=True)
         return running
-
-
-def descendants(root: int) -> list[int]:
-    """The process and all that it started, directly or not."""
-    children: dict[int, list[int]] = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            after_name = status.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        children.setdefault(int(after_name[1]), []).append(int(status.parent.name))
-    found = [root]
-    for process in found:
-        found += children.get(process, [])
-    return found
-
-
-def shared_memory(process: int) -> set[Path]:
-    """Files in shared memory that a process has mapped."""
-    try:
-        words = Path(f"/proc/{process}/maps").read_text().split()
-    except OSError:
-        return set()
-    return {Path(word) for word in words if word.startswith("/dev/shm/")}
 
 
 def campaign(options: argparse.Namespace, folder: Path) -> int:
