@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from mpidl import results
 from mpidl.cli.main import COMMANDS, commands
+from tests.cli.test_run import mpidl
 from tests.mpirun import environment
 from tests.test_architecture import HEIGHT, LAYERS, PACKAGE
 
@@ -33,11 +34,6 @@ SHOWN = [
 ]
 # As short as a run can be, on what a machine without a GPU has.
 SHORT = ["-s", "train={rounds: 2, device: cpu}"]
-
-
-def mpidl(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mpidl", *words]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120, check=False)
 
 
 @pytest.mark.mpi

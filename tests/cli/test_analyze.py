@@ -8,21 +8,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 from mpidl.cli.analyze import KINDS, CommandLine, analyze
 from mpidl.cli.plot import plot
 from mpidl.errors import MpidlError
 from mpidl.results import findings
 from tests.analysis.kept import kept_run
+from tests.cli.test_results_commands import invoke
 
 FEW = ("--points", 3, "--draws", 2, "--eigenvalues", 2, "--steps", 6, "--examples", 60)
-
-
-def invoke(command: object, *words: object) -> Result:
-    result = CliRunner().invoke(command, [str(word) for word in words], catch_exceptions=False)  # type: ignore[arg-type]
-    assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def invoke(command: object, *words: object) -> Result:
-    result = CliRunner().invoke(command, [str(word) for word in words])  # type: ignore[arg-type]
+    result = CliRunner().invoke(command, [str(word) for word in words], catch_exceptions=False)  # type: ignore[arg-type]
     assert result.exit_code == 0, result.output
     return result
 

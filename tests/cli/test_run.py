@@ -32,12 +32,13 @@ def ring(agents):
 """
 
 
-def mpidl(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def mpidl(*words: str, timeout: float = 120, **extra: str) -> subprocess.CompletedProcess[str]:
+    """A command, with these variables in its environment, too."""
     return subprocess.run(
         [sys.executable, "-m", "mpidl", *words],
         capture_output=True,
         text=True,
-        env=environment(),
+        env=environment(extra),
         timeout=timeout,
         check=False,
     )

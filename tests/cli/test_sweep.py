@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mpidl import results
-from tests.mpirun import environment
+from tests.cli.test_run import mpidl
 from tests.training.resumed import assert_alike
 
 pytestmark = pytest.mark.mpi
@@ -34,11 +34,6 @@ def loss(module, x, y, how="well"):
 """
 LOSSES = "loss={name: 'own:loss', how: badly},{name: 'own:loss', how: once},{name: 'own:loss'}"
 LENGTH = ["-s", "train.rounds=60", "-s", "checkpoint.every=5"]
-
-
-def mpidl(*words: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mpidl", *words]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(extra), timeout=120, check=False)
 
 
 def test_what_fails_is_marked_the_others_finish_with_their_own_bits_and_a_repetition_does_what_is_missing(
