@@ -30,7 +30,7 @@ import pickle
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,22 @@ def all_arrive(world: Any, patience: float | None = None) -> bool:
         time.sleep(pause)
         pause = min(2 * pause, 5e-3)
     return True
+
+
+def parts(comm: Any, *steps: Sequence[int]) -> Iterator[Any]:
+    """For each step in turn, this rank's communicator where the ranks form parts of these sizes, side by side.
+
+    Ranks that are left over wait, and leave the cores to the others.
+    """
+    from mpi4py import MPI
+
+    for sizes in steps:
+        number = next((n for n in range(len(sizes)) if comm.rank < sum(sizes[: n + 1])), MPI.UNDEFINED)
+        part = comm.Split(number, comm.rank)
+        if part != MPI.COMM_NULL:
+            yield part
+            part.Free()
+        all_arrive(comm)
 
 
 if __name__ == "__main__":

@@ -14,23 +14,7 @@ from typing import Any
 import numpy as np
 
 from tests.algorithms.problems import run
-from tests.ranks import all_arrive
-
-
-def parts(comm: Any, *steps: Sequence[int]) -> Iterator[Any]:
-    """For each step in turn, this rank's communicator where the ranks form parts of these sizes, side by side.
-
-    Ranks that are left over wait, and leave the cores to the others.
-    """
-    from mpi4py import MPI
-
-    for sizes in steps:
-        number = next((n for n in range(len(sizes)) if comm.rank < sum(sizes[: n + 1])), MPI.UNDEFINED)
-        part = comm.Split(number, comm.rank)
-        if part != MPI.COMM_NULL:
-            yield part
-            part.Free()
-        all_arrive(comm)
+from tests.ranks import parts
 
 
 def assert_same(first: Any, other: Any, what: str) -> None:

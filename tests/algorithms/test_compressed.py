@@ -9,8 +9,8 @@ import pytest
 
 from tests.algorithms.problems import configuration, label, run
 from tests.algorithms.recurrences import AGENTS, DECAY, LR
-from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same, parts
-from tests.ranks import on_ranks
+from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same
+from tests.ranks import on_ranks, parts
 
 ROUNDS = 12
 IRREGULAR, DIRECTED = "tests.algorithms.recurrences:metropolis", "tests.algorithms.recurrences:out_degree"

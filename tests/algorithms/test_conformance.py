@@ -8,8 +8,8 @@ import pytest
 from mpidl.algorithms import ALGORITHMS
 from mpidl.algorithms.decentralized.base import Decentralized
 from tests.algorithms.problems import VARIANTS, configuration, label, run
-from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same, parts
-from tests.ranks import on_ranks
+from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same
+from tests.ranks import on_ranks, parts
 
 # Where who takes part would change what is compared.
 ALL = {"participation": 1.0}

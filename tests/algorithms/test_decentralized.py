@@ -12,8 +12,8 @@ from tests.algorithms import decentralized as dense
 from tests.algorithms.decentralized import CLIP, HALVED, IRREGULAR, PAIRS, RHO, ROUNDS, STEPS, periodic, static
 from tests.algorithms.problems import configuration, run
 from tests.algorithms.recurrences import AGENTS, DECAY, LR, MU, Problem, out_degree
-from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same, parts
-from tests.ranks import on_ranks
+from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same
+from tests.ranks import on_ranks, parts
 
 Recurrence = Callable[[Problem, np.ndarray], np.ndarray]
 

@@ -10,8 +10,7 @@ import pytest
 from tests.algorithms.federated import CASES, ROUNDS
 from tests.algorithms.problems import configuration, run
 from tests.algorithms.recurrences import AGENTS, Problem
-from tests.algorithms.resuming import parts
-from tests.ranks import on_ranks
+from tests.ranks import on_ranks, parts
 
 # Of settings that change little of a method, some are tried among the long tests.
 LONG = {

@@ -12,8 +12,8 @@ from tests.algorithms.averaging import SHARE, STEPS, equally, k_steps
 from tests.algorithms.corrected import scaffold
 from tests.algorithms.problems import configuration, run
 from tests.algorithms.recurrences import AGENTS, DECAY, LR, ROUNDS, Problem, metropolis
-from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same, parts
-from tests.ranks import on_ranks
+from tests.algorithms.resuming import assert_resuming_twice_is_exact, assert_same
+from tests.ranks import on_ranks, parts
 
 MU = 0.8
 

@@ -22,7 +22,7 @@ from tests.comm.mixing import (
     topologies,
     world_of,
 )
-from tests.ranks import on_ranks
+from tests.ranks import on_ranks, parts
 
 KINDS = sorted(topologies(2))
 
@@ -92,10 +92,8 @@ def test_bits_depend_neither_on_placement_nor_on_transport_nor_on_chunks(comm, w
     topology, start = topologies(agents)[kind], rows(agents, 333, dtype)
     found = []
     for ranks, owners in PLACEMENTS:
-        part = comm.Split(0 if comm.rank < ranks else 1, comm.rank)
-        if comm.rank < ranks:
+        for part in parts(comm, (ranks,)):
             found += [mixed(world_of(part, agents, owners), topology, start, 4, wire=narrow, **way) for way in WAYS]
-        part.Free()
     if comm.rank == 0:
         assert len(found) == len(PLACEMENTS) * len(WAYS)
         assert all(torch.equal(other, found[0]) for other in found)

@@ -15,7 +15,7 @@ from mpidl.graphs.base import Drawn, Mixing, Topology
 from mpidl.layout import Layout
 from tests.comm.mixing import LARGE, SMALL, gossip_of, random_matrix, rows, static, topologies, world_of
 from tests.compressors.twins import compressed
-from tests.ranks import on_ranks
+from tests.ranks import on_ranks, parts
 
 AGENTS, PARAMETERS, ROUNDS, GAMMA = 6, 301, 12, 0.3
 COMPRESSORS_TRIED: list[dict[str, Any]] = [
@@ -140,8 +140,7 @@ PLACED = [
 def test_bits_and_bytes_depend_neither_on_placement_nor_on_transport(comm, scheme, kind, compressor):
     found, bytes_sent = [], []
     for ranks, owners in ((1, None), (2, (0, 1, 0, 1, 1, 0)), (3, None), (4, (3, 0, 0, 1, 2, 0))):
-        part = comm.Split(0 if comm.rank < ranks else 1, comm.rank)
-        if comm.rank < ranks:
+        for part in parts(comm, (ranks,)):
             # Rows of edges of a graph that is drawn anew share no memory.
             shared = "auto" if (scheme, kind) == ("choco", "drawn") else "shared"
             ways: list[dict[str, Any]] = [{"transport": "messages"}]
@@ -150,7 +149,6 @@ def test_bits_and_bytes_depend_neither_on_placement_nor_on_transport(comm, schem
                 result, meters = run(part, scheme, kind, compressor, way, owners)
                 found.append(result)
                 bytes_sent.append(sum(part.allgather(meters.bytes_sent)))
-        part.Free()
     if comm.rank == 0:
         assert len(found) == 8
         assert all(torch.equal(other, found[0]) for other in found)

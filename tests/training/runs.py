@@ -9,6 +9,7 @@ import numpy as np
 
 from mpidl.experiment import Config
 from tests.algorithms import problems
+from tests.ranks import parts
 
 
 def configuration(algorithm: str | dict[str, Any] = "dsgd", problem: str = "even", **sections: Any) -> Config:
@@ -22,15 +23,11 @@ def configuration(algorithm: str | dict[str, Any] = "dsgd", problem: str = "even
 
 def on_parts(comm: Any, sizes: tuple[int, ...], work: Callable[[Any], Any]) -> list[Any]:
     """What `work` returned on rank 0 of the first so many ranks, for each number in turn; the same on all ranks."""
-    from mpi4py import MPI
-
     results = []
     for size in sizes:
-        part = comm.Split(0 if comm.rank < size else MPI.UNDEFINED, comm.rank)
         result = None
-        if part != MPI.COMM_NULL:
+        for part in parts(comm, (size,)):
             result = work(part)
-            part.Free()
         results.append(comm.bcast(result))
     return results
 
@@ -68,8 +65,8 @@ def resumed(config: Config, comm: Any, saved: dict[str, list[Any]], after: int) 
     """The same run from there on."""
 
     def resume(composed: Any) -> None:
-        for name, parts in saved.items():
-            for ids, values in parts:
+        for name, of_ranks in saved.items():
+            for ids, values in of_ranks:
                 composed.state.load(name, ids, values)
         composed.training.done = after
 

@@ -11,8 +11,8 @@ from mpidl.training.forecast import Forecast
 from mpidl.training.record import Cadence
 from tests.algorithms.problems import configuration, run
 from tests.algorithms.recurrences import AGENTS, Problem
-from tests.algorithms.resuming import assert_same, parts
-from tests.ranks import on_ranks
+from tests.algorithms.resuming import assert_same
+from tests.ranks import on_ranks, parts
 
 DSGD = {"name": "dsgd", "lr": 0.05}
 

@@ -9,8 +9,8 @@ import os
 import pytest
 
 from mpidl.errors import ConfigError, ResultsError, SaveError, Stopped
-from tests.algorithms.resuming import parts, shared_folder
-from tests.ranks import on_ranks
+from tests.algorithms.resuming import shared_folder
+from tests.ranks import on_ranks, parts
 from tests.training.resumed import EVERY, PLUG_INS, asked, assert_alike, ended_after, told, train
 from tests.training.runs import configuration
 
