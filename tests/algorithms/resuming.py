@@ -27,13 +27,16 @@ def assert_same(first: Any, other: Any, what: str) -> None:
             assert np.array_equal(one[key], two[key], equal_nan=True), f"{key} of round {one['round']} differs: {what}"
 
 
-def assert_resuming_twice_is_exact(config: Any, comm: Any, ways: Sequence[tuple[int, int, int]]) -> None:
+def assert_resuming_twice_is_exact(
+    config: Any, comm: Any, ways: Sequence[tuple[int, int, int]], whole: Any = None
+) -> None:
     """Stopped after about a third and two thirds of its rounds, on so many ranks each time, a run ends as it would.
 
     Its state goes through the files of a checkpoint. Twice, because what a first resume leaves behind shows at the
-    second; and between two records, because what the next one tells of earlier rounds must be there, too.
+    second; and between two records, because what the next one tells of earlier rounds must be there, too. `whole`: what
+    a run that is not stopped leaves, where that is known.
     """
-    whole, rounds = run(config, comm), config.train.rounds
+    whole, rounds = whole or run(config, comm), config.train.rounds
     stops = (rounds // 3 + 1, 2 * rounds // 3 + 1)
     with shared_folder(comm) as folder:
         for number, way in enumerate(ways):

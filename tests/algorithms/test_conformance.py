@@ -22,12 +22,13 @@ every_variant = pytest.mark.parametrize("settings", VARIANTS, ids=label)
 
 @every_variant
 @on_ranks(4)
-def test_the_number_of_ranks_changes_no_bit_and_memory_and_bytes_are_told_beforehand(settings, comm):
-    config = configuration(settings)
+def test_neither_ranks_nor_resumes_change_a_bit_and_memory_and_bytes_are_told_beforehand(settings, comm):
+    config, way = configuration(settings), WAYS[VARIANTS.index(settings) % 2]
     outcomes = {part.size: as_told(config, part) for part in parts(comm, (4,), (3, 1), (2,))}
     for size, outcome in outcomes.items():
         assert_same(outcomes[4], outcome, f"{size} ranks against 4")
     assert_same(comm.bcast(outcomes[4]), outcomes[4], "rank 0 against this one")
+    assert_resuming_twice_is_exact(config, comm, [way], outcomes[4])
 
 
 def as_told(config, comm):
@@ -48,13 +49,6 @@ def as_told(config, comm):
 @on_ranks(3)
 def test_bytes_are_told_beforehand_where_chance_leaves_nobody_out(settings, comm):
     as_told(configuration(settings | ALL), comm)
-
-
-@every_variant
-@on_ranks(4)
-def test_resuming_on_another_number_of_ranks_is_exact(settings, comm):
-    way = WAYS[VARIANTS.index(settings) % 2]
-    assert_resuming_twice_is_exact(configuration(settings), comm, [way])
 
 
 @pytest.mark.full
