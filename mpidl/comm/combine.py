@@ -64,8 +64,7 @@ class Combiner:
 
     def own(self) -> torch.Tensor:
         """The row from which a sum takes what is the only position of a node, without a copy. A collective call."""
-        own = self._board.rows("own", [1] * self.world.size)[self.world.rank] if self._board else []
-        self._latest = None
+        own = self._own_shared()
         return own[0] if own else new_rows((self.parameters,), self.dtype, self.world.device)
 
     def places(self, tree: Cut) -> Places | None:
@@ -78,7 +77,7 @@ class Combiner:
             if self._failure and not self._told:
                 self._told = True
                 if self.world.rank == 0:
-                    log.warning("%s", self.warning)
+                    log.warning("%s", self._failure)
         return self._latest
 
     def __call__(
@@ -100,21 +99,31 @@ class Combiner:
     @property
     def transport(self) -> str:
         """How partial rows travel between ranks. At first use a collective call."""
-        self.own()
+        self._own_shared()
         return "messages" if self._board is None or self._board.failure else "shared memory"
 
     @property
     def warning(self) -> str:
         """Why ranks of one node share no memory, where they should; else empty. At first use a collective call."""
-        self.own()
+        self._own_shared()
         self._told = bool(self._failure)
-        return self._failure and f"sums go by messages, not through shared memory: {self._failure}"
+        return self._failure
 
     # In shared memory.
 
     @property
     def _failure(self) -> str:
-        return "" if self._board is None else self._board.failure
+        """What `warning` says, as far as it is known."""
+        failure = "" if self._board is None else self._board.failure
+        return failure and f"sums go by messages, not through shared memory: {failure}"
+
+    def _own_shared(self) -> list[torch.Tensor]:
+        """What `own` gives, if ranks share memory; else nothing. A collective call."""
+        if self._board is None:
+            return []
+        # It may move, as in `_placed`.
+        self._latest = None
+        return self._board.rows("own", [1] * self.world.size)[self.world.rank]
 
     def _placed(self, tree: Cut) -> Places | None:
         board, shares = self._board, list(zip(tree.nodes, tree.sole, strict=True))
