@@ -129,9 +129,9 @@ class Losses:
         if self._wanted:
             lost = v.clone()
             add(lost, -1.0)
-            whole, left = self._squares.get(agent, (0.0, 0.0))
-            squares = (float(row.double().square().sum()) for row in (v, lost))
-            self._squares[agent] = (whole + next(squares), left + next(squares))
+            whole, left = (float(row.double().square().sum()) for row in (v, lost))
+            before = self._squares.get(agent, (0.0, 0.0))
+            self._squares[agent] = (before[0] + whole, before[1] + left)
 
     def shares(self) -> dict[int, float]:
         """By agent, Σ ‖v − C(v)‖² / Σ ‖v‖² over its rows; without agents that packed nothing but zeros."""

@@ -161,8 +161,9 @@ class RowsOfAgents(PackedExchange):
                 v = self.message(place, Z[place], self._scratch)
                 memory = {what: block[place] for what, block in self._memory.items()}
                 self.packed.codec.pack(v, into, draw, memory)
-                self.losses.see(agent, v, self._adder(into, agent, t))
-                self.remember(place, v, self._adder(into, agent, t))
+                add = self._adder(into, agent, t)
+                self.losses.see(agent, v, add)
+                self.remember(place, v, add)
         self._carrier.start(t)
 
     def _receive(self, Z: Tensor, t: int) -> None:
