@@ -83,6 +83,12 @@ def sweep(
     from mpidl.comm.start.sentinel import interruptible
 
     with interruptible():
+        from mpidl.launch.launcher import find
+        from mpidl.task import Task
+
+        # It takes other processes, and goes on beside what follows.
+        finding = None if dry_run else Task(find, apart=True)
+
         from mpidl.cli.run import default_ranks
         from mpidl.cli.sweep_table import SweepTable, dry
         from mpidl.experiment.sweep import axes, members
@@ -94,7 +100,7 @@ def sweep(
         )
         found = members.members(config, swept, output, lambda loaded: ranks or default_ranks(loaded, at_once))
         found = members.checked(found, inputs=dry_run)
-        if dry_run:
+        if finding is None:
             dry(found)
             return ExitCode.DONE
 
@@ -103,7 +109,7 @@ def sweep(
         program = [sys.executable, "-P", "-m", "mpidl", *_words(config, assignments, ranks, output, at_once, debug)]
         with SweepTable(found) as table:
             series = list(members.series(found))
-            line, code = Sweep(series, program, at_once, table.hear, table.write, table.look).run()
+            line, code = Sweep(series, program, at_once, table.hear, table.write, table.look, finding.outcome).run()
         return table.conclude(line, code)
 
 

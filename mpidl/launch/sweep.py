@@ -16,6 +16,8 @@ from mpidl.errors import ExitCode
 from mpidl.experiment.sweep.handed import Handed, unclaim
 from mpidl.experiment.sweep.member import Member, Report, Standing
 from mpidl.launch.folders import folders
+from mpidl.launch.launcher import Launcher
+from mpidl.launch.library import Library
 from mpidl.launch.process import Launch, Running, pass_on
 from mpidl.launch.signals import Forwarded, forwarding
 from mpidl.launch.verdict import INTERRUPTING
@@ -83,7 +85,7 @@ class Sweep:
     """All launches of a sweep, `at_once` of them beside each other.
 
     Ranks execute `program`. What they report of runs goes to `hear`, what they print to `write`, and `look` is called
-    several times a second.
+    several times a second. `found` returns library and launcher, which are looked for once for all launches.
     """
 
     def __init__(
@@ -94,10 +96,11 @@ class Sweep:
         hear: Callable[[Report], object],
         write: Callable[[bytes], object],
         look: Callable[[], object],
+        found: Callable[[], tuple[Library, Launcher]],
     ) -> None:
         self._series = [Series(members) for members in series]
         self._program, self._at_once = program, at_once
-        self._hear, self._write, self._look = hear, write, look
+        self._hear, self._write, self._look, self._found = hear, write, look, found
         self._attempts: list[Attempt] = []
         self._ending: tuple[str, int] | None = None
 
@@ -146,6 +149,7 @@ class Sweep:
             stopping=_stopping(first),
             report=attempt.report,
             write=self._write,
+            found=self._found,
         )
         attempt.start(launch, forwarded)
         self._attempts.append(attempt)

@@ -11,7 +11,6 @@ import pytest
 
 from mpidl.experiment.schema import load
 from mpidl.experiment.sweep.member import Member, Report, Standing
-from mpidl.launch import process
 from mpidl.launch.launcher import Launcher
 from mpidl.launch.library import parse_library
 from mpidl.launch.sweep import Sweep
@@ -48,7 +47,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
     (tmp_path / "small.yaml").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
     launcher, library = tmp_path / "launcher", parse_library("MPICH Version: 4.2", [])
-    monkeypatch.setattr(process, "find", lambda: (library, Launcher(str(launcher), "mpich")))
+    found = library, Launcher(str(launcher), "mpich")
     config = load("small.yaml")
 
     def run(program: str, runs: int = 3, at_once: int = 1) -> tuple[tuple[str, int], list[Report]]:
@@ -56,7 +55,8 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
         launcher.chmod(0o755)
         members = [Member(number, str(number), config, tmp_path / f"{number}.h5", 2) for number in range(runs)]
         told: list[Report] = []
-        ending = Sweep([members], ["program"], at_once, told.append, lambda data: None, lambda: None).run()
+        sweep = Sweep([members], ["program"], at_once, told.append, lambda data: None, lambda: None, lambda: found)
+        ending = sweep.run()
         return ending, [report for report in told if report.standing is not Standing.RUNNING]
 
     return run
