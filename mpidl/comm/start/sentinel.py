@@ -113,18 +113,23 @@ def watched(say: Callable[[], None]) -> Iterator[None]:
             signal.set_wakeup_fd(before)
             os.close(sending)
             thread.join()
-            for handle in filter(None, (signals, parent)):
-                os.close(handle)
+            for handle in (signals, parent):
+                # Where stdin is closed, one of them is 0.
+                if handle is not None:
+                    os.close(handle)
 
 
 def _is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _watch(parent: int, signals: int, heard: threading.Event, over: threading.Event, say: Callable[[], None]) -> None:
+def _watch(
+    parent: int | None, signals: int, heard: threading.Event, over: threading.Event, say: Callable[[], None]
+) -> None:
     poll = select.poll()
-    for handle in filter(None, (parent, signals)):
-        poll.register(handle, select.POLLIN)
+    for handle in (parent, signals):
+        if handle is not None:
+            poll.register(handle, select.POLLIN)
     code: ExitCode | None = None
     while code is None:
         ready = {handle for handle, _ in poll.poll()}
