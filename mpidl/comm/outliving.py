@@ -14,6 +14,7 @@ from mpi4py import MPI
 from mpidl.comm import survivors
 from mpidl.comm.start import failures, presence, watchdog
 from mpidl.errors import CommunicationError, Diverged, Stopped
+from mpidl.sentences import told
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Deaths:
         return time.perf_counter() - self.noticed
 
 
-Work = Callable[[MPI.Intracomm, "Deaths | None", Progress], None]
+Work = Callable[[MPI.Intracomm, Deaths | None, Progress], None]
 """What ranks do, given their communicator, and what is known of those that died; it says how far it has come."""
 
 
@@ -71,7 +72,7 @@ def _outlive(comm: MPI.Intracomm, work: Work, give_up: Callable[[], None], most:
     while True:
         progress.outlived = partial(_is_outlived, comm, ranks)
         ended: Stopped | Diverged | None = None
-        well, met = True, 0.0
+        met, words = 0.0, ""
         try:
             deaths = _account(ranks, [f"rank {each} on {hosts[each]}" for each in dead], total, progress, noticed)
             if deaths is not None:
@@ -80,12 +81,13 @@ def _outlive(comm: MPI.Intracomm, work: Work, give_up: Callable[[], None], most:
         except (Stopped, Diverged) as error:
             # Of all ranks, after the same round.
             ended = error
-        except Exception:
-            met = time.perf_counter()
+        except Exception as error:
+            # Of any kind: a death leaves numbers that never came, and what is wrong by itself is met with again. Its
+            # words alone are kept, since it refers to the memory of the run that is given up.
+            met, words = time.perf_counter(), told(error)
             if not progress.outlived():
                 raise
-            well = False
-        if survivors.agreed(ranks, well):
+        if survivors.agreed(ranks, well=not met):
             if ended is not None:
                 raise ended
             return
@@ -103,7 +105,7 @@ def _outlive(comm: MPI.Intracomm, work: Work, give_up: Callable[[], None], most:
             presence.lose(number)
         dead, total, numbers = dead + lost, total + len(lost), left
         if not dead:
-            raise CommunicationError("ranks have lost each other, though none has died")
+            raise CommunicationError(f"ranks have lost each other, though none has died{words and f': {words}'}")
 
 
 def _is_outlived(comm: MPI.Intracomm, ranks: MPI.Intracomm) -> bool:
