@@ -73,16 +73,15 @@ class _Watchdog(threading.Thread):
         poll = select.poll()
         for handle in (self._over, *self._handles):
             poll.register(handle, select.POLLIN | select.POLLHUP)
-        period = None if self._seconds is None else self._seconds / 4
-        due = time.monotonic()
+        seconds, due = self._seconds, time.monotonic()
         while True:
-            left = None if period is None else max(0.0, due - time.monotonic())
-            ready = [handle for handle, _ in poll.poll(None if left is None else 1000 * left)]
+            wait = None if seconds is None else 1000 * max(0.0, due - time.monotonic())
+            ready = [handle for handle, _ in poll.poll(wait)]
             if self._over in ready or any(self._left_unnoticed(poll, handle) for handle in ready):
                 break
-            if period is not None and self._seconds is not None and time.monotonic() >= due:
-                late = time.monotonic() - due > period
-                self._beat(self._seconds, late)
+            if seconds is not None and time.monotonic() >= due:
+                period = seconds / 4
+                self._beat(seconds, late=time.monotonic() - due > period)
                 due = time.monotonic() + period
         for handle in self._handles:
             os.close(handle)
