@@ -48,7 +48,6 @@ def joined(world: World) -> str:
     A collective call.
     """
     place, library = launchers.find(os.environ), startup.library()
-    launchers.refuse_solo(place, world.size, library)
     if place.launcher is not None and place.size != world.size:
         raise LaunchError(
             f"{place.launcher.name} started {place.size} processes, and MPI ({library}) sees {world.size} of them; "

@@ -163,6 +163,7 @@ def announced(world: MPI.Intracomm) -> bool:
     """Whether another rank has told that it failed, and ends them all."""
     from mpidl.comm import survivors
 
+    # So that those who have died disturb no `iprobe`.
     survivors.living(world)
     deadline = time.monotonic() + LOOK_SECONDS
     while not (told := world.iprobe(tag=NOTICE_TAG)) and time.monotonic() < deadline:

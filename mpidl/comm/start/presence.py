@@ -20,10 +20,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FAILURE_FILE = "MPIDL_FAILURE_FILE"
+STOPPABLE = "stoppable"
+"""The name of a file beside the failure file, which is there once the run stops when its ranks are asked to."""
 REPORT = b"\x1e"
 """With what a line begins that ranks write for the process which has started them, not for a person."""
-STOPPABLE = "stoppable"
-"""The name of a file beside it, which is there once the run stops when its ranks are asked to."""
 _MEMORY = "/dev/shm/"
 _STATES = ("rank", "done", "lost")
 
