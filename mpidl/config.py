@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import (
     BaseModel,
     BeforeValidator,
+    ConfigDict,
     GetCoreSchemaHandler,
     ValidationError,
     WithJsonSchema,
@@ -100,7 +101,12 @@ def _be_strict(schema: Any) -> None:
 
 
 class Strict(BaseModel):
-    """Numbers are numbers, words are words and truth is truth; only a whole number may stand where any number may."""
+    """A section of a configuration: typed, complete, unknown keys refused.
+
+    Numbers are numbers, words are words and truth is truth; only a whole number may stand where any number may.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Generic, Literal, cast
 
-from pydantic import ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticSerializationError, core_schema, to_jsonable_python
 from typing_extensions import TypeVar
 
@@ -26,8 +26,6 @@ from mpidl.sentences import PLUG_INS, told
 
 class Part(Strict):
     """Settings of one component: typed, complete, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = Field(description="which one: a registered name, or package.module:attribute")
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt
 
 from mpidl.config import Seconds, Strict
 
 
 class FailureSettings(Strict):
     """What becomes of a run when one of its ranks dies."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     policy: Literal["auto", "adopt", "abort"] = Field(
         "auto",

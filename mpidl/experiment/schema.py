@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from mpidl import config as reading
 from mpidl.algorithms import ALGORITHMS
@@ -43,13 +43,7 @@ Agents = Annotated[int, Field(gt=0, le=MOST_AGENTS)]
 _LENGTHS = {"train.rounds": ("rounds", "epochs"), "train.epochs": ("epochs", "rounds")}
 
 
-class Section(reading.Strict):
-    """A section of the configuration: typed, complete, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class TrainSettings(Section):
+class TrainSettings(reading.Strict):
     """How long, in what precision and on what."""
 
     rounds: PositiveInt | None = Field(None, description="length of the run in rounds; or give epochs")
@@ -98,7 +92,7 @@ class TrainSettings(Section):
         return self
 
 
-class EvaluateSettings(Section):
+class EvaluateSettings(reading.Strict):
     """What is measured, and how often."""
 
     every: Rounds = Field(
@@ -128,7 +122,7 @@ class EvaluateSettings(Section):
         return value
 
 
-class Config(Section):
+class Config(reading.Strict):
     """A run."""
 
     name: str = Field("run", min_length=1, description="of the run, and of its file; no / and no \\")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field, PositiveInt, field_validator
+from pydantic import Field, PositiveInt, field_validator
 
 from mpidl.config import Duration, Rounds, Strict
 from mpidl.errors import ConfigError
@@ -12,8 +12,6 @@ from mpidl.errors import ConfigError
 
 class CheckpointSettings(Strict):
     """What a run keeps of its state, and of its models."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     every: Rounds | None = Field(
         None,

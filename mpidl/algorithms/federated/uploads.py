@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from mpidl.compressors import COMPRESSORS
 from mpidl.compressors.base import Compressor, Draw, Losses
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 class Upload(Strict):
     """How the rows travel that agents send to the server after their local work."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     compressor: Annotated[Compressor, COMPRESSORS] | None = Field(None, description="what packs them; null: nothing")
     error_feedback: bool = Field(True, description="whether agents add to a row what was left out of those before it")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from mpidl.algorithms.base import AlgorithmSettings, Context
 from mpidl.algorithms.federated.participation import ParticipationSettings, Sampled
@@ -16,8 +16,6 @@ from mpidl.errors import ConfigError
 
 class Straggler(Strict):
     """Agents that have not done all of their passes when the round ends, as in the experiments of FedProx."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     share: float = Field(ge=0, lt=1, description="of those that take part, rounded down; drawn anew in each round")
     epochs: NonNegativeInt | Literal["random"] = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from mpidl.comm.gossip.schemes import SCHEMES
 from mpidl.comm.gossip.schemes.base import Scheme
@@ -28,8 +28,6 @@ Transport = Literal["auto", "messages", "shared"]
 
 class GossipSettings(Strict):
     """How neighbours exchange."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     scheme: Annotated[Scheme, SCHEMES] = Field(Exact(), description="what mixing does with the rows")
     compressor: Annotated[Compressor, COMPRESSORS] | None = Field(
