@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mpidl import config as reading
 from mpidl import results
 from mpidl.comm.agreement import agree
 from mpidl.comm.start import startup, stopping
 from mpidl.experiment.compose import compose
 from mpidl.experiment.rank import Beginning, carry_out
-from mpidl.experiment.schema import Config, check, load, output_path
+from mpidl.experiment.schema import Config, check, load, output_path, resolved
 from mpidl.results import Run
 from mpidl.training.loop import Hook
 from mpidl.training.progress import make_progress
@@ -31,7 +30,7 @@ def train(
     if isinstance(config, (str, Path)):
         loaded = load(config)
     elif isinstance(config, Mapping):
-        loaded = reading.validate(Config, reading.expand(dict(config)))
+        loaded = resolved(config)
     else:
         loaded = config
     path = output_path(loaded, output)

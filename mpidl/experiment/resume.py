@@ -14,7 +14,7 @@ import numpy as np
 from mpidl import config as reading
 from mpidl import notation, results
 from mpidl.errors import ConfigError, ResultsError, nearest, quoted
-from mpidl.experiment.schema import Config
+from mpidl.experiment.schema import LENGTHS, Config
 from mpidl.results import provenance
 from mpidl.results.checkpoints import reader
 from mpidl.results.checkpoints.folder import CheckpointFolder
@@ -24,6 +24,7 @@ from mpidl.spoken import duration
 
 if TYPE_CHECKING:
     from mpidl.experiment.compose import ComposedRun
+    from mpidl.results import Run
     from mpidl.state import State
 
 log = logging.getLogger("mpidl")
@@ -33,8 +34,6 @@ _FREE = (
     *("agents", "checkpoint", "failures", "gossip.transport"),
     *("train.walltime", "train.state_memory", "train.state_folder", "train.log"),
 )
-# Where a run is longer than before: which it is, is told by its rounds.
-LENGTH = ("train.rounds", "train.epochs")
 _NAMED = 3
 # Packages whose versions numbers depend on.
 _NUMERICAL = ("mpidl", "torch", "numpy")
@@ -76,15 +75,13 @@ def resume(run: ComposedRun, output: Path, allowed: Sequence[str]) -> Resumption
     status = world.bcast_text(_status(output) if world.rank == 0 else "")
     # Of a run without a checkpoint the file alone tells what it was: begun again as another one, it would be lost.
     if status == "finished" or status and not rounds:
-        before = results.open(output)
-        last = int(before.metrics["round"][-1])
-        facts = Facts(last, last, 0.0, before.agents, before.config_text, {}, {})
+        facts = facts_of(results.open(output))
         compare(run.config, world.agents, facts, allowed, run.length.rounds)
-        if status == "finished" and last >= run.training.rounds:
-            return Resumption(last, over=True)
+        if status == "finished" and facts.round >= run.training.rounds:
+            return Resumption(facts.round, over=True)
         if status == "finished" and not rounds:
             raise ConfigError(
-                f"the run in {str(output)!r} has ended after round {last} and left no checkpoint to go on from; "
+                f"the run in {str(output)!r} has ended after round {facts.round} and left no checkpoint to go on from; "
                 "with checkpoint.every it would have"
             )
     checkpoint, damages = newest(run, folder, rounds)
@@ -130,6 +127,12 @@ def load_all(run: ComposedRun, checkpoint: Checkpoint) -> None:
     """Takes the state that belongs on this rank, and has the run go on from there."""
     load(run.state, checkpoint)
     run.training.done, run.training.before = checkpoint.facts.round, checkpoint.facts.seconds
+
+
+def facts_of(run: Run) -> Facts:
+    """What the file of a run tells of it, as a checkpoint would."""
+    last = int(run.metrics["round"][-1]) if run.records else 0
+    return Facts(last, last, 0.0, run.agents, run.config_text, {}, {})
 
 
 def _status(output: Path) -> str:
@@ -193,8 +196,9 @@ def differences(
             hint = f"; did you mean {meant!r}?" if meant else ""
             told = f"; what has changed: {', '.join(sorted(changed))}" if changed else "; nothing has changed"
             raise ConfigError(f"{quoted(key)} is not known{hint}{told}", "--allow-changes")
+    # Whichever of its keys says so, a run may become longer than it was.
     longer = rounds is None or rounds >= facts.rounds
-    free = [*_FREE, *allowed, *(LENGTH if longer else ())]
+    free = [*_FREE, *allowed, *(LENGTHS if longer else ())]
     return changed, [key for key in changed if not any(_within(key, name) for name in free)]
 
 

@@ -38,9 +38,8 @@ MOST_AGENTS = 100_000
 
 Agents = Annotated[int, Field(gt=0, le=MOST_AGENTS)]
 
-
-# Of a run, by the path of its key: the key, and the one that it replaces.
-_LENGTHS = {"train.rounds": ("rounds", "epochs"), "train.epochs": ("epochs", "rounds")}
+LENGTHS = {"train.rounds": ("rounds", "epochs"), "train.epochs": ("epochs", "rounds")}
+"""The keys that say how long a run is; of each its last word, and that of the one which it replaces."""
 
 
 class TrainSettings(reading.Strict):
@@ -232,7 +231,16 @@ class Config(reading.Strict):
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """The configuration in a YAML file, with `key=value` overrides; its name is the file's unless it says otherwise."""
-    keys = {"name": Path(path).stem} | reading.read(path)
+    return resolved(keys_of(path), overrides)
+
+
+def keys_of(path: str | Path) -> dict[str, Any]:
+    """The keys in a YAML file; a run is called after the file, unless they say otherwise."""
+    return {"name": Path(path).stem} | reading.read(path)
+
+
+def resolved(keys: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
+    """The configuration of these keys, with `key=value` overrides."""
     return reading.validate(Config, reading.expand(overridden(keys, overrides)))
 
 
@@ -240,10 +248,10 @@ def overridden(keys: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, A
     """The keys with `key=value` overrides; a length in rounds replaces one in epochs, and the other way round."""
     assignments = list(overrides)
     result = reading.override(keys, assignments)
-    named = {assignment.partition("=")[0].strip() for assignment in assignments} & _LENGTHS.keys()
+    named = {assignment.partition("=")[0].strip() for assignment in assignments} & LENGTHS.keys()
     train = result.get("train")
     if len(named) == 1 and isinstance(train, dict):
-        given, other = _LENGTHS[named.pop()]
+        given, other = LENGTHS[named.pop()]
         if train.get(given) is not None:
             train.pop(other, None)
     return result

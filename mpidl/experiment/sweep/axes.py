@@ -7,6 +7,7 @@ Values stand between commas: `algorithm.lr=0.01,0.1`. Each is YAML, so that a li
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -73,13 +74,9 @@ def described(axes: Sequence[Axis]) -> str:
 
 def combinations(axes: Sequence[Axis]) -> Iterator[dict[str, str]]:
     """For each run, the text of every key; the last key changes fastest."""
-    if not axes:
-        yield {}
-        return
-    first, *rest = axes
-    for value in first.values:
-        for below in combinations(rest):
-            yield {first.key: value, **below}
+    keys = [axis.key for axis in axes]
+    for values in itertools.product(*(axis.values for axis in axes)):
+        yield dict(zip(keys, values, strict=True))
 
 
 def _values(key: str, text: str) -> Sequence[str]:
@@ -158,13 +155,10 @@ def names(axes: Sequence[Axis]) -> list[str]:
     """
     swept = [axis for axis in axes if axis.is_swept]
     short = _short([axis.key for axis in swept])
-    found = []
-    for values in combinations(swept):
-        words = [f"{short[key]}={_word(_loaded(key, value))}" for key, value in values.items()]
-        name = "_".join(words)
-        found.append(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}-{_digest(name)}")
-    # A key that is not swept has one value, so that these are all combinations, in their order.
-    return found
+    words = [[f"{short[axis.key]}={_word(_loaded(axis.key, value))}" for value in axis.values] for axis in swept]
+    # In the order of `combinations`: there, a key that is not swept has one value.
+    whole = map("_".join, itertools.product(*words))
+    return [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}-{_digest(name)}" for name in whole]
 
 
 def _short(keys: Sequence[str]) -> dict[str, str]:

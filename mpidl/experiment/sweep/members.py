@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpidl.errors import ConfigError, MpidlError
-from mpidl.experiment.schema import Config, check, load, output_path
+from mpidl.experiment.schema import Config, check, keys_of, output_path, resolved
 from mpidl.experiment.sweep.axes import Axis, combinations, names
 from mpidl.experiment.sweep.data import LastDataset
 from mpidl.experiment.sweep.member import Member
@@ -27,16 +27,17 @@ def members(config: Path, axes: Sequence[Axis], folder: Path | None, ranks: Call
     swept = {axis.key for axis in axes if axis.is_swept}
     found: list[Member] = []
     numbers: dict[str, str] = {}
+    keys = keys_of(config)
     for name, values in zip(names(axes), combinations(axes), strict=True):
         label = ", ".join(f"{key}={value.strip()}" for key, value in values.items() if key in swept)
         try:
-            resolved = load(config, [f"{key}={value}" for key, value in values.items()])
+            own = resolved(keys, [f"{key}={value}" for key, value in values.items()])
         except ConfigError as error:
             raise _blamed(error, label) from error
-        place = folder or Path("runs") / resolved.name
-        output = place / f"{name}.h5" if name else place / output_path(resolved).name
-        found.append(Member(len(found), label or output.stem, resolved, output, ranks(resolved)))
-        same = numbers.setdefault(resolved.model_dump_json(), label)
+        place = folder or Path("runs") / own.name
+        output = place / f"{name}.h5" if name else place / output_path(own).name
+        found.append(Member(len(found), label or output.stem, own, output, ranks(own)))
+        same = numbers.setdefault(own.model_dump_json(), label)
         if same != label:
             raise ConfigError(f"{same} and {label} are one configuration; leave one of them out", "-s")
     return found

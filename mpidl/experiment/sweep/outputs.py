@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mpidl import results
 from mpidl.errors import ConfigError
-from mpidl.experiment.resume import LENGTH, differences, listed
+from mpidl.experiment.resume import differences, facts_of, listed
+from mpidl.experiment.schema import LENGTHS
 from mpidl.experiment.sweep.member import Member, Standing
 from mpidl.results.checkpoints.folder import CheckpointFolder
-from mpidl.results.checkpoints.index import Facts
 
 
 def standing(member: Member, rounds: int) -> Standing:
@@ -18,9 +18,9 @@ def standing(member: Member, rounds: int) -> Standing:
     run = results.open(output)
     if run.status == "running" and not run.abandoned:
         raise ConfigError(f"{str(output)!r} is being written by another process; wait for it, or choose another -o")
-    last = int(run.metrics["round"][-1]) if run.records else 0
-    agents = config.agents_on(member.ranks)
-    changed, refused = differences(config, Facts(last, last, 0.0, run.agents, run.config_text, {}, {}), rounds=rounds)
+    facts, agents = facts_of(run), config.agents_on(member.ranks)
+    last = facts.round
+    changed, refused = differences(config, facts, rounds=rounds)
     if agents != run.agents:
         changed, refused = {**changed, "agents": (run.agents, agents)}, ["agents", *refused]
     if refused:
@@ -31,7 +31,7 @@ def standing(member: Member, rounds: int) -> Standing:
     if run.status == "diverged":
         return Standing.DIVERGED
     checkpoints = CheckpointFolder(output).rounds()
-    lengths = [key for key in LENGTH if key in changed]
+    lengths = [key for key in LENGTHS if key in changed]
     if lengths and last < rounds and checkpoints and config.schedule.follows_length(max(checkpoints)):
         # Its numbers would be those of neither length.
         raise ConfigError(
