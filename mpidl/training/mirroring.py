@@ -31,7 +31,9 @@ class Mirroring(Hook):
         self._try(self._copy)
 
     def finish(self, training: Training, status: str) -> None:
-        self._try(self._copy)
+        # Of a run that others go on with, the run file has only what was flushed.
+        if status != "running":
+            self._try(self._copy)
         if self._mirror is not None:
             self._try(partial(self._mirror.close, status))
 

@@ -96,7 +96,9 @@ class ProgressLines(Hook):
             self._tell(training)
 
     def finish(self, training: Training, status: str) -> None:
-        self._tell(training)
+        # Of a run that others go on with, the run file has only what was flushed.
+        if status != "running":
+            self._tell(training)
 
     def _is_due(self, seconds: float) -> bool:
         return self._told < 0 or seconds - self._told >= max(_FIRST_DISTANCE, _GROWTH * seconds)
@@ -140,7 +142,7 @@ class ProgressLine(Hook):
         self._draw(training)
 
     def finish(self, training: Training, status: str) -> None:
-        if self._recorded is not None:
+        if status != "running" and self._recorded is not None:
             self._voice.say(summary(training, self._recorded, self._voice.width))
 
     def _draw(self, training: Training) -> None:

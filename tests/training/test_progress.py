@@ -38,6 +38,9 @@ def test_only_what_is_in_the_run_file_is_told(terminal: bool, capsys: pytest.Cap
     told = capsys.readouterr().err
     assert "round 3/9" in told and told.count("epoch") == 1
     progress.recorded(training, record(6))
+    # Ranks have died, and what was measured last is measured again.
+    progress.finish(training, "running")
+    assert not capsys.readouterr().err
     progress.finish(training, "diverged")
     assert capsys.readouterr().err.count("round 6/9") == 1
 
