@@ -44,6 +44,7 @@ def models_of_checkpoint(checkpoint: Checkpoint, plug_ins: bool = False) -> tupl
 @contextmanager
 def _composed(checkpoint: Checkpoint, plug_ins: bool) -> Iterator[tuple[ComposedRun, Kept]]:
     """The run with the state of the checkpoint, and what it has of models."""
+    checkpoint.verify()
     config = reading.validate(Config, checkpoint_keys(checkpoint, plug_ins))
     run = compose(config, startup.start(config.train.device, config.train.threads))
     try:
@@ -56,8 +57,7 @@ def _composed(checkpoint: Checkpoint, plug_ins: bool) -> Iterator[tuple[Composed
 
 
 def checkpoint_keys(checkpoint: Checkpoint, plug_ins: bool = False) -> dict[str, Any]:
-    """The configuration of a checkpoint that is whole, all numbers of agents told."""
-    checkpoint.verify()
+    """The configuration of a checkpoint, with the number of its agents."""
     keys = notation.load(checkpoint.facts.config, "its configuration")
     if not isinstance(keys, dict):
         raise ResultsError(f"the checkpoint {str(checkpoint.path)!r} has no configuration")
