@@ -106,8 +106,9 @@ def compose(
     world = World(comm, config.agents_on(comm.size), "cpu" if config.train.device == "cpu" else "auto")
     meters = Meters()
 
-    doing(f"loading {config.data.name}")
-    dataset = dataset or config.data.load()
+    if dataset is None:
+        doing(f"loading {config.data.name}")
+        dataset = config.data.load()
     known = agree_on_data(comm, dataset)
     inputs = Inputs.of(config, comm.size, dataset)
     shares, length, precision = inputs.shares, inputs.length, inputs.precision

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mpidl.experiment.resume import Resumption, checkpoints, load_all, newest
 from mpidl.results.checkpoints.folder import CheckpointFolder
+from mpidl.spoken import counted
 from mpidl.training.buddies import deal
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ def go_back(run: ComposedRun, output: Path, deaths: Deaths, memory: Memory | Non
     round, size = run.training.done, run.world.size
     if lost is not None and lost > round:
         how = f", since copies of round {lost} in memory died with those who kept them"
+    again = deaths.done - round
     text = (
-        f"{deaths.who} died after round {deaths.done}; {size} rank{'s' * (size != 1)} went on from round "
-        f"{round}{how}, so that {deaths.done - round} rounds are done again"
+        f"{deaths.who} died after round {deaths.done}; {counted(size, 'rank')} went on from round {round}{how}, so "
+        f"that {counted(again, 'round')} {'is' if again == 1 else 'are'} done again"
     )
     return Resumption(round, (*(("warning", damage) for damage in damages), ("failure", text)))
 
