@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpidl.errors import ConfigError, SaveError
+from mpidl.errors import ConfigError, ResultsError, SaveError
 from mpidl.results import checked
 from mpidl.results.provenance import utc_now
 from mpidl.results.storage import replace, system_words
@@ -153,7 +153,7 @@ def _analysis(path: Path, root: checked.Group) -> Analysis:
         raise ValueError("it holds no analysis")
     schema = root.count(_MARK)
     if schema > _SCHEMA:
-        raise ValueError(f"it has schema {schema}, this mpidl reads up to {_SCHEMA}: update mpidl")
+        raise ResultsError(f"{str(path)!r} has schema {schema}, this mpidl reads up to {_SCHEMA}: update mpidl")
     kinds = {kind: _findings(kind, root.group(kind)) for kind in root.names}
     return Analysis(path, root.word("run"), root.word("run_created"), kinds)
 

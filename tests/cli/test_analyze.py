@@ -129,6 +129,10 @@ def test_a_damaged_file_of_analyses_is_one_sentence(analysed: Path, tmp_path: Pa
         file["alignment/cosines"].attrs.update(scales=np.empty(0, dtype=h5py.string_dtype()))
     with pytest.raises(MpidlError, match="is damaged: its alignment cannot be drawn"):
         invoke(plot, damaged, "-o", tmp_path / "damaged.png")
+    with h5py.File(damaged, "r+") as file:
+        file.attrs.modify("mpidl_analysis", 9)
+    with pytest.raises(MpidlError, match=r"^'[^']*' has schema 9, this mpidl reads up to 1: update mpidl$"):
+        findings.open(damaged)
 
 
 def test_runs_and_analyses_are_drawn_apart(run: Path, analysed: Path, tmp_path: Path) -> None:
