@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mpidl.results import Run
-
-# The models that stand for the whole run, best known first; a run has the one that its algorithm offers.
-_MODELS = ("consensus", "server")
+from mpidl.results.metrics import WHOLE_RUN
 
 _ABSENT = "–"
 
@@ -62,7 +60,7 @@ def _last(run: Run, names: Sequence[str]) -> list[float]:
 
 def whole_model(run: Run, prefix: str) -> str:
     """The name of this metric of the model that stands for the run: `test_loss` → `test_loss_server`."""
-    names = [f"{prefix}_{model}" for model in _MODELS]
+    names = [f"{prefix}_{model}" for model in WHOLE_RUN]
     return next((name for name in names if name in run.metrics), names[0])
 
 

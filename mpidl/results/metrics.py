@@ -13,6 +13,9 @@ MODELS = {
     "all": "the average of every agent's last model",
 }
 
+WHOLE_RUN = ("consensus", "server")
+"""The models that stand for a whole run, best known first; a run has the one that its algorithm offers."""
+
 _EVALUATED = (
     Metric("test_accuracy", "1", "fraction of test examples classified correctly by {model}"),
     Metric("test_loss", "1", "mean loss over the test examples of {model}"),

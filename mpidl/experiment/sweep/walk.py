@@ -23,15 +23,13 @@ from mpidl.experiment.sweep.handed import Handed
 from mpidl.experiment.sweep.member import Report, Standing
 from mpidl.experiment.sweep.members import check_inputs
 from mpidl.experiment.sweep.traces import Traces
+from mpidl.results.metrics import WHOLE_RUN
 from mpidl.training.loop import Hook, Record, Training
 
 if TYPE_CHECKING:
     from mpidl.comm.world import Communicator
 
 log = logging.getLogger("mpidl")
-
-# Of a record, best known first, as `mpidl compare` has them.
-_MODELS = ("consensus", "server")
 
 
 def main(handed: Handed) -> None:
@@ -122,7 +120,7 @@ class Telling(Hook):
 
 def _of_model(record: Record, quantity: str) -> float:
     """The quantity of the model that stands for the whole run."""
-    return next((float(record[name]) for model in _MODELS if (name := f"{quantity}_{model}") in record), math.nan)
+    return next((float(record[name]) for model in WHOLE_RUN if (name := f"{quantity}_{model}") in record), math.nan)
 
 
 class Once(logging.Filter):
