@@ -26,7 +26,7 @@ def members(config: Path, axes: Sequence[Axis], folder: Path | None, ranks: Call
     """All runs in the order of their combinations, their configurations seen to be right; see `checked`."""
     swept = {axis.key for axis in axes if axis.is_swept}
     found: list[Member] = []
-    numbers: dict[str, str] = {}
+    labels: dict[str, str] = {}
     keys = keys_of(config)
     for name, values in zip(names(axes), combinations(axes), strict=True):
         label = ", ".join(f"{key}={value.strip()}" for key, value in values.items() if key in swept)
@@ -37,7 +37,7 @@ def members(config: Path, axes: Sequence[Axis], folder: Path | None, ranks: Call
         place = folder or Path("runs") / own.name
         output = place / f"{name}.h5" if name else place / output_path(own).name
         found.append(Member(len(found), label or output.stem, own, output, ranks(own)))
-        same = numbers.setdefault(own.model_dump_json(), label)
+        same = labels.setdefault(own.model_dump_json(), label)
         if same != label:
             raise ConfigError(f"{same} and {label} are one configuration; leave one of them out", "-s")
     return found
