@@ -132,6 +132,10 @@ def suggestion(value: object, choices: Iterable[object]) -> str:
 
 
 def choices_sentence(value: object, choices: Iterable[str], meant: str | None = None) -> str:
-    """`'metropolise' is not known; did you mean 'metropolis'? (lazy, metropolis, uniform)`; `meant` where known."""
+    """`'metropolise' is not known; did you mean 'metropolis'? (lazy, metropolis, uniform)`.
+
+    `meant` is what to suggest where that is known, and need be none of the choices; else it is the nearest of them.
+    """
     known = sorted(choices)
-    return f"{quoted(value)} is not known{suggestion(meant or value, known)} ({', '.join(known)})"
+    hint = f"; did you mean {meant!r}?" if meant else suggestion(value, known)
+    return f"{quoted(value)} is not known{hint} ({', '.join(known)})"

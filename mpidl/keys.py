@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from mpidl.errors import ConfigError, nearest, quoted
+from mpidl.errors import ConfigError, choices_sentence, nearest
 
 # What other programs and papers call a key, and what it may be here.
 _ALSO_CALLED = {
@@ -52,9 +52,7 @@ class UnknownKey(ConfigError):
 
     def __init__(self, key: str, known: Iterable[str], meant: str | None = None) -> None:
         self.known, word = tuple(known), key.rpartition(".")[2]
-        meant = meant or nearest_key(word, self.known)
-        hint = f"; did you mean {meant!r}?" if meant else ""
-        super().__init__(f"{quoted(word)} is not known{hint} ({', '.join(sorted(self.known))})", key)
+        super().__init__(choices_sentence(word, self.known, meant or nearest_key(word, self.known)), key)
 
 
 def nearest_key(word: str, known: Iterable[str]) -> str | None:
