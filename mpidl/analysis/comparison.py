@@ -9,8 +9,7 @@ import numpy as np
 
 from mpidl.results import Run
 from mpidl.results.metrics import WHOLE_RUN
-
-_ABSENT = "–"
+from mpidl.spoken import ABSENT
 
 
 class Row(NamedTuple):
@@ -68,7 +67,7 @@ def part_name(section: Any) -> str:
     """`ring` of `ring` and of `{name: ring, …}`."""
     if isinstance(section, Mapping):
         section = section.get("name")
-    return str(section) if section is not None else _ABSENT
+    return str(section) if section is not None else ABSENT
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
@@ -94,7 +93,7 @@ def labels(runs: Sequence[Run]) -> list[str]:
 def _differs(key: str, configs: Sequence[Mapping[str, Any]]) -> bool:
     section = key.partition(".")[0] + "."
     having = [config for config in configs if "." not in key or any(other.startswith(section) for other in config)]
-    return len({str(config.get(key, _ABSENT)) for config in having}) > 1
+    return len({str(config.get(key, ABSENT)) for config in having}) > 1
 
 
 def _words(key: str, value: Any) -> str:

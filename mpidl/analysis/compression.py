@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mpidl.comm.gossip.settings import CROSS_GRADIENTS
 from mpidl.compressors import COMPRESSORS
 from mpidl.compressors.base import Compressor, Losses
 from mpidl.errors import ConfigError
@@ -50,7 +51,7 @@ def _compressor(config: Mapping[str, Any], quantity: str) -> Compressor | None:
     gossip = config.get("gossip") or {}
     algorithm = config.get("algorithm") or {}
     upload = algorithm.get("upload") or {}
-    section = gossip.get("cross_gradients") if quantity == "cross-gradients" else gossip.get("compressor")
+    section = gossip.get("cross_gradients") if quantity == CROSS_GRADIENTS else gossip.get("compressor")
     section = section or upload.get("compressor")
     try:
         # One that does not come with mpidl is code, and not run for a bound.
