@@ -130,12 +130,10 @@ class Registry(Generic[Kind, Settings]):
 def _hint(name: str) -> str:
     """What somebody may have meant who has named a file, or a module with a dot before its attribute."""
     module, dot, attribute = name.rpartition(".")
-    if attribute == "py" or module.isidentifier() and attribute.isidentifier() and Path(f"{module}.py").is_file():
-        return (
-            f"; a part of your own is {module}:attribute"
-            if attribute == "py"
-            else f"; did you mean {module}:{attribute}?"
-        )
+    if attribute == "py":
+        return f"; a part of your own is {module}:attribute"
+    if module.isidentifier() and attribute.isidentifier() and Path(f"{module}.py").is_file():
+        return f"; did you mean {module}:{attribute}?"
     return f"; a file is given by a key, as in {{name: npz, file: {name}}}" if "/" in name or dot else ""
 
 

@@ -11,12 +11,15 @@ import typing
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from mpidl.errors import MpidlError
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 SHELLS = """Completion of commands, names and -s keys: bash and zsh have
 eval "$(_MPIDL_COMPLETE=bash_source mpidl)" (or zsh_source) in their start-up file, fish
@@ -58,14 +61,14 @@ def settings(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
         return _beginning(incomplete, {f"{path}=": field.description or "" for path, field in known.items()})
     above = known.get(key.rpartition(".")[0])
     field = above if key.endswith(".name") and above is not None else known.get(key)
-    return [] if field is None else _beginning(incomplete, {f"{key}={value}": "" for value in _values(field, keys)})
+    return [] if field is None else _beginning(incomplete, {f"{key}={value}": "" for value in _values(field)})
 
 
-def _values(field: Any, keys: Any) -> Iterator[str]:
+def _values(field: FieldInfo) -> Iterator[str]:
     """What may be written after a key, where that is one of a few words."""
-    registry = keys.registry_of(field)
-    if registry is not None:
-        yield from registry
+    from mpidl.keys import registry_of
+
+    yield from registry_of(field) or ()
     for option in _options(field.annotation):
         if option is bool:
             yield from ("true", "false")
