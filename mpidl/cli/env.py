@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -54,6 +53,7 @@ def env(output: Path, as_json: bool) -> None:
 def _report(output: Path) -> dict[str, list[str]]:
     import torch
 
+    from mpidl.comm.start.device import why_none
     from mpidl.launch import machine
     from mpidl.launch.abilities import Question
     from mpidl.launch.surroundings import scheduler
@@ -64,10 +64,14 @@ def _report(output: Path) -> dict[str, list[str]]:
     asked = Question(gpu=devices > 0)
     packages = versions()
     problems: list[str] = []
-    mpi = _or_problem(_mpi, problems)
+    mpi: list[str] = []
+    try:
+        mpi += _mpi()
+    except LaunchError as error:
+        problems.append(str(error))
     abilities = asked.answer()
     if isinstance(abilities, str):
-        problems += [] if problems else [abilities]
+        problems = problems or [abilities]
     else:
         mpi += abilities.lines()
         if devices and not abilities.reaches_gpus:
@@ -80,21 +84,13 @@ def _report(output: Path) -> dict[str, list[str]]:
         "system": [platform.platform(), machine.processor()],
         "packages": [", ".join(f"{package} {version}" for package, version in (packages | _extras()).items())],
         "MPI": mpi,
-        "GPU": list(machine.gpus()) or [_no_gpu()],
+        "GPU": list(machine.gpus()) or [f"none: {why_none()}"],
         "output": [str(written or f"{output}: cannot be looked at")],
         "memory": [str(memory or "/dev/shm: absent")],
         "scheduler": [*filter(None, [scheduler()]), *_named(_JOB)],
         "variables": [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(_PREFIXES)],
         "warnings": problems,
     }
-
-
-def _or_problem(ask: Callable[[], list[str]], problems: list[str]) -> list[str]:
-    try:
-        return ask()
-    except LaunchError as error:
-        problems.append(str(error))
-        return []
 
 
 def _mpi() -> list[str]:
@@ -117,12 +113,6 @@ def _extras() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _no_gpu() -> str:
-    import torch
-
-    return "none: torch was installed without CUDA" if torch.version.cuda is None else "none: torch sees none"
 
 
 def _named(variables: tuple[str, ...]) -> list[str]:

@@ -12,7 +12,7 @@ from mpidl.cli import completion
 from mpidl.cli.tables import console
 from mpidl.errors import ConfigError
 from mpidl.graphs.base import TOLERANCE
-from mpidl.spoken import amount
+from mpidl.spoken import amount, counted
 
 if TYPE_CHECKING:
     from mpidl.graphs.base import Graph, Topology
@@ -94,7 +94,7 @@ def graph(
             click.echo(f"warning: {other} is left out: {error.message}", err=True)
     if not found:
         raise ConfigError(f"none of these graphs has {agents} agents", "--compare")
-    title = f"{agents} agent{'s' * (agents > 1)}"
+    title = counted(agents, "agent")
     if plot and names:
         draw_several(found, plot, title)
     elif plot and name is not None:

@@ -16,7 +16,7 @@ import click
 
 from mpidl.cli import completion
 from mpidl.errors import EXIT_CODES, ConfigError
-from mpidl.spoken import amount
+from mpidl.spoken import amount, counted
 
 if TYPE_CHECKING:
     from mpidl.experiment import Config
@@ -148,7 +148,7 @@ def run(
             click.echo(needs)
             return 0
         # What only data and networks show, ranks find out: they load them anyway, and at the same time.
-        click.echo(f"starting {ranks} rank{'s' * (ranks > 1)}…", err=True)
+        click.echo(f"starting {counted(ranks, 'rank')}…", err=True)
         stopping = signal.Signals[f"SIG{loaded.checkpoint.signal}"]
         found, handed = finding.outcome, loaded.model_dump_json()
         return Launch(ranks, program, path, handed, stopping, found=found, outliving=outliving).run()

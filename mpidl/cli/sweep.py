@@ -11,6 +11,7 @@ import click
 
 from mpidl.cli import completion
 from mpidl.errors import EXIT_CODES, ConfigError, ExitCode
+from mpidl.spoken import counted
 
 
 @click.command(
@@ -94,10 +95,8 @@ def sweep(
         from mpidl.experiment.sweep import axes, members
 
         swept = axes.read(assignments)
-        total = axes.count(swept)
-        click.echo(
-            f"{total:,} run{'s' * (total != 1)}" + (f": {text}" if (text := axes.described(swept)) else ""), err=True
-        )
+        total, values = counted(axes.count(swept), "run"), axes.described(swept)
+        click.echo(f"{total}: {values}" if values else total, err=True)
         found = members.members(config, swept, output, lambda loaded: ranks or default_ranks(loaded, at_once))
         found = members.checked(found, inputs=dry_run)
         if finding is None:

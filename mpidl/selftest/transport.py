@@ -8,6 +8,7 @@ from mpidl.comm import probe
 from mpidl.comm.start import device as devices
 from mpidl.seeding import stream
 from mpidl.selftest.area import Fault, NotHere, Site
+from mpidl.spoken import counted
 
 # What is sent at once by every MPI, and what only when the receiver is ready; in one piece of a row, and more.
 SIZES = (1, 4096, 2**16 + 1, 2**23)
@@ -17,8 +18,7 @@ _SIDE = 256
 def mpi(site: Site) -> str:
     """The ranks are one world, of one MPI."""
     found = probe.joined(site.world)
-    hosts = len(set(site.world.hosts))
-    return f"{site.world.size} ranks on {hosts} host{'s' * (hosts > 1)}; {found}"
+    return f"{counted(site.world.size, 'rank')} on {counted(len(set(site.world.hosts)), 'host')}; {found}"
 
 
 def messages(site: Site) -> str:
@@ -27,19 +27,20 @@ def messages(site: Site) -> str:
     if world.size == 1:
         raise NotHere("one rank has nobody to send to; give -n 2")
     distances = [2**power for power in range((world.size - 1).bit_length())]
-    wrong = [
+    found = [
         probe.sent_around(world, size, distance, keep)
         for size in SIZES
         for distance in distances
         for keep in (False, True)
     ]
-    for words in filter(None, wrong):
+    wrong = next(filter(None, found), "")
+    if wrong:
         raise Fault(
-            words,
+            wrong,
             "try another transport (Open MPI: --mca pml ob1 --mca btl self,sm,tcp; UCX: UCX_TLS=tcp,self; libfabric: "
             "FI_PROVIDER=tcp), and tell who looks after this machine if that helps",
         )
-    return f"{len(wrong)} from each rank, of {SIZES[0]} to {SIZES[-1]:,} bytes"
+    return f"{len(found)} from each rank, of {SIZES[0]} to {SIZES[-1]:,} bytes"
 
 
 def shared_memory(site: Site) -> str:
@@ -60,8 +61,7 @@ def gpu(site: Site) -> str:
         raise Fault(site.gpu_problem, "see nvidia-smi; runs with train.device: cpu do without")
     device = devices.resolve("auto")
     if device.type == "cpu":
-        reason = "torch was installed without CUDA" if torch.version.cuda is None else "torch sees no GPU"
-        raise NotHere(f"{reason}; runs compute on the CPU")
+        raise NotHere(f"{devices.why_none()}; runs compute on the CPU")
     wrong = wrong_product(device)
     reached = probe.reaches_gpus(site.world, device)
     if wrong:

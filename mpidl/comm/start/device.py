@@ -18,8 +18,7 @@ def choose(wanted: str, local_rank: int) -> torch.device:
     # torch counts the GPUs through NVML where it can, so that a rank without one never starts CUDA.
     visible = 0 if wanted == "cpu" else torch.cuda.device_count()
     if wanted == "cuda" and not visible:
-        reason = "torch was installed without CUDA" if torch.version.cuda is None else "torch sees no GPU"
-        raise ConfigError(f"'cuda' cannot be used here: {reason}; say auto or cpu", "train.device")
+        raise ConfigError(f"'cuda' cannot be used here: {why_none()}; say auto or cpu", "train.device")
     if not visible:
         return torch.device("cpu")
     device = torch.device("cuda", local_rank % visible)
@@ -32,6 +31,11 @@ def choose(wanted: str, local_rank: int) -> torch.device:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"{device} is there, but cannot be used: {reason}; say cpu", "train.device") from error
     return device
+
+
+def why_none() -> str:
+    """Why there is no GPU to compute on, where there is none."""
+    return "torch was installed without CUDA" if torch.version.cuda is None else "torch sees no GPU"
 
 
 def resolve(device: str | torch.device) -> torch.device:
