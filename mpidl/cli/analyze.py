@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mpidl.cli import findings_tables as tables
-from mpidl.cli.evaluate import round_or_best
+from mpidl.cli import options as shared
+from mpidl.cli.options import round_or_best
 from mpidl.cli.tables import console, json_line
 from mpidl.errors import ConfigError, choices_sentence
 
@@ -58,7 +59,7 @@ class CommandLine:
 @click.command(epilog="Kinds: " + "; ".join(f"{name}: {text}" for name, text in KINDS.items()) + ".")
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN.h5")
 @click.argument("kinds", nargs=-1, metavar="[KIND]...")
-@click.option("-n", "--ranks", type=click.IntRange(min=1), default=1, metavar="RANKS", help="How many; default: 1.")
+@shared.ranks("How many; default: 1.", default=1)
 @click.option("--round", metavar="ROUND", help="A round that models are kept of, or best; default: the last.")
 @click.option("--rounds", type=click.IntRange(min=2), default=20, show_default=True, help="Of a trajectory, at most.")
 @click.option("--to", type=click.Path(path_type=Path), metavar="OTHER.h5", help="A run to whose model the line leads.")
@@ -70,9 +71,9 @@ class CommandLine:
 @click.option("--draws", type=click.IntRange(min=2), default=32, show_default=True, help="Of random directions.")
 @click.option("--examples", type=click.IntRange(min=1), metavar="NUMBER", help="Of the training part, at most so many.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of random directions.")
-@click.option("-s", "--set", multiple=True, metavar="KEY=VALUE", help="Replace a key, as in data.root=/d.")
-@click.option("--plug-ins", is_flag=True, help="Let code that the run file names, and mpidl does not bring, run.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.h5", help="Default: RUN.analysis.h5.")
+@shared.settings("set", "Replace a key, as in data.root=/d.")
+@shared.plug_ins()
+@shared.output("OUT.h5", "Default: RUN.analysis.h5.")
 @click.option("--json", is_flag=True, help="One JSON object per kind, each on a line.")
 def analyze(run: Path, kinds: tuple[str, ...], ranks: int, **options: Any) -> int:
     """Find out what the models tell that RUN.h5, or a checkpoint, has kept; all KINDs that it allows by default.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mpidl.cli import completion
+from mpidl.cli import completion, options
 from mpidl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ _LONGEST = 2**40
 
 
 @click.command()
-@click.option(
-    "-n", "--ranks", type=click.IntRange(min=1), metavar="RANKS", help="How many ranks; default: one per core."
-)
+@options.ranks("How many ranks; default: one per core.")
 @click.option(
     "-g",
     "--graphs",
@@ -56,8 +54,8 @@ _LONGEST = 2**40
     show_default=True,
     help="For each length.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.h5", help="Also write an HDF5 file.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@options.output("OUT.h5", "Also write an HDF5 file.")
+@options.overwrite()
 def bench(
     ranks: int | None,
     graphs: str,

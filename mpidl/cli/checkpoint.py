@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mpidl.cli import checkpoint_tables as tables
-from mpidl.cli.evaluate import round_or_best
+from mpidl.cli import options
+from mpidl.cli.options import round_or_best
 from mpidl.cli.tables import console
 from mpidl.errors import ExitCode, ResultsError, choices_sentence
 from mpidl.sentences import printable
@@ -21,16 +22,6 @@ if TYPE_CHECKING:
 
 _PATH = click.argument("path", type=click.Path(path_type=Path), metavar="PATH")
 _PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
-_MODEL = click.option(
-    "--model", metavar="MODEL", help="consensus, server, or an agent's number; default: what all hold."
-)
-_ROUND = click.option(
-    "--round", "of_round", metavar="ROUND", help="A round that models are kept of, or best; default: the last."
-)
-_PLUG_INS = click.option(
-    "--plug-ins", is_flag=True, help="Let code that the checkpoint names, and mpidl does not bring, run."
-)
-_OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 
 
 class _Parts(click.Group):
@@ -72,8 +63,8 @@ def list_kept(paths: Sequence[Path]) -> None:
 
 @checkpoint.command()
 @_PATH
-@_MODEL
-@_ROUND
+@options.model()
+@options.of_round()
 def describe(path: Path, model: str | None, of_round: str | None) -> None:
     """The tensors of a model as in its state_dict, or the states of a checkpoint."""
     from mpidl import results
@@ -117,18 +108,11 @@ def verify(paths: Sequence[Path]) -> int:
 
 @checkpoint.command()
 @_PATH
-@_MODEL
-@_ROUND
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="OUT.pt",
-    help="A state_dict as torch.save writes it, or OUT.safetensors.",
-)
-@_OVERWRITE
-@_PLUG_INS
+@options.model()
+@options.of_round()
+@options.output("OUT.pt", "A state_dict as torch.save writes it, or OUT.safetensors.", required=True)
+@options.overwrite()
+@options.plug_ins("the checkpoint")
 def export(path: Path, model: str | None, of_round: str | None, output: Path, overwrite: bool, plug_ins: bool) -> None:
     """Write a model as a state_dict.
 
@@ -149,17 +133,9 @@ def export(path: Path, model: str | None, of_round: str | None, output: Path, ov
 @checkpoint.command("import")
 @click.argument("source", type=click.Path(path_type=Path), metavar="SOURCE")
 @click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG")
-@click.option(
-    "-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a key, as in model.hidden=[64]."
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="OUT.pt",
-    help="Also write it there, if SOURCE may go or change.",
-)
-@_OVERWRITE
+@options.settings("overrides", "Replace a key, as in model.hidden=[64].")
+@options.output("OUT.pt", "Also write it there, if SOURCE may go or change.")
+@options.overwrite()
 def import_model(source: Path, config: Path, overrides: Sequence[str], output: Path | None, overwrite: bool) -> None:
     """Start another run from SOURCE.
 

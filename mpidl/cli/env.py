@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from mpidl.cli import options
 from mpidl.errors import LaunchError
 
 # What is used where it is there: for pictures, files of weights, mirrors, and other installations of MPI.
@@ -26,15 +27,7 @@ _JOB = (
 
 
 @click.command()
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    metavar="FOLDER",
-    help="Where runs will go.",
-)
+@options.output("FOLDER", "Where runs will go.", default=Path("runs"), show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 def env(output: Path, as_json: bool) -> None:
     """Versions, MPI and what it can do, HDF5, GPUs, scheduler, cores, disks, and what to mend; paste all of it.

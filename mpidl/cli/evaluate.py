@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mpidl.cli import options
+from mpidl.cli.options import round_or_best
 from mpidl.cli.tables import console, json_line
 from mpidl.spoken import ABSENT, number, of_metric
 
@@ -17,20 +19,13 @@ if TYPE_CHECKING:
     from mpidl.experiment.measuring import Measured
 
 
-def round_or_best(text: str | None) -> int | str | None:
-    """A round as it is written on a command line: a number, or "best"; None for the last."""
-    if text == "last":
-        return None
-    return int(text) if text is not None and text.isascii() and text.isdigit() else text
-
-
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN.h5")
-@click.option("--model", metavar="MODEL", help="consensus, server, or an agent's number; default: what all hold.")
-@click.option("--round", "of_round", metavar="ROUND", help="A round that models are kept of, or best; default: last.")
+@options.model()
+@options.of_round()
 @click.option("--data", metavar="DATA", help="Other data, as in a configuration: mnist, or '{name: npz, …}'.")
-@click.option("-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a key, as in data.root=/d.")
-@click.option("--plug-ins", is_flag=True, help="Let code that the run file names, and mpidl does not bring, run.")
+@options.settings("overrides", "Replace a key, as in data.root=/d.")
+@options.plug_ins()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per measurement, each on a line.")
 def evaluate(
     run: Path,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mpidl.cli import completion
+from mpidl.cli import options
 from mpidl.cli.tables import console
 from mpidl.errors import ConfigError
 
@@ -21,15 +21,7 @@ _MOST_COLUMNS = 20
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG")
-@click.option(
-    "-s",
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    shell_complete=completion.settings,
-    help="Override a key, as for mpidl run.",
-)
+@options.settings("settings", "Override a key, as for mpidl run.")
 @click.option("-n", "--agents", type=click.IntRange(min=1), help="Agents, where the configuration says 'auto'.")
 @click.option(
     "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the division (png, pdf, svg) as well."

@@ -7,20 +7,13 @@ from pathlib import Path
 
 import click
 
+from mpidl.cli import options
 from mpidl.errors import ConfigError
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE.h5...")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("curves.png"),
-    metavar="OUT.png",
-    show_default=True,
-    help="Where to write the picture.",
-)
+@options.output("OUT.png", "Where to write the picture.", default=Path("curves.png"), show_default=True)
 @click.option(
     "-m",
     "--metric",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mpidl.cli import completion
+from mpidl.cli import options
 from mpidl.errors import EXIT_CODES, ConfigError
 from mpidl.spoken import amount, counted
 
@@ -52,30 +52,10 @@ class Words:
 
 @click.command(epilog=f"Exit codes: {EXIT_CODES}.")
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option(
-    "-n",
-    "--ranks",
-    type=click.IntRange(min=1),
-    metavar="RANKS",
-    help="How many ranks; default: one per GPU, or one per core.",
-)
-@click.option(
-    "-s",
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    shell_complete=completion.settings,
-    help="Replace a key, as in algorithm.lr=0.1.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="OUT.h5",
-    help="The run file; default: runs/<name>-s<seed>.h5.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace an existing run file.")
+@options.ranks("How many ranks; default: one per GPU, or one per core.")
+@options.settings("overrides", "Replace a key, as in algorithm.lr=0.1.")
+@options.output("OUT.h5", "The run file; default: runs/<name>-s<seed>.h5.")
+@options.overwrite("Replace an existing run file.")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint, if there is a run; else begin one.")
 @click.option(
     "--allow-changes",

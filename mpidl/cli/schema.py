@@ -7,17 +7,12 @@ from pathlib import Path
 
 import click
 
+from mpidl.cli import options
 from mpidl.errors import ConfigError
 
 
 @click.command()
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="OUT.json",
-    help="Write it there; default: standard output.",
-)
+@options.output("OUT.json", "Write it there; default: standard output.")
 def schema(output: Path | None) -> None:
     """The JSON schema of a configuration, assembled from all registered parts.
 

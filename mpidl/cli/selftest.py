@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mpidl.cli import options
 from mpidl.errors import EXIT_CODES
 
 if TYPE_CHECKING:
@@ -20,15 +21,9 @@ _PATIENCE = 30.0
 
 
 @click.command(epilog=f"Exit codes: {EXIT_CODES}.")
-@click.option("-n", "--ranks", type=click.IntRange(min=1), metavar="RANKS", help="Default: one per core, from 2 to 4.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    metavar="FOLDER",
-    help="Where runs will go: files are written there, and removed.",
+@options.ranks("Default: one per core, from 2 to 4.")
+@options.output(
+    "FOLDER", "Where runs will go: files are written there, and removed.", default=Path("runs"), show_default=True
 )
 @click.option(
     "--patience",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from mpidl.cli import completion
+from mpidl.cli import options
 from mpidl.errors import EXIT_CODES, ConfigError, ExitCode
 from mpidl.spoken import counted
 
@@ -18,30 +18,14 @@ from mpidl.spoken import counted
     epilog=f"The exit code is that of the first run in the table that did not finish. Exit codes: {EXIT_CODES}."
 )
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option(
-    "-s",
-    "--set",
+@options.settings(
     "assignments",
-    multiple=True,
+    "The values that a key takes, as in algorithm.lr=0.01,0.1; 1:5 is 1,2,3,4,5. A value that has a comma stands in "
+    "quotes or is a YAML list, as in model.hidden=[64],[64,64]. One value alone replaces the key in all runs.",
     metavar="KEY=VALUE,…",
-    shell_complete=completion.settings,
-    help="The values that a key takes, as in algorithm.lr=0.01,0.1; 1:5 is 1,2,3,4,5. A value that has a comma stands "
-    "in quotes or is a YAML list, as in model.hidden=[64],[64,64]. One value alone replaces the key in all runs.",
 )
-@click.option(
-    "-n",
-    "--ranks",
-    type=click.IntRange(min=1),
-    metavar="RANKS",
-    help="How many ranks each run has; default: one per GPU, or one per core.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Where the run files go; default: runs/<name>.",
-)
+@options.ranks("How many ranks each run has; default: one per GPU, or one per core.")
+@options.output("FOLDER", "Where the run files go; default: runs/<name>.")
 @click.option(
     "--at-once",
     type=click.IntRange(min=1, max=1000),

@@ -1,0 +1,59 @@
+"""Options that several commands have: said and read alike in all of them, each telling what it means there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from mpidl.cli import completion
+
+Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
+
+
+def ranks(meaning: str, **more: Any) -> Callable[[Command], Command]:
+    """`-n`, how many ranks."""
+    return click.option("-n", "--ranks", type=click.IntRange(min=1), metavar="RANKS", help=meaning, **more)
+
+
+def settings(name: str, meaning: str, **more: Any) -> Callable[[Command], Command]:
+    """`-s`, keys of a configuration; `name` is the parameter that takes them."""
+    more = {"metavar": "KEY=VALUE", "shell_complete": completion.settings, **more}
+    return click.option("-s", "--set", name, multiple=True, help=meaning, **more)
+
+
+def output(metavar: str, meaning: str, **more: Any) -> Callable[[Command], Command]:
+    """`-o`, what is written."""
+    return click.option("-o", "--output", type=click.Path(path_type=Path), metavar=metavar, help=meaning, **more)
+
+
+def overwrite(meaning: str = "Replace an existing file.") -> Callable[[Command], Command]:
+    """`--overwrite`, for what `-o` names."""
+    return click.option("--overwrite", is_flag=True, help=meaning)
+
+
+def model() -> Callable[[Command], Command]:
+    """`--model`, which of the models that a run has kept of a round."""
+    meaning = "consensus, server, or an agent's number; default: what all hold."
+    return click.option("--model", metavar="MODEL", help=meaning)
+
+
+def of_round() -> Callable[[Command], Command]:
+    """`--round`, of which models are kept; `round_or_best` reads it."""
+    meaning = "A round that models are kept of, or best; default: the last."
+    return click.option("--round", "of_round", metavar="ROUND", help=meaning)
+
+
+def plug_ins(whose: str = "the run file") -> Callable[[Command], Command]:
+    """`--plug-ins`, for code that a file names."""
+    meaning = f"Let code that {whose} names, and mpidl does not bring, run."
+    return click.option("--plug-ins", is_flag=True, help=meaning)
+
+
+def round_or_best(text: str | None) -> int | str | None:
+    """A round as it is written on a command line: a number, or "best"; None for the last."""
+    if text == "last":
+        return None
+    return int(text) if text is not None and text.isascii() and text.isdigit() else text
