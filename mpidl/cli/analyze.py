@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,9 @@ class CommandLine:
 
     def program(self) -> list[str]:
         """What every rank executes."""
-        words = [sys.executable, "-P", "-m", "mpidl", "analyze", str(self.run), *self.kinds]
+        from mpidl.launch.command import this_mpidl
+
+        words = this_mpidl("analyze", str(self.run), *self.kinds)
         for name, value in self.options.items():
             name = name.replace("_", "-")
             if value is True:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,6 +78,7 @@ def bench(
         _measure(graphs, parameters, transports, seconds, output, overwrite)
         return 0
 
+    from mpidl.launch.command import this_mpidl
     from mpidl.launch.process import Launch
     from mpidl.launch.surroundings import cores, scheduler
 
@@ -88,7 +88,7 @@ def bench(
         # In an allocation the ranks may be on other nodes, of which nothing is known here.
         _check_memory(max(lengths), len(topologies) * len(transports), ranks)
     _check_output(output, overwrite)
-    words = [sys.executable, "-P", "-m", "mpidl", "bench", "-g", graphs, "-p", parameters, "--seconds", str(seconds)]
+    words = this_mpidl("bench", "-g", graphs, "-p", parameters, "--seconds", str(seconds))
     words += [word for transport in transports for word in ("-t", transport)]
     words += [] if output is None else ["-o", str(output)]
     words += ["--overwrite"] if overwrite else []

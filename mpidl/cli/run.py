@@ -6,7 +6,6 @@ import gc
 import os
 import shlex
 import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +35,10 @@ class Words:
     debug: bool
 
     def program(self, output: Path) -> list[str]:
-        """What every rank executes: this command again, in this Python.
+        """What every rank executes: this command again."""
+        from mpidl.launch.command import this_mpidl
 
-        -P keeps the current folder out of the search for modules: one named mpidl may lie there, beside a clone, say.
-        """
-        words = [sys.executable, "-P", "-m", "mpidl", "run", str(self.config)]
+        words = this_mpidl("run", str(self.config))
         for assignment in self.overrides:
             words += ["-s", assignment]
         words += ["-o", str(output)]

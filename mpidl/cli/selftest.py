@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,11 +45,12 @@ def selftest(ranks: int | None, output: Path, patience: float) -> int:
         _examine(output, patience)
         return 0
 
+    from mpidl.launch.command import this_mpidl
     from mpidl.launch.process import Launch
     from mpidl.launch.surroundings import cores
 
-    words = [sys.executable, "-P", "-m", "mpidl", "selftest", "-o", str(output), "--patience", str(patience)]
-    return Launch(ranks or min(max(2, cores()), _MOST_RANKS), words).run()
+    program = this_mpidl("selftest", "-o", str(output), "--patience", str(patience))
+    return Launch(ranks or min(max(2, cores()), _MOST_RANKS), program).run()
 
 
 def _examine(output: Path, patience: float) -> None:

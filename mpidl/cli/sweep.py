@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -87,9 +86,10 @@ def sweep(
             dry(found)
             return ExitCode.DONE
 
+        from mpidl.launch.command import this_mpidl
         from mpidl.launch.sweep import Sweep
 
-        program = [sys.executable, "-P", "-m", "mpidl", *_words(config, assignments, ranks, output, at_once, debug)]
+        program = this_mpidl(*_words(config, assignments, ranks, output, at_once, debug))
         with SweepTable(found) as table:
             series = list(members.series(found))
             line, code = Sweep(series, program, at_once, table.hear, table.write, table.look, finding.outcome).run()

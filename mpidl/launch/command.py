@@ -47,6 +47,14 @@ PASSED_ON = (
 )
 
 
+def this_mpidl(*words: str) -> list[str]:
+    """The command `mpidl` with these words, in this Python: what ranks execute.
+
+    -P keeps the current folder out of the search for modules: one named mpidl may lie there, beside a clone, say.
+    """
+    return [sys.executable, "-P", "-m", "mpidl", *words]
+
+
 def launch_command(
     launcher: Launcher,
     library: Library,
