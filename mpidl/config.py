@@ -257,8 +257,8 @@ def _wish(details: ErrorDetails, known: Sequence[str]) -> str:
     if details["type"] == "model_type":
         return f"a section, with keys of its own ({', '.join(known)})"
     if details["type"] in ("tuple_type", "list_type"):
-        single = isinstance(details["input"], bool | int | float | str)
-        return f"a list, such as [{quoted(details['input'])}]" if single else "a list"
+        single = isinstance(given, bool | int | float | str)
+        return f"a list, such as [{quoted(given)}]" if single else "a list"
     message = details["msg"]
     return message.removeprefix("Input should be ") if message.startswith("Input should be ") else f"right: {message}"
 

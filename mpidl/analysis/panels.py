@@ -208,10 +208,10 @@ def _cosines_over_rounds(axes: Axes, findings: Findings) -> None:
 
 def _reliability(axes: Axes, findings: Findings) -> None:
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle="--")
-    for index, name in enumerate(("ensemble", "averaged")):
+    for index, (name, predictor) in enumerate(_PREDICTORS.items()):
         if f"confidence_{name}" in findings:
             error = findings.number(f"calibration_error_{name}")
-            label = f"{_PREDICTORS[name]}: error {error:.3f}"
+            label = f"{predictor}: error {error:.3f}"
             confidence, right = findings[f"confidence_{name}"], findings[f"right_{name}"]
             there = np.isfinite(confidence)
             axes.plot(confidence[there], right[there], label=label, **style(index))
@@ -227,10 +227,10 @@ _PREDICTORS = {"ensemble": "ensemble", "averaged": "averaged model"}
 def _accuracies(axes: Axes, findings: Findings) -> None:
     agents = findings["accuracy_agents"]
     axes.plot(np.arange(len(agents)), agents, label="single agents", **style(2) | {"linestyle": ""})
-    for index, name in enumerate(("ensemble", "averaged")):
+    for index, (name, predictor) in enumerate(_PREDICTORS.items()):
         if f"accuracy_{name}" in findings:
             line = style(index) | {"marker": None}
-            axes.axhline(findings.number(f"accuracy_{name}"), label=_PREDICTORS[name], **line)
+            axes.axhline(findings.number(f"accuracy_{name}"), label=predictor, **line)
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

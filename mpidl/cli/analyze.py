@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mpidl.analysis.subject import Subject
     from mpidl.analysis.workers import Workers
     from mpidl.experiment.schema import TrainSettings
+    from mpidl.results import Run
     from mpidl.results.findings import Findings
 
 KINDS = {
@@ -153,7 +154,7 @@ def _work(words: CommandLine, workers: Workers, device: object) -> None:
     """What each process does; the first prints and writes."""
     from mpidl.results import findings, provenance
 
-    run, created = _opened(words.run)
+    _, created = _opened(words.run)
     output, speaks = _output(words), workers.rank == 0
     for found in _studied(words, workers, device):
         if isinstance(found, str):
@@ -234,7 +235,7 @@ def _other(words: CommandLine) -> End | None:
     return End(f"{kept.name} of {path.name} after round {kept.round}", row_of(kept))
 
 
-def _opened(path: Path) -> tuple[Any, str]:
+def _opened(path: Path) -> tuple[Run | None, str]:
     """The run file, None of a checkpoint, and when it was created."""
     if path.is_dir():
         from mpidl.results.checkpoints import reader
