@@ -52,8 +52,8 @@ def line(objectives: Mapping[str, Objective], start: Tensor, end: Tensor, shares
 
     At 0 and 1 these are the rows themselves, so that the values are those of the models, bit for bit.
     """
-    points = [interpolated(start, end, share) for share in shares]
-    return _measured(objectives, points, (len(points),))
+    points = (interpolated(start, end, share) for share in shares)
+    return _measured(objectives, points, (len(shares),))
 
 
 def interpolated(start: Tensor, end: Tensor, share: float) -> Tensor:
