@@ -190,7 +190,8 @@ def one_checkpoint(path: Path, of_round: str | None) -> Checkpoint:
     found = _checkpoints(path)
     if not found:
         raise ResultsError(f"there is no checkpoint in {str(path)!r}")
-    wanted = [each for each in found if of_round in (None, str(each.facts.round))]
+    asked = round_or_best(of_round)
+    wanted = [each for each in found if asked in (None, each.facts.round)]
     if not wanted:
         rounds = ", ".join(str(each.facts.round) for each in reversed(found))
         raise ResultsError(f"{str(path)!r} has no checkpoint of round {of_round!r} ({rounds})")

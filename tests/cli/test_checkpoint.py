@@ -144,6 +144,7 @@ def test_checkpoints_are_listed_described_and_verified_beside_the_models(
         assert "run.ckpt/round-000000004: 2 files, each" in answer(capfd, "checkpoint", "verify", words)
     described = answer(capfd, "checkpoint", "describe", "run.ckpt", "--round", "2")
     assert "parameters" in described and "after round 2 of 4" in described and "4 agents on 2 ranks" in described
+    assert "after round 4 of 4" in answer(capfd, "checkpoint", "describe", "run.ckpt", "--round", "last")
     assert "no checkpoint of round '3' (2, 4)" in answer(
         capfd, "checkpoint", "describe", "run.ckpt", "--round", "3", code=2
     )
