@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mpidl.analysis.comparison import part_name
 from mpidl.comm.gossip.settings import CROSS_GRADIENTS
 from mpidl.compressors import COMPRESSORS
 from mpidl.compressors.base import Compressor, Losses
@@ -48,16 +49,23 @@ def of_run(run: Run) -> Compression | None:
 
 def _compressor(config: Mapping[str, Any], quantity: str) -> Compressor | None:
     """What packs a quantity, by the run's configuration."""
-    gossip = config.get("gossip") or {}
-    algorithm = config.get("algorithm") or {}
-    upload = algorithm.get("upload") or {}
-    section = gossip.get("cross_gradients") if quantity == CROSS_GRADIENTS else gossip.get("compressor")
-    section = section or upload.get("compressor")
-    try:
-        # One that does not come with mpidl is code, and not run for a bound.
-        return None if section is None or ":" in str(section.get("name")) else COMPRESSORS.parse(section)
-    except (AttributeError, ConfigError):
+    section = _under(config, "gossip", "cross_gradients" if quantity == CROSS_GRADIENTS else "compressor")
+    section = section or _under(config, "algorithm", "upload", "compressor")
+    # One that does not come with mpidl is code, and not run for a bound.
+    if section is None or ":" in part_name(section):
         return None
+    try:
+        return COMPRESSORS.parse(section)
+    except ConfigError:
+        return None
+
+
+def _under(config: Mapping[str, Any], *keys: str) -> Any:
+    """What stands under these keys, each below the one before; None where nothing does."""
+    found: Any = config
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
 
 
 def _bound(compressor: Compressor | None, layout: Layout | None) -> float | None:
