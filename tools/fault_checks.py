@@ -1,4 +1,4 @@
-"""What campaigns check when a launch has ended that something was done to, and what the faults of fault_campaign.py are."""
+"""What campaigns check when a launch has ended that something was done to, and the faults of fault_campaign.py."""
 
 from __future__ import annotations
 

@@ -45,5 +45,5 @@ def _content(dataset: Dataset) -> int:
     for rows in (dataset.x, dataset.y, dataset.x_test, dataset.y_test):
         if in_memory(rows):
             for _, piece in pieces(rows):
-                total = zlib.crc32(np.ascontiguousarray(piece), total)
+                total = zlib.crc32(np.ascontiguousarray(piece).data, total)
     return total
