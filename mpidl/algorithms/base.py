@@ -181,11 +181,6 @@ class Algorithm(ABC):
         self._factor, self._count_bytes = context.factor, context.count_bytes
 
     @classmethod
-    def participants(cls, settings: AlgorithmSettings, agents: int) -> float:
-        """How many of so many agents take part in a round, on average."""
-        return agents
-
-    @classmethod
     @abstractmethod
     def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> Mapping[str, float]:
         """By quantity, the rows that all agents together send in a round, on a graph of so many directed edges."""

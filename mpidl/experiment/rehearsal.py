@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mpidl.algorithms.base import Rows
+from mpidl.algorithms.federated.base import Federated
 from mpidl.comm.gossip.exchanges import Exchanges
 from mpidl.comm.gossip.plan import Plan, PlanMaker, Plans, make_edge_plan, make_plan
 from mpidl.comm.gossip.settings import GossipSettings
@@ -222,7 +223,7 @@ def rehearse(config: Config, ranks: int) -> Needs:
     row_bytes = rows.size * dtype.itemsize
     if exchanges is None:
         edges, by_quantity = 0.0, algorithm.packed_bytes()
-        everyone = config.method.participants(config.algorithm, agents) == agents
+        everyone = not isinstance(algorithm, Federated) or algorithm.expected() == agents
         # Who is drawn decides where the runs of ranks begin.
         held = rows_held(placement.owners, ranks) if everyone else rows_held_of_any(agents, ranks)
         transit = math.ceil(held * sums.rows * row_bytes)

@@ -69,6 +69,11 @@ class Federated(Algorithm):
         return {"up": cls.rows_up(settings), "down": cls.rows_down(settings)}
 
     @classmethod
+    def participants(cls, settings: AlgorithmSettings, agents: int) -> float:
+        """How many of so many agents take part in a round, on average."""
+        return agents
+
+    @classmethod
     def rows_sent(cls, settings: AlgorithmSettings, agents: int, edges: float) -> Mapping[str, float]:
         participants = cls.participants(settings, agents)
         return {name: rows * participants for name, rows in cls.rows_of_each(settings).items()}
