@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpidl.analysis.comparison import labels, whole_model
+from mpidl.analysis.differences import labels
+from mpidl.analysis.readings import metric_of
 from mpidl.errors import ConfigError, ResultsError, choices_sentence
 from mpidl.pictures import new_figure, words
 from mpidl.results import Run
@@ -73,13 +74,9 @@ def _refuse_unknown(runs: Sequence[Run], metrics: Sequence[str], axes: Sequence[
             raise ConfigError(f"axis {choices_sentence(axis, SCALES, _MEANT.get(axis))}")
 
 
-def _name(run: Run, metric: str) -> str:
-    return metric if metric in run.metrics else whole_model(run, metric)
-
-
 def _points(run: Run, metric: str, axis: str) -> tuple[np.ndarray, np.ndarray]:
     """What can be drawn of a metric against an axis."""
-    name = _name(run, metric)
+    name = metric_of(run, metric)
     if name not in run.metrics:
         return np.zeros(0), np.zeros(0)
     across, values = run.metrics[axis].astype(float), run.curve(name)
@@ -114,7 +111,7 @@ def _fill(panel: Axes, runs: Sequence[Run], metric: str, axis: str) -> None:
 
 def _title(runs: Sequence[Run], metric: str) -> str:
     """`test accuracy (consensus)`, or both models where runs are shown by different ones; with units, if it has any."""
-    names = dict.fromkeys(_name(run, metric) for run in runs if _name(run, metric) in run.metrics)
+    names = dict.fromkeys(metric_of(run, metric) for run in runs if metric_of(run, metric) in run.metrics)
     units = {run.units(name) for run in runs for name in names if name in run.metrics} - {"", "1"}
     title = metric.replace("_", " ")
     models = ", ".join(name.removeprefix(metric + "_") for name in names if name != metric)

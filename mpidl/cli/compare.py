@@ -28,7 +28,8 @@ def compare(runs: Sequence[Path], as_json: bool) -> None:
     those that all agents have sent.
     """
     from mpidl import results
-    from mpidl.analysis.comparison import labels, row
+    from mpidl.analysis.comparison import row
+    from mpidl.analysis.differences import labels
 
     opened = [results.open(run) for run in runs]
     rows = [row(run) for run in opened]

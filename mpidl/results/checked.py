@@ -8,8 +8,9 @@ than the file explains. ValueError for anything else.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,6 +37,24 @@ def read(path: Path, take: Callable[[Group], Result], kind: str = "run file") ->
     """What `take` returns of a file's root; ResultsError, of one sentence, about a file that is not as it expects."""
     _refuse(path, kind)
     return apart.call(path, lambda: _take(path, take, kind))
+
+
+def read_each(
+    paths: Sequence[Path], take: Callable[[Path], Callable[[Group], Result]], kind: str = "run file"
+) -> Iterator[Result | ResultsError]:
+    """The same of each of many files, in their order; in the place of one that cannot be read stands the error.
+
+    `take` is asked for what takes a file's root before that file is opened.
+    """
+
+    def read(path: Path) -> Result:
+        _refuse(path, kind)
+        return _take(path, take(path), kind)
+
+    for answer in apart.call_each([(path, partial(read, path)) for path in paths]):
+        if isinstance(answer, Exception) and not isinstance(answer, ResultsError):
+            raise answer
+        yield answer
 
 
 def read_all(folder: Path, names: Sequence[str], take: Callable[[Group], Result], kind: str) -> list[Result]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +14,7 @@ from mpidl import notation
 from mpidl.errors import ConfigError, ResultsError
 from mpidl.results import checked, lock, models
 from mpidl.results.checked import Group
+from mpidl.results.lazy import NUMBERS, Columns
 from mpidl.results.metrics import higher_is_better
 from mpidl.results.models import Kept, KeptModel
 from mpidl.results.names import SCALES, SCHEMA_VERSION
@@ -21,10 +22,13 @@ from mpidl.results.names import SCALES, SCHEMA_VERSION
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# Kinds of numbers, as numpy calls them.
-NUMBERS, WHOLE = "fiu", "iu"
+WHOLE = "iu"
 # Bytes of columns that are read when a file is opened; the rest is read when it is asked for.
 _LOADED_AT_ONCE = 64 * 2**20
+
+
+class NoRunFile(ResultsError):
+    """An HDF5 file of another kind."""
 
 
 class Event(NamedTuple):
@@ -41,45 +45,6 @@ class Best(NamedTuple):
 
     value: float
     round: int
-
-
-class Columns(Mapping[str, np.ndarray]):
-    """The columns of one table by name, each read from the file when it is first asked for."""
-
-    def __init__(self, path: Path, table: str, rows: int, names: tuple[str, ...]) -> None:
-        self._path = path
-        self._table = table
-        self._rows = rows
-        self._names = names
-        self._read: dict[str, np.ndarray] = {}
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._names:
-            raise KeyError(name)
-        if name not in self._read:
-            self._read[name] = checked.read(self._path, lambda root: self._column(root, name))
-        return self._read[name]
-
-    def load(self, root: Group, most: int) -> int:
-        """Reads the columns of an open file that have at most so many bytes in all; returns how many those have."""
-        for name in self._names:
-            size = 8 * math.prod(root.group(self._table).shape(name, NUMBERS, sparse=True))
-            if size <= most:
-                self._read[name] = self._column(root, name)
-                most -= size
-        return most
-
-    def _column(self, root: Group, name: str) -> np.ndarray:
-        group = root.group(self._table)
-        if group.count("records") < self._rows:
-            raise ResultsError(f"{str(self._path)!r} was cut back while it was read; read it again")
-        return group.array(name, NUMBERS, self._rows, sparse=True)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 @dataclass(frozen=True)
@@ -108,7 +73,7 @@ class Run:
     events: tuple[Event, ...]
     quantities: dict[str, tuple[str, str]]
 
-    @property
+    @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
         try:
@@ -191,16 +156,20 @@ class Run:
 
 def open(path: str | Path) -> Run:
     """Opens a run file of this or an older mpidl; anything else is answered in one sentence (ResultsError)."""
-    path = Path(path)
+    return checked.read(Path(path), take(Path(path)))
+
+
+def take(path: Path) -> Callable[[Group], Run]:
+    """What makes a run of the root of this file, which is not open yet."""
     # Asked before the status is read: a writer that ends in between is seen as one that has finished.
     written = lock.is_held(path)
-    return checked.read(path, lambda root: _run(path, root, written))
+    return lambda root: _run(path, root, written)
 
 
 def _run(path: Path, root: Group, written: bool) -> Run:
     """All that is in a file, columns as far as they are small."""
     if "schema_version" not in root.attribute_names or "metrics" not in root:
-        raise ResultsError(f"{str(path)!r} is an HDF5 file, but not a run file of mpidl")
+        raise NoRunFile(f"{str(path)!r} is an HDF5 file, but not a run file of mpidl")
     version = root.count("schema_version")
     if version > SCHEMA_VERSION:
         newer = root.word("mpidl_version") if "mpidl_version" in root.attribute_names else "a newer one"

@@ -1,0 +1,33 @@
+"""The run files that a command is given: files, folders and patterns; and what it says of those that it cannot read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from mpidl.errors import ExitCode
+from mpidl.sentences import printable
+
+if TYPE_CHECKING:
+    from mpidl.results import Run
+
+METAVAR = "RUN.h5|FOLDER|PATTERN..."
+
+
+def opened(words: Sequence[str]) -> tuple[list[Run], ExitCode]:
+    """The runs that can be read, and the exit code of a command that does with them what it was asked to.
+
+    Of each other file a sentence goes to where errors do. The code is that of a mistake where such a file was named
+    itself; one that was found in a folder, or by a pattern in quotes, does not fail the command. ResultsError where no
+    run is left.
+    """
+    from mpidl import results
+
+    found = results.open_all(words)
+    for error in found.unreadable:
+        click.echo(f"mpidl: left out: {printable(str(error))}", err=True)
+    for error in found.others:
+        click.echo(f"mpidl: passed over: {printable(str(error))}", err=True)
+    return found.runs, ExitCode.USAGE if found.missed else ExitCode.DONE
