@@ -18,7 +18,6 @@ from mpidl import results
 from mpidl.comm.start import presence
 from mpidl.errors import ExitCode, MpidlError
 from mpidl.launch import folders
-from mpidl.results.checkpoints import reader
 from mpidl.results.checkpoints.folder import CheckpointFolder
 
 # Within which all processes of a launch have to be gone after it, of the time that they had.
@@ -74,6 +73,9 @@ def wrong(fault: Fault, code: int, output: Path, seen: results.Run | None, told:
 
 def damaged(output: Path, due: bool) -> str:
     """What is wrong with the checkpoints; `due`: one of them is there, as where a run says that it can go on."""
+    # It imports torch, and these programs are also what the light launches run.
+    from mpidl.results.checkpoints import reader
+
     folder = CheckpointFolder(output)
     if due and not folder.rounds():
         return "no checkpoint is there"
