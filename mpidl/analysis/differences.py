@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mpidl.analysis.settings import Setting, changes_numbers, settings
-from mpidl.results import Run
+from mpidl.results import Glance
 from mpidl.spoken import ABSENT
 
 Settings = Mapping[str, Setting]
@@ -65,7 +65,7 @@ class Differences:
         )
 
 
-def differences(runs: Sequence[Run], without: Iterable[str] = ()) -> Differences:
+def differences(runs: Sequence[Glance], without: Iterable[str] = ()) -> Differences:
     """In which settings these runs differ, and in which they do not; `without` are keys to leave out, such as `seed`.
 
     The names of runs are left out, too.
@@ -92,7 +92,7 @@ def differences(runs: Sequence[Run], without: Iterable[str] = ()) -> Differences
     return Differences(tuple(sorted(told, key=lambda column: column.key == "seed")), _constant(constant, known))
 
 
-def labels(runs: Sequence[Run]) -> list[str]:
+def labels(runs: Sequence[Glance]) -> list[str]:
     """For each run what sets it apart from the others, such as `ring` or `lr 0.1`; its name where nothing does.
 
     Those of runs that differ in nothing have their names added, so that no two labels are the same.
@@ -110,9 +110,9 @@ def told_apart(apart: Differences, called: Sequence[str]) -> list[str]:
     ]
 
 
-def names(runs: Sequence[Run]) -> list[str]:
+def names(runs: Sequence[Glance]) -> list[str]:
     """What to call each run: its name; where names repeat, that of its file, with as much of its path as it takes."""
-    ways: list[Callable[[Run], str]] = [
+    ways: list[Callable[[Glance], str]] = [
         lambda run: run.name or run.path.stem,
         lambda run: run.path.stem,
         lambda run: f"{run.path.parent.name}/{run.path.stem}",

@@ -5,25 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from mpidl.analysis.differences import differences, names, told_apart
 from mpidl.analysis.settings import Setting, changes_numbers, settings
 from mpidl.errors import ConfigError, choices_sentence
 from mpidl.keys import nearest_key
-from mpidl.results import Run
+from mpidl.results import Glance
 from mpidl.spoken import ABSENT
+
+Kind = TypeVar("Kind", bound=Glance)
 
 
 @dataclass(frozen=True)
-class RunGroup:
+class RunGroup(Generic[Kind]):
     """Runs that belong together, what to call them, and what sets them apart from other groups."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[Kind, ...]
     name: str
     label: str
 
 
-def grouped(runs: Sequence[Run], by: Sequence[str] | None = None) -> list[RunGroup]:
+def grouped(runs: Sequence[Kind], by: Sequence[str] | None = None) -> list[RunGroup[Kind]]:
     """These runs in groups, in the order of their first members.
 
     By default a group is of runs that differ in nothing but the seed and housekeeping, such as how often there is a
@@ -36,7 +39,7 @@ def grouped(runs: Sequence[Run], by: Sequence[str] | None = None) -> list[RunGro
     known = [settings(run) for run in runs]
     varied = [key for column in differences(runs).columns for key in column.keys]
     keys = [_found(key, known, varied) for key in by]
-    members: dict[tuple[str, ...], list[Run]] = {}
+    members: dict[tuple[str, ...], list[Kind]] = {}
     for run, each in zip(runs, known, strict=True):
         members.setdefault(tuple(each[key].text if key in each else ABSENT for key in keys), []).append(run)
     labels = [
@@ -53,15 +56,15 @@ def grouped(runs: Sequence[Run], by: Sequence[str] | None = None) -> list[RunGro
     ]
 
 
-def alone(runs: Sequence[Run]) -> list[RunGroup]:
+def alone(runs: Sequence[Kind]) -> list[RunGroup[Kind]]:
     """Each run as a group of its own."""
     called = names(runs)
     labels = told_apart(differences(runs), called)
     return [RunGroup((run,), name, label) for run, name, label in zip(runs, called, labels, strict=True)]
 
 
-def _over_seeds(runs: Sequence[Run]) -> list[RunGroup]:
-    members: dict[tuple[object, ...], list[Run]] = {}
+def _over_seeds(runs: Sequence[Kind]) -> list[RunGroup[Kind]]:
+    members: dict[tuple[object, ...], list[Kind]] = {}
     times: dict[tuple[object, ...], int] = {}
     for run in runs:
         known = settings(run)
@@ -95,7 +98,7 @@ def _found(key: str, runs: Sequence[dict[str, Setting]], varied: Sequence[str]) 
     raise ConfigError(choices_sentence(key, shown, meant), "--by")
 
 
-def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
+def _names(groups: Sequence[Sequence[Glance]]) -> list[str]:
     """The name that all of a group have; else what the names have in common, with * for what they have not."""
     called = iter(names([run for group in groups for run in group]))
     members = [[next(called) for _ in group] for group in groups]

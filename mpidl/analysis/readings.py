@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from mpidl.errors import ConfigError, choices_sentence, quoted
-from mpidl.results import Run
+from mpidl.results import Glance
 from mpidl.results.metrics import WHOLE_RUN, higher_is_better
 from mpidl.results.names import SCALES
 from mpidl.spoken import amount, counted, duration, number
@@ -89,7 +89,7 @@ class Spread(NamedTuple):
     members: int
 
 
-def metric_of(run: Run, metric: str) -> str:
+def metric_of(run: Glance, metric: str) -> str:
     """The full name of a metric of this run: `test_loss` → `test_loss_server`, of the model that stands for it."""
     if metric in run.metrics:
         return metric
@@ -97,7 +97,7 @@ def metric_of(run: Run, metric: str) -> str:
     return next((name for name in names if name in run.metrics), metric)
 
 
-def require_known(runs: Sequence[Run], metrics: Sequence[str], key: str = "metric") -> None:
+def require_known(runs: Sequence[Glance], metrics: Sequence[str], key: str = "metric") -> None:
     """Refuses metrics that none of these runs has, while any has some."""
     known = {name for run in runs for name in run.metrics}
     short = {name.removesuffix(f"_{model}") for name in known for model in WHOLE_RUN} | {"test_accuracy", "test_loss"}
@@ -106,7 +106,7 @@ def require_known(runs: Sequence[Run], metrics: Sequence[str], key: str = "metri
             raise ConfigError(choices_sentence(metric, known | short), key)
 
 
-def read(run: Run, metric: str, moment: Instant = END) -> Reading:
+def read(run: Glance, metric: str, moment: Instant = END) -> Reading:
     """A metric of a run at a moment.
 
     At the end it is of the last record in which it was measured; of a loss that is no longer a number while the
@@ -133,7 +133,7 @@ def read(run: Run, metric: str, moment: Instant = END) -> Reading:
     return Reading(float(values[measured[-1]]), int(measured[-1])) if len(measured) else NOTHING
 
 
-def first_reaching(run: Run, metric: str, target: float) -> Reading:
+def first_reaching(run: Glance, metric: str, target: float) -> Reading:
     """The first record in which a metric is at least the target, an accuracy, or at most, anything else."""
     name = metric_of(run, metric)
     if name not in run.metrics:
@@ -143,7 +143,7 @@ def first_reaching(run: Run, metric: str, target: float) -> Reading:
     return Reading(float(values[reached[0]]), int(reached[0])) if len(reached) else NOTHING
 
 
-def spent(run: Run, scale: str, record: int | None) -> float:
+def spent(run: Glance, scale: str, record: int | None) -> float:
     """How many rounds, epochs, bytes or seconds a record came after; NaN for no record."""
     if scale not in SCALES:
         raise ConfigError(choices_sentence(scale, SCALES))
@@ -163,7 +163,7 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(mean, deviation, count, len(values))
 
 
-def over(runs: Sequence[Run], metric: str, moment: Instant = END) -> Spread:
+def over(runs: Sequence[Glance], metric: str, moment: Instant = END) -> Spread:
     """A metric over a group of runs at a moment.
 
     At the end and at the best only runs that have finished count, since others, which have diverged or still run, have
@@ -174,14 +174,14 @@ def over(runs: Sequence[Run], metric: str, moment: Instant = END) -> Spread:
     return spread(counting(runs, values, moment))
 
 
-def counting(runs: Sequence[Run], values: Sequence[float], moment: Instant = END) -> list[float]:
+def counting(runs: Sequence[Glance], values: Sequence[float], moment: Instant = END) -> list[float]:
     """These values of a group's members, NaN of those that do not count in a mean at this moment (see `over`)."""
     if len(runs) == 1 or moment.kind in SCALES:
         return list(values)
     return [value if run.status == "finished" else NAN for run, value in zip(runs, values, strict=True)]
 
 
-def _beside(run: Run, name: str) -> np.ndarray:
+def _beside(run: Glance, name: str) -> np.ndarray:
     """What is measured together with this accuracy or loss; NaN where nothing is."""
     swapped = name.replace("_accuracy_", "_loss_") if "_accuracy_" in name else name.replace("_loss_", "_accuracy_")
     return run.curve(swapped) if swapped in run.metrics else np.full(run.records, np.nan)

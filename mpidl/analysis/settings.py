@@ -12,12 +12,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
+from mpidl import notation
 from mpidl.experiment import Config
 from mpidl.keys import registry_of, section_of
-from mpidl.results import Run
+from mpidl.results import Glance
 
 _MISSING = object()
 
@@ -51,12 +51,13 @@ def in_words(value: Any) -> str:
     return json.dumps(value, default=str)
 
 
-def settings(run: Run) -> dict[str, Setting]:
+def settings(run: Glance) -> dict[str, Setting]:
     """All settings of a run. Those of a section that it does not have are absent.
 
     A decentralized run without `gossip` has that of exact mixing, and `agents` are those that there were.
     """
-    given = dict(run.config) | {"agents": run.agents}
+    known = notation.load_known(run.config_text)
+    given = {**(run.config if known is None else known), "agents": run.agents}
     if given.get("graph") is not None and given.get("gossip") is None:
         given["gossip"] = {}
     return dict(_walk(Config, given, {}, ""))
@@ -73,12 +74,12 @@ def _walk(
     """The settings of a section. `usual` are values that it has unless others are given, before its own defaults."""
     known = _fields(section) if section is not None else {}
     for key in dict.fromkeys([*known, *given]):
-        field, default = known.get(key, (None, _MISSING))
-        default = usual.get(key, default)
+        field = known.get(key, _UNKNOWN)
+        default = usual.get(key, field.default)
         value = given.get(key, default)
         if value is _MISSING:
             continue
-        below = _section(field, value)
+        below = field.section(value)
         if isinstance(value, str) and below is not None:
             value = {"name": value}
         if isinstance(default, str) and below is not None:
@@ -91,27 +92,34 @@ def _walk(
             yield f"{above}{key}", Setting(value, value == default)
 
 
+class _Field(NamedTuple):
+    """A key of a section: its default as a configuration has it, the parts that it may name, and what it holds."""
+
+    default: Any
+    registry: Any
+    holds: type[BaseModel] | None
+
+    def section(self, value: Any) -> type[BaseModel] | None:
+        """What the key holds: the part that its value names, or a section; None where that is not known here."""
+        if self.registry is not None:
+            name = value.get("name") if isinstance(value, Mapping) else value
+            # Any other name is that of code.
+            return self.registry.settings(name) if isinstance(name, str) and name in self.registry else None
+        return self.holds if isinstance(value, Mapping) else None
+
+
+_UNKNOWN = _Field(_MISSING, None, None)
+
+
 @lru_cache(maxsize=1000)
-def _fields(section: type[BaseModel]) -> dict[str, tuple[FieldInfo, Any]]:
-    """The keys of a section, with their defaults as a configuration has them."""
-    return {
-        field.alias or name: (
-            field,
-            _MISSING if field.is_required() else to_jsonable_python(field.get_default(call_default_factory=True)),
-        )
-        for name, field in section.model_fields.items()
-    }
-
-
-def _section(field: FieldInfo | None, value: Any) -> type[BaseModel] | None:
-    """What a key holds: the part that its value names, or a section of its own; None where that is not known here."""
-    if field is None or value is None:
-        return None
-    registry = registry_of(field)
-    if registry is not None:
-        name = value.get("name") if isinstance(value, Mapping) else value
-        # Any other name is that of code.
-        return registry.settings(name) if isinstance(name, str) and name in registry else None
-    section = section_of(field.annotation)
-    # A duration is a section that is written in a word.
-    return section if isinstance(value, Mapping) and section is not None and "extra" in section.model_config else None
+def _fields(section: type[BaseModel]) -> dict[str, _Field]:
+    """The keys of a section."""
+    found = {}
+    for name, field in section.model_fields.items():
+        needed = field.is_required()
+        default = _MISSING if needed else to_jsonable_python(field.get_default(call_default_factory=True))
+        holds = section_of(field.annotation)
+        # A duration is a section that is written in a word.
+        holds = holds if holds is not None and "extra" in holds.model_config else None
+        found[field.alias or name] = _Field(default, registry_of(field), holds)
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -11,7 +11,9 @@ from mpidl.errors import ExitCode
 from mpidl.sentences import printable
 
 if TYPE_CHECKING:
-    from mpidl.results import Run
+    from mpidl.results import Glance, Opened, Run
+
+Kind = TypeVar("Kind", bound="Glance")
 
 METAVAR = "RUN.h5|FOLDER|PATTERN..."
 
@@ -25,7 +27,17 @@ def opened(words: Sequence[str]) -> tuple[list[Run], ExitCode]:
     """
     from mpidl import results
 
-    found = results.open_all(words)
+    return _told(results.open_all(words))
+
+
+def glanced(words: Sequence[str], metrics: Sequence[str]) -> tuple[list[Glance], ExitCode]:
+    """The same at a glance, with these metrics."""
+    from mpidl import results
+
+    return _told(results.glance_all(words, metrics))
+
+
+def _told(found: Opened[Kind]) -> tuple[list[Kind], ExitCode]:
     for error in found.unreadable:
         click.echo(f"mpidl: left out: {printable(str(error))}", err=True)
     for error in found.others:

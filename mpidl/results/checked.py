@@ -29,7 +29,6 @@ _MOST_ITEMS = 1_000_000
 # Seconds since 1970 of the year 9999, the last that a date can have.
 _LAST_MOMENT = 253_370_764_800
 
-
 Result = TypeVar("Result")
 
 
@@ -113,6 +112,9 @@ class Group:
 
     def __init__(self, group: h5py.Group, size: int) -> None:
         self._group, self._size = group, size
+        # What has been opened: h5py takes its time for that.
+        self._opened: dict[str, Any] = {}
+        self._groups: dict[str, Group] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -126,7 +128,8 @@ class Group:
         """A group in it."""
         import h5py
 
-        return Group(self._item(name, h5py.Group), self._size)
+        item = self._item(name, h5py.Group)
+        return self._groups.setdefault(name, Group(item, self._size))
 
     def shape(self, name: str, kinds: str, sparse: bool = False) -> tuple[int, ...]:
         """The shape of an array of these kinds of numbers, or of fixed texts, which the file holds.
@@ -247,11 +250,13 @@ class Group:
     def _item(self, name: str, kind: type) -> Any:
         import h5py
 
-        if name not in self._group:
-            raise ValueError(f"{self._path(name)} is missing")
-        if not isinstance(self._group.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"{self._path(name)} is a link to elsewhere")
-        item = self._group[name]
+        if name not in self._opened:
+            if name not in self._group:
+                raise ValueError(f"{self._path(name)} is missing")
+            if not isinstance(self._group.get(name, getlink=True), h5py.HardLink):
+                raise ValueError(f"{self._path(name)} is a link to elsewhere")
+            self._opened[name] = self._group[name]
+        item = self._opened[name]
         if not isinstance(item, kind):
             raise ValueError(f"{self._path(name)} is no {'group' if kind is h5py.Group else 'array'}")
         return item

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +12,19 @@ from mpidl.errors import ResultsError
 from mpidl.results import checked
 from mpidl.results.checked import Group
 
-NUMBERS = "fiu"
+NUMBERS, WHOLE = "fiu", "iu"
 """Kinds of numbers, as numpy calls them."""
 
 
 class Columns(Mapping[str, np.ndarray]):
     """The columns of one table by name, each read from the file when it is first asked for."""
 
-    def __init__(self, path: Path, table: str, rows: int, names: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, table: str, rows: int, names: tuple[str, ...], dimensions: int = 2) -> None:
         self._path = path
         self._table = table
         self._rows = rows
         self._names = names
+        self._dimensions = dimensions
         self._read: dict[str, np.ndarray] = {}
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -33,9 +34,9 @@ class Columns(Mapping[str, np.ndarray]):
             self._read[name] = checked.read(self._path, lambda root: self._column(root, name))
         return self._read[name]
 
-    def load(self, root: Group, most: int) -> int:
-        """Reads the columns of an open file that have at most so many bytes in all; returns how many those have."""
-        for name in self._names:
+    def load(self, root: Group, most: int, names: Iterable[str] | None = None) -> int:
+        """Reads columns of an open file, as far as they have so many bytes in all; returns how many those have left."""
+        for name in self._names if names is None else names:
             size = 8 * math.prod(root.group(self._table).shape(name, NUMBERS, sparse=True))
             if size <= most:
                 self._read[name] = self._column(root, name)
@@ -46,7 +47,10 @@ class Columns(Mapping[str, np.ndarray]):
         group = root.group(self._table)
         if group.count("records") < self._rows:
             raise ResultsError(f"{str(self._path)!r} was cut back while it was read; read it again")
-        return group.array(name, NUMBERS, self._rows, sparse=True)
+        column = group.array(name, NUMBERS, self._rows, sparse=True)
+        if not 1 <= column.ndim <= self._dimensions:
+            raise ValueError(f"/{self._table}/{name} is no column of numbers")
+        return column
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

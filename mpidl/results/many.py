@@ -5,14 +5,18 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from mpidl.errors import ConfigError, ResultsError
-from mpidl.results import checked
+from mpidl.results import checked, glance, lock, reader
+from mpidl.results.checked import Group
+from mpidl.results.glance import Glance, NoRunFile
 from mpidl.results.output import SUFFIXES
-from mpidl.results.reader import NoRunFile, Run, take
+from mpidl.results.reader import Run
+
+Kind = TypeVar("Kind", bound=Glance)
 
 
 class Found(NamedTuple):
@@ -22,14 +26,14 @@ class Found(NamedTuple):
     named: bool
 
 
-class Opened(NamedTuple):
+class Opened(NamedTuple, Generic[Kind]):
     """The runs of many files, and of each that holds none that can be read, why.
 
     `unreadable` are damaged, of a newer mpidl, or not there; `missed` are those of them that were named themselves.
     `others` are HDF5 files of another kind, such as analyses, which lie among run files.
     """
 
-    runs: list[Run]
+    runs: list[Kind]
     unreadable: list[ResultsError]
     missed: list[ResultsError]
     others: list[ResultsError]
@@ -50,16 +54,33 @@ def find(words: Iterable[str | Path]) -> list[Found]:
     return list(found.values())
 
 
-def open_all(words: Iterable[str | Path]) -> Opened:
+def open_all(words: Iterable[str | Path]) -> Opened[Run]:
     """Opens the runs that paths, folders and patterns name (see `find`), in this order.
 
     Each file is read within limits of its own, and one that cannot be read takes nothing from the others. ResultsError
     where none can.
     """
-    files = find(words)
-    opened = Opened([], [], [], [])
+    return _opened(find(words), reader.take)
+
+
+def glance_all(words: Iterable[str | Path], metrics: Iterable[str]) -> Opened[Glance]:
+    """The same at a glance, which takes a part of the time: with these metrics, and others when they are asked for.
+
+    `test_accuracy` and `test_loss` stand for those of each model that can stand for a run.
+    """
+    wanted = tuple(metrics)
+
+    def take(path: Path) -> Callable[[Group], Glance]:
+        written = lock.is_held(path)
+        return lambda root: glance.take(path, root, written, wanted)
+
+    return _opened(find(words), take)
+
+
+def _opened(files: list[Found], take: Callable[[Path], Callable[[Group], Kind]]) -> Opened[Kind]:
+    opened: Opened[Kind] = Opened([], [], [], [])
     for file, answer in zip(files, checked.read_each([file.path for file in files], take), strict=True):
-        if isinstance(answer, Run):
+        if isinstance(answer, Glance):
             opened.runs.append(answer)
         elif isinstance(answer, NoRunFile):
             opened.others.append(answer)

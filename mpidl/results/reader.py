@@ -4,31 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mpidl import notation
-from mpidl.errors import ConfigError, ResultsError
-from mpidl.results import checked, lock, models
+from mpidl.results import checked, glance, lock, models
 from mpidl.results.checked import Group
-from mpidl.results.lazy import NUMBERS, Columns
-from mpidl.results.metrics import higher_is_better
+from mpidl.results.glance import Glance
+from mpidl.results.lazy import NUMBERS, WHOLE, Columns
 from mpidl.results.models import Kept, KeptModel
-from mpidl.results.names import SCALES, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-WHOLE = "iu"
-# Bytes of columns that are read when a file is opened; the rest is read when it is asked for.
-_LOADED_AT_ONCE = 64 * 2**20
-
-
-class NoRunFile(ResultsError):
-    """An HDF5 file of another kind."""
 
 
 class Event(NamedTuple):
@@ -40,67 +28,16 @@ class Event(NamedTuple):
     text: str
 
 
-class Best(NamedTuple):
-    """The best value of a metric, over agents where it has one for each, and the round it was measured in."""
-
-    value: float
-    round: int
-
-
 @dataclass(frozen=True)
-class Run:
-    """One run as it stood when it was opened. Columns are `[record]`, `[record, agent]`, in timing `[record, rank]`.
+class Run(Glance):
+    """One run as it stood when it was opened. Columns of its timing are `[record, rank]`."""
 
-    `abandoned` runs say that they are running, but their writer is gone; of one on another host that is not known.
-    """
-
-    path: Path
-    name: str
-    status: str
-    abandoned: bool
-    agents: int
-    records: int
-    created: str
-    updated: str
-    finished: str
-    config_text: str
     provenance: dict[str, Any]
     graph: dict[str, Any] | None
-    metrics: Columns
     timing: Columns
     snapshots: Columns
     kept: tuple[Kept, ...]
     events: tuple[Event, ...]
-    quantities: dict[str, tuple[str, str]]
-
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """The resolved configuration."""
-        try:
-            config = notation.load(self.config_text, "its /config")
-        except ConfigError as error:
-            raise ResultsError(f"{str(self.path)!r} is damaged: {error}") from error
-        if not isinstance(config, dict):
-            raise ResultsError(f"{str(self.path)!r} is damaged: its /config is no YAML mapping")
-        return config
-
-    def units(self, name: str) -> str:
-        """The units of a metric or meter; "1" for a plain number."""
-        return self.quantities[name][0]
-
-    def description(self, name: str) -> str:
-        """One line about a metric or meter."""
-        return self.quantities[name][1]
-
-    def curve(self, name: str) -> np.ndarray:
-        """A metric as `[record]`: the mean over the agents measured where it has a value for each."""
-        values = self.metrics[name]
-        if values.ndim == 1:
-            return values
-        measured = ~np.isnan(values)
-        with np.errstate(over="ignore", invalid="ignore"):
-            totals = np.where(measured, values, 0.0).sum(axis=1)
-        return np.divide(totals, measured.sum(axis=1), out=np.full(len(values), np.nan), where=measured.any(axis=1))
 
     def timing_total(self, name: str) -> np.ndarray:
         """A meter at the end of the run as `[rank]`: a meter that fell was started anew by a resume, and goes on."""
@@ -110,21 +47,6 @@ class Run:
         with np.errstate(over="ignore", invalid="ignore"):
             rises = np.diff(values, axis=0, prepend=0.0)
             return np.where(rises < 0, values, rises).sum(axis=0)
-
-    def last(self, name: str) -> float:
-        """The newest measured value of a curve; NaN where there is none."""
-        values = self.curve(name) if name in self.metrics else np.zeros(0)
-        measured = np.flatnonzero(~np.isnan(values))
-        return float(values[measured[-1]]) if len(measured) else float("nan")
-
-    def best(self, name: str) -> Best | None:
-        """The best value of a curve: the largest accuracy, the smallest of anything else."""
-        values = self.curve(name) if name in self.metrics else np.zeros(0)
-        finite = np.flatnonzero(np.isfinite(values))
-        if not len(finite):
-            return None
-        record = int(finite[(np.argmax if higher_is_better(name) else np.argmin)(values[finite])])
-        return Best(float(values[record]), int(self.metrics["round"][record]))
 
     def model(self, model: str | int | None = None, round: int | str | None = None) -> KeptModel:
         """A model that the file keeps: "consensus" or "server", or an agent's own by its number.
@@ -168,66 +90,28 @@ def take(path: Path) -> Callable[[Group], Run]:
 
 def _run(path: Path, root: Group, written: bool) -> Run:
     """All that is in a file, columns as far as they are small."""
-    if "schema_version" not in root.attribute_names or "metrics" not in root:
-        raise NoRunFile(f"{str(path)!r} is an HDF5 file, but not a run file of mpidl")
-    version = root.count("schema_version")
-    if version > SCHEMA_VERSION:
-        newer = root.word("mpidl_version") if "mpidl_version" in root.attribute_names else "a newer one"
-        raise ResultsError(
-            f"{str(path)!r} has schema {version}, this mpidl reads up to {SCHEMA_VERSION}: update mpidl to {newer}"
-        )
+    known = glance.facts(path, root, written)
     metrics, timing = root.group("metrics"), root.group("timing")
-    records, agents = metrics.count("records"), root.count("agents")
-    if not agents:
-        raise ValueError("it tells of a run without agents")
-    _check_metrics(metrics, records)
+    glance.check(metrics, known.records)
     timing.columns(2, 2)
-    status, provenance = root.word("status"), _provenance(root.group("provenance"))
     run = Run(
-        path=path,
-        name=root.word("name"),
-        status=status,
-        abandoned=not written and status == "running",
-        agents=agents,
-        records=records,
-        created=root.word("created"),
-        updated=root.time("updated"),
-        finished=root.word("finished"),
-        config_text=root.text("config"),
-        provenance=provenance,
+        **vars(known),
+        provenance=_provenance(root.group("provenance")),
         graph=_graph(root.group("graph")) if "graph" in root else None,
-        metrics=Columns(path, "metrics", records, _scales_first(metrics.names)),
-        timing=Columns(path, "timing", records, timing.names),
+        timing=Columns(path, "timing", known.records, timing.names),
         snapshots=_snapshots(path, root),
         kept=models.find(root),
         events=_events(root.group("events")),
-        quantities={
-            name: (table.of_column(name, "units"), table.of_column(name, "description"))
-            for table in (timing, metrics)
-            for name in table.names
-        },
     )
-    left = run.metrics.load(root, _LOADED_AT_ONCE)
+    for table in (timing, metrics):
+        run.quantities.update({name: glance.quantity(table, name) for name in table.names})
+    left = run.metrics.load(root, glance.LOADED_AT_ONCE)
     run.timing.load(root, left)
     return run
 
 
-def _check_metrics(metrics: Group, records: int) -> None:
-    """Refuses what readers could stumble over later."""
-    for name, shape in metrics.columns(2).items():
-        if name in SCALES and len(shape) > 1:
-            raise ValueError(f"/metrics/{name} is no column of numbers")
-    if records:
-        for scale in SCALES:
-            metrics.shape(scale, WHOLE if scale == "round" else NUMBERS)
-
-
 def _provenance(group: Group) -> dict[str, Any]:
-    provenance = group.attributes() | {name: group.group(name).attributes() for name in group.names}
-    hosts = provenance.get("hosts", [])
-    if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
-        raise ValueError("its hosts are no list of names")
-    return provenance
+    return group.attributes() | {name: group.group(name).attributes() for name in group.names}
 
 
 def _graph(group: Group) -> dict[str, Any]:
@@ -244,13 +128,9 @@ def _snapshots(path: Path, root: Group) -> Columns:
         shape = group.shape(name, WHOLE if name == "round" else NUMBERS)
         if len(shape) not in ((1,) if name == "round" else (2, 3)):
             raise ValueError(f"/snapshots/{name} is no column of models")
-    columns = Columns(path, "snapshots", group.count("records"), names)
-    columns.load(root, _LOADED_AT_ONCE // 16)
+    columns = Columns(path, "snapshots", group.count("records"), names, dimensions=3)
+    columns.load(root, glance.LOADED_AT_ONCE // 16)
     return columns
-
-
-def _scales_first(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted(names, key=lambda name: (SCALES.index(name) if name in SCALES else len(SCALES), name)))
 
 
 def _events(group: Group) -> tuple[Event, ...]:

@@ -130,3 +130,57 @@ def test_long_values_are_told_by_their_beginning() -> None:
     assert quoted("x" * 10**6) == "'" + "x" * 99 + "…"
     assert quoted("short") == "'short'"
     assert len(choices_sentence("metropolis" * 10**5, ["metropolis", "lazy"])) < 300
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 1\nb: {c: [1, 2]}\nlist:\n- 1\n- x: 2\n",
+        "a: >\n  folded\n\n  text\nb: |\n  kept: as it is\n",
+        "a: 'b: 1'\nyes: no\n",
+        "a: 1\n\n# nothing\nb: 2 # more\n",
+    ],
+)
+def test_what_is_read_by_sections_is_what_is_read_at_once(text: str) -> None:
+    assert notation.load_known(text) == notation.load(text, "it")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "1", "- a\n", "# a\nb: 1\n", "a: 1\n<<: {b: 1}\n", "a: 1\n? b\n: 2\n", "a: &x 1\nb: *x\n"),
+        *("---\na: 1\n", "a: 1\n---\nb: 2\n", "a: 1\n...\nb: 2\n", "%YAML 1.1\n---\na: 1\n"),
+        *("a: {x: 1,\nb: 2}\n", "a: 'x\nb: 2'\n", "a: 1\na: 2\n", "a: [1\nb: 2\n", "a: 1e9999x: \nb: \x01\n"),
+    ],
+)
+def test_sections_that_depend_on_others_are_not_read_one_by_one(text: str) -> None:
+    assert notation.load_known(text) is None
+
+
+PIECES = [
+    "a: 1\n",
+    "b: ",
+    "c: [",
+    "]\n",
+    "{",
+    "}\n",
+    "- x\n",
+    "'",
+    '"',
+    "|\n",
+    ">-\n",
+    "  y\n",
+    "---\n",
+    "...\n",
+    ", ",
+    "#\n",
+    "? ",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=8).map("".join))
+@settings(deadline=None, derandomize=True, max_examples=200)
+def test_no_text_is_read_otherwise_by_sections(text: str) -> None:
+    known = notation.load_known(text)
+    if known is not None:
+        assert known == notation.load(text, "it")

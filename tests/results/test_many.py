@@ -11,7 +11,7 @@ import pytest
 from mpidl import results
 from mpidl.errors import ConfigError, ResultsError
 from mpidl.results import apart, many
-from mpidl.results.reader import NoRunFile
+from mpidl.results.glance import NoRunFile
 from tests.results import forged
 
 

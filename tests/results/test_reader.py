@@ -146,7 +146,7 @@ def test_the_mean_over_agents_is_over_those_measured(create: Create) -> None:
 
 def test_a_run_opened_before_it_was_cut_back_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Columns that are not small are read when they are asked for.
-    monkeypatch.setattr(results.reader, "_LOADED_AT_ONCE", 0)
+    monkeypatch.setattr(results.glance, "LOADED_AT_ONCE", 0)
     before = results.open(path)
     RunFile.open(path, until_round=0).close()
     with pytest.raises(ResultsError, match="read it again"):
