@@ -6,6 +6,9 @@ import math
 
 ABSENT = "–"
 
+# Of a mean that is told with its deviation: places behind the point, and from where it is told by its power of ten.
+_PLACES, _LARGE = 5, 1e7
+
 
 def number(value: float) -> str:
     """Four significant digits; whole numbers in full; a dash for NaN."""
@@ -68,3 +71,20 @@ def is_fraction(metric: str) -> bool:
 def of_metric(name: str, value: float, units: str = "1") -> str:
     """A value of a metric: `97.78 %`, `3.21 s`, `1.5 GB`, `0.1234`."""
     return fraction(value) if is_fraction(name) else measured(value, units)
+
+
+def with_deviation(mean: float, deviation: float, name: str = "", units: str = "1") -> str:
+    """`97.8 ± 0.32 %`: a mean to the place of its deviation's second digit; alone where that is zero or no number.
+
+    `name` is that of a metric, which says whether it is told in per cent.
+    """
+    if not math.isfinite(mean) or not math.isfinite(deviation) or deviation == 0:
+        return of_metric(name, mean, units)
+    if units in ("bytes", "s"):
+        return f"{measured(mean, units)} ± {measured(deviation, units)}"
+    scale, unit = (100, " %") if is_fraction(name) else (1, "")
+    mean, deviation = scale * mean, scale * deviation
+    places = max(0, 1 - math.floor(math.log10(deviation)))
+    if places > _PLACES or abs(mean) >= _LARGE:
+        return f"{mean:.3g} ± {deviation:.2g}{unit}"
+    return f"{mean:,.{places}f} ± {deviation:,.{places}f}{unit}"

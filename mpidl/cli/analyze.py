@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mpidl.cli import analyze_words
 from mpidl.cli import findings_tables as tables
 from mpidl.cli import options as shared
+from mpidl.cli.analyze_words import KINDS, CommandLine
 from mpidl.cli.options import round_or_best
 from mpidl.cli.tables import console, json_line
-from mpidl.errors import ConfigError, choices_sentence
+from mpidl.errors import ConfigError, ResultsError
 
 if TYPE_CHECKING:
     from mpidl.analysis.studies.base import End
@@ -23,44 +25,11 @@ if TYPE_CHECKING:
     from mpidl.results import Run
     from mpidl.results.findings import Findings
 
-KINDS = {
-    "sharpness": "eigenvalues and trace of the Hessian, SAM's sharpness, sharpness in the agents' own directions",
-    "landscape": "the loss on a line between models, on a random plane, and on one through three agents",
-    "alignment": "cosines of agents' gradients and their variance T, over the rounds that were kept",
-    "uncertainty": "the agents as a sample of models: entropy, mutual information, calibration, disagreement",
-    "compression": "what packing rows has lost in the recorded rounds, beside what theory allows; needs no model",
-}
-
-
 _ONE_PROCESS = "a checkpoint is analysed by one process; leave it out"
 
 
-@dataclass(frozen=True)
-class CommandLine:
-    """What a command line says that is for every rank."""
-
-    run: Path
-    kinds: tuple[str, ...]
-    options: dict[str, Any]
-
-    def program(self) -> list[str]:
-        """What every rank executes."""
-        from mpidl.launch.command import this_mpidl
-
-        words = this_mpidl("analyze", str(self.run), *self.kinds)
-        for name, value in self.options.items():
-            name = name.replace("_", "-")
-            if value is True:
-                words.append(f"--{name}")
-            elif value is not None and value is not False:
-                for each in value if isinstance(value, tuple) else (value,):
-                    words += [f"--{name}", str(each)]
-        return words
-
-
 @click.command(epilog="Kinds: " + "; ".join(f"{name}: {text}" for name, text in KINDS.items()) + ".")
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN.h5")
-@click.argument("kinds", nargs=-1, metavar="[KIND]...")
+@click.argument("words", nargs=-1, required=True, metavar="RUN.h5|FOLDER... [KIND]...")
 @shared.ranks("How many; default: 1.", default=1)
 @click.option("--round", metavar="ROUND", help="A round that models are kept of, or best; default: the last.")
 @click.option("--rounds", type=click.IntRange(min=2), default=20, show_default=True, help="Of a trajectory, at most.")
@@ -77,48 +46,55 @@ class CommandLine:
 @shared.plug_ins()
 @shared.output("OUT.h5", "Default: RUN.analysis.h5.")
 @click.option("--json", is_flag=True, help="One JSON object per kind, each on a line.")
-def analyze(run: Path, kinds: tuple[str, ...], ranks: int, **options: Any) -> int:
-    """Find out what the models tell that RUN.h5, or a checkpoint, has kept; all KINDs that it allows by default.
+def analyze(words: Sequence[str], ranks: int, **options: Any) -> int:
+    """Find out what the models tell that runs, or a checkpoint, have kept; all KINDs that they allow by default.
 
     The results lie in RUN.analysis.h5, beside the run, which is left as it is; `mpidl plot` draws them. They are the
-    same on any number of ranks. Starts its ranks itself, or is one of them under mpirun and srun.
+    same on any number of ranks. Of several runs, those that differ in nothing but their seed are told together; a
+    folder or a pattern names all runs in it. Starts its ranks itself, or is one of them under mpirun and srun.
     """
     from mpidl.launch.surroundings import is_rank
 
-    for kind in kinds:
-        if kind not in KINDS:
-            raise ConfigError(choices_sentence(kind, KINDS), "KIND")
-    if run.is_dir():
-        from mpidl.cli.checkpoint import one_checkpoint
-
-        run = one_checkpoint(run, options["round"]).path
-        if ranks > 1:
-            raise ConfigError(_ONE_PROCESS, "-n")
-    words = CommandLine(run, kinds, options)
+    asked = CommandLine(*analyze_words.read(words, options["round"]), options)
     if is_rank():
-        _as_rank(words)
+        _as_rank(asked)
         return 0
-    _check(words)
+    if asked.is_checkpoint and ranks > 1:
+        raise ConfigError(_ONE_PROCESS, "-n")
+    asked = _checked(asked)
     if ranks > 1:
         from mpidl.launch.process import Launch
 
-        return Launch(ranks, words.program()).run()
+        return Launch(ranks, asked.program()).run()
     from mpidl.analysis.workers import ALONE
 
-    _work(words, ALONE, None)
+    _work(asked, ALONE, None)
     return 0
 
 
-def _check(words: CommandLine) -> None:
-    """Refuses what can be seen before anything is computed."""
+def _checked(words: CommandLine) -> CommandLine:
+    """Refuses what can be seen before anything is computed; one of many runs that has no models is left out."""
     from mpidl.results import findings
 
-    _three(words)
-    run, created = _opened(words.run)
-    findings.check(_output(words), created)
-    if run is not None and not run.kept and set(words.kinds) != {"compression"}:
-        # In the words of whoever asks for a model.
-        run.model()
+    words.three()
+    able = []
+    for path in words.runs:
+        run, created = _opened(path)
+        findings.check(words.output(path), created)
+        try:
+            if run is not None and not run.kept and set(words.kinds) != {"compression"}:
+                # In the words of whoever asks for a model.
+                run.model()
+            able.append(path)
+        except ResultsError as problem:
+            if len(words.runs) == 1:
+                raise
+            analyze_words.left_out(problem)
+    if not able:
+        raise ResultsError(
+            f"none of these {len(words.runs)} runs has kept a model; let them, with checkpoint.final: true"
+        )
+    return replace(words, runs=tuple(able))
 
 
 def _as_rank(words: CommandLine) -> None:
@@ -129,48 +105,66 @@ def _as_rank(words: CommandLine) -> None:
         from mpidl.comm.start import startup
         from mpidl.comm.world import World
 
-        if words.run.is_dir():
+        if words.is_checkpoint:
             raise ConfigError(_ONE_PROCESS, "-n")
         train = _train_settings(words)
         comm = startup.start(train.device, train.threads)
         world = World(comm, comm.size, "cpu" if train.device == "cpu" else "auto")
         if world.rank == 0:
-            _check(words)
+            _checked(words)
         world.barrier()
         _work(words, SharingRanks(world), world.device)
         world.close()
 
 
 def _train_settings(words: CommandLine) -> TrainSettings:
-    """Of the run, or as the command line has them."""
+    """Of the runs, or as the command line has them."""
     from mpidl import results
     from mpidl.experiment.measuring import configuration
 
-    run, options = results.open(words.run), words.options
-    return configuration(run.path, run.config, options["set"], options["plug_ins"]).train
+    options = words.options
+    each = [
+        configuration(run.path, run.config, options["set"], options["plug_ins"]).train
+        for run in map(results.open, words.runs)
+    ]
+    if len({train.device for train in each}) > 1:
+        raise ConfigError(
+            "these runs have different ones; say one for all of them, as in -s train.device=cpu", "train.device"
+        )
+    return each[0]
 
 
 def _work(words: CommandLine, workers: Workers, device: object) -> None:
     """What each process does; the first prints and writes."""
+    every = {path: list(_of_run(words, path, workers, device)) for path in words.runs}
+    if workers.rank == 0 and len(words.runs) > 1 and not words.options["json"]:
+        for table in tables.of_several(every):
+            console().print(table)
+
+
+def _of_run(words: CommandLine, path: Path, workers: Workers, device: object) -> Iterator[Findings]:
+    """The findings about a run, each written as soon as it is there."""
     from mpidl.results import findings, provenance
 
-    _, created = _opened(words.run)
-    output, speaks = _output(words), workers.rank == 0
-    for found in _studied(words, workers, device):
+    _, created = _opened(path)
+    output, speaks = words.output(path), workers.rank == 0
+    for found in _studied(words, path, workers, device):
         if isinstance(found, str):
             if speaks:
                 click.echo(found, err=True)
-        elif speaks:
-            findings.write(output, words.run.name, created, found, provenance.gather())
+            continue
+        if speaks:
+            findings.write(output, path.name, created, found, provenance.gather())
             if words.options["json"]:
-                click.echo(json_line({"path": str(words.run), "kind": found.kind} | tables.plain(found)))
-            else:
+                click.echo(json_line({"path": str(path), "kind": found.kind} | tables.plain(found)))
+            elif len(words.runs) == 1:
                 console().print(tables.table(found))
+        yield found
     if speaks:
         click.echo(f"results in {output}", err=True)
 
 
-def _studied(words: CommandLine, workers: Workers, device: object) -> Iterator[Findings | str]:
+def _studied(words: CommandLine, path: Path, workers: Workers, device: object) -> Iterator[Findings | str]:
     """The findings of each kind, or why there are none where nobody asked for this kind in particular."""
     from mpidl.analysis.studies import STUDIES
     from mpidl.analysis.studies.base import Choices
@@ -185,16 +179,16 @@ def _studied(words: CommandLine, workers: Workers, device: object) -> Iterator[F
         draws=options["draws"],
         rounds=options["rounds"],
         points=options["points"],
-        agents=_three(words),
+        agents=words.three(),
         seed=options["seed"],
     )
     other, opened = _other(words), None
     for kind in words.kinds or KINDS:
         try:
             if kind == "compression":
-                yield _compression(words.run)
+                yield _compression(path)
             else:
-                opened = opened or _subject(words, workers, device)
+                opened = opened or _subject(words, path, workers, device)
                 yield STUDIES[kind](opened, choices, other)
         except Missing as missing:
             if words.kinds:
@@ -202,15 +196,15 @@ def _studied(words: CommandLine, workers: Workers, device: object) -> Iterator[F
             yield f"no {kind}: {missing}"
 
 
-def _subject(words: CommandLine, workers: Workers, device: Any) -> Subject:
+def _subject(words: CommandLine, path: Path, workers: Workers, device: Any) -> Subject:
     from mpidl import results
     from mpidl.analysis import subject
 
     options = words.options
     examples, overrides, plug_ins = options["examples"], options["set"], options["plug_ins"]
-    if words.run.is_dir():
-        return subject.of_checkpoint(words.run, examples, overrides, plug_ins)
-    return subject.of_run(results.open(words.run), workers, examples, overrides, plug_ins, device)
+    if words.is_checkpoint:
+        return subject.of_checkpoint(path, examples, overrides, plug_ins)
+    return subject.of_run(results.open(path), workers, examples, overrides, plug_ins, device)
 
 
 def _compression(path: Path) -> Findings:
@@ -245,21 +239,3 @@ def _opened(path: Path) -> tuple[Run | None, str]:
 
     run = results.open(path)
     return run, run.created
-
-
-def _output(words: CommandLine) -> Path:
-    from mpidl.results.findings import beside
-
-    output: Path | None = words.options["output"]
-    return beside(words.run) if output is None else output
-
-
-def _three(words: CommandLine) -> tuple[int, int, int] | None:
-    text = words.options["agents"]
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts) or len(set(parts)) < 3:
-        raise ConfigError(f"{text!r} is not three different agents, such as 0,3,5", "--agents")
-    first, second, third = map(int, parts)
-    return first, second, third

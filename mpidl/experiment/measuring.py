@@ -103,7 +103,8 @@ def configuration(path: Path, keys: dict[str, Any], overrides: Iterable[str] = (
     refuse_plug_ins(path, keys, plug_ins)
     # The model is taken from the file, whatever it started from.
     model = keys.get("model")
-    keys["model"] = model | {"init": "shared"} if isinstance(model, dict) else model
+    if isinstance(model, dict):
+        keys = keys | {"model": model | {"init": "shared"}}
     return reading.validate(Config, reading.expand(reading.override(keys, overrides)))
 
 

@@ -9,10 +9,12 @@ import h5py
 import numpy as np
 import pytest
 
-from mpidl.cli.analyze import KINDS, CommandLine, analyze
+from mpidl.cli.analyze import analyze
+from mpidl.cli.analyze_words import KINDS, CommandLine, read
 from mpidl.cli.plot import plot
 from mpidl.errors import MpidlError
 from mpidl.results import findings
+from mpidl.spoken import with_deviation
 from tests.analysis.kept import kept_run
 from tests.cli.test_results_commands import invoke
 
@@ -142,11 +144,31 @@ def test_runs_and_analyses_are_drawn_apart(run: Path, analysed: Path, tmp_path: 
 
 def test_ranks_are_told_all_that_was_said() -> None:
     options = {"round": "10", "to": None, "points": 3, "set": ("a=1", "b=2"), "plug_ins": True, "json": False}
-    words = CommandLine(Path("run.h5"), ("alignment",), options).program()
+    words = CommandLine((Path("a.h5"), Path("b.h5")), ("alignment",), options).program()
     assert words[4:] == [
-        *("analyze", "run.h5", "alignment", "--round", "10", "--points", "3", "--set", "a=1", "--set", "b=2"),
+        *("analyze", "a.h5", "b.h5", "alignment", "--round", "10", "--points", "3", "--set", "a=1", "--set", "b=2"),
         "--plug-ins",
     ]
+
+
+def test_runs_that_differ_in_their_seed_are_told_together(tmp_path: Path) -> None:
+    for seed, rounds in ((3, (20,)), (4, (20,)), (5, ())):
+        kept_run(tmp_path / f"{seed}.h5", rounds, seed=seed)
+    done = invoke(analyze, tmp_path, "sharpness", *FEW)
+    assert "5.h5' keeps no model" in done.stderr and done.stderr.count("results in ") == 2
+    traces = [
+        findings.open(tmp_path / f"{seed}.analysis.h5").kinds["sharpness"].number("hessian_trace") for seed in (3, 4)
+    ]
+    told = with_deviation(float(np.mean(traces)), float(np.std(traces, ddof=1)))
+    assert "sharpness of 2 runs" in done.stdout and told in done.stdout
+    # What it wrote lies among the runs, and is none.
+    each = invoke(analyze, *sorted(tmp_path.glob("[34].*")), "sharpness", "--json", *FEW).stdout.splitlines()
+    assert [json.loads(line)["hessian_trace"] for line in each] == traces
+    for option in (("-o", tmp_path / "all.h5"), ("--agents", "0,1,2"), ("--to", tmp_path / "3.h5")):
+        with pytest.raises(MpidlError, match=f"^{option[0]}: is for one run, and here are 3"):
+            invoke(analyze, tmp_path, *option, *FEW)
+    with pytest.raises(MpidlError, match="^RUN.h5: name a run to be analysed"):
+        read(("sharpness",), None)
 
 
 def test_analyses_lie_beside_runs_and_beside_their_checkpoints() -> None:

@@ -23,6 +23,7 @@ def study(subject: Subject, choices: Choices, _: End | None = None) -> Findings:
         number("loss", L.value(x), "training loss of the model"),
         Finding("hessian_eigenvalues", known.largest, "1", "largest eigenvalues of the loss's Hessian", ("rank",)),
         Finding("hessian_residuals", known.residuals, "1", "an eigenvalue lies within this of each", ("rank",)),
+        number("hessian_largest", known.largest[0], "largest eigenvalue of the Hessian"),
         number("hessian_smallest", known.smallest, "smallest eigenvalue of the Hessian"),
         number("hessian_trace", curvature.trace.value, "trace of the Hessian"),
         number("hessian_trace_error", curvature.trace.error, "standard error of the trace"),
