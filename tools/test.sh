@@ -8,6 +8,27 @@ cd "$ROOT"
 
 extras=plot,safetensors,test,lint
 case " $* " in *" --full "*) extras+=,fuzz ;; esac
+
+# Chromium and h5dump, with which tests look at what mpidl writes; where they are not and cannot be installed, those
+# tests are skipped, and say so.
+others_tools() {
+    local chromium
+    for chromium in chromium chromium-browser google-chrome google-chrome-stable; do
+        if command -v "$chromium" && command -v h5dump; then
+            return
+        fi
+    done >/dev/null
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        {
+            timeout 120 apt-get update && timeout 400 apt-get install -y --no-install-recommends chromium hdf5-tools
+        } &>/dev/null </dev/null ||
+            say "chromium and hdf5-tools could not be installed; tests that need them are skipped"
+    fi
+}
+export DEBIAN_FRONTEND=noninteractive
+others_tools &
+others=$!
+
 setup_venv "$extras"
 
 say "style and types of the source"
@@ -16,6 +37,7 @@ say "style and types of the source"
 "$VENV/bin/mypy" || fail "mypy does not pass"
 
 setup_mpich
+wait "$others"
 
 # What pytest returns where tests failed, and where none were selected; what lies between ended it early.
 FAILED=1 NONE=5

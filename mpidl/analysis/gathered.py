@@ -37,7 +37,7 @@ class Gathered(NamedTuple):
         return [[analysis.kinds[kind] for analysis in group if kind in analysis.kinds] for group in self.groups]
 
 
-def beside(groups: Iterable[RunGroup]) -> Gathered:
+def beside(groups: Iterable[RunGroup[Run]]) -> Gathered:
     """Opens what `mpidl analyze` has written beside these runs."""
     found, unreadable = [], []
     for group in groups:

@@ -54,11 +54,14 @@ def test_findings_lie_beside_the_run_which_is_left_alone(run: Path, analysed: Pa
 def test_others_tools_find_units_axes_and_a_signal(analysed: Path) -> None:
     with h5py.File(analysed) as file:
         assert file.attrs["NX_class"] == "NXroot"
+        assert file.attrs["default"] in file
         for group in file.values():
             assert group.attrs["NX_class"] == "NXdata"
             assert json.loads(group.attrs["provenance"])["versions"]["torch"]
             signal = group[group.attrs["signal"]]
-            assert len(group.attrs["axes"]) == signal.ndim
+            axes = [None if name == "." else group[name].shape for name in group.attrs["axes"]]
+            assert len(axes) == signal.ndim and any(axes)
+            assert all(axis in (None, (size,)) for axis, size in zip(axes, signal.shape, strict=True))
             for dataset in group.values():
                 assert dataset.attrs["units"] and dataset.attrs["description"]
                 assert list(dataset.attrs["scales"]) == [each.label for each in dataset.dims]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,6 +76,18 @@ def test_all_columns_are_as_long_as_there_are_records(file: h5py.File) -> None:
 
 def test_old_tools_can_read_the_format(file: h5py.File) -> None:
     assert file.id.get_create_plist().get_version()[0] == 0
+
+
+@pytest.mark.skipif(shutil.which("h5dump") is None, reason="there is no h5dump (hdf5-tools) on PATH")
+def test_h5dump_shows_all_of_a_file(file: h5py.File) -> None:
+    dumped = subprocess.run(["h5dump", file.filename], capture_output=True, text=True, check=True)
+    assert dumped.stderr == ""
+    for path in ("/metrics/train_loss", "/snapshots/round"):
+        name = path.rpartition("/")[2]
+        assert re.search(
+            rf'DATASET "{name}" {{.*?\n +DATA {{\n +\(0\): {file[path][0]:g}\b', dumped.stdout, re.DOTALL
+        ), path
+    assert '(0): "all is well' in dumped.stdout
 
 
 def test_every_known_metric_and_meter_is_described() -> None:
