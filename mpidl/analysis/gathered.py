@@ -41,7 +41,7 @@ def beside(groups: Iterable[RunGroup[Run]]) -> Gathered:
     """Opens what `mpidl analyze` has written beside these runs."""
     found, unreadable = [], []
     for group in groups:
-        opened = []
+        opened: list[Analysis] = []
         for run in group.runs:
             try:
                 opened.extend(_of(run))
