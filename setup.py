@@ -49,7 +49,7 @@ setup(
         "fuzz": ["atheris>=3; sys_platform == 'linux' and platform_machine == 'x86_64'"],
         "lint": ["ruff>=0.17", "mypy>=2.4", "types-PyYAML>=6"],
     },
-    entry_points={"console_scripts": ["mpidl = mpidl.cli.main:main"]},
+    entry_points={"console_scripts": ["mpidl = mpidl.__main__:main"]},
     classifiers=[
         "Programming Language :: Python :: 3",
         "Operating System :: POSIX :: Linux",

@@ -64,7 +64,10 @@ def look(output: Path) -> tuple[str, int]:
 
 def wrong(fault: Fault, code: int, output: Path, seen: results.Run | None, told: str) -> str:
     """What must not be, however long a launch has waited for processors."""
-    if "Traceback" in told and not (fault.kind == "signal" and code == -signal.Signals[f"SIG{fault.what}"]):
+    at_once = fault.kind == "signal" and code == -signal.Signals[f"SIG{fault.what}"]
+    # What does not train is a program of the campaign's, which imports modules before it answers an interrupt.
+    importing = fault.what == "INT" and not fault.trains and not output.exists()
+    if "Traceback" in told and not (at_once or importing):
         return f"a traceback: {' | '.join(told.splitlines()[-12:])}"
     if fault.kind == "folder gone":
         return ""

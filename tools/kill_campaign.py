@@ -113,8 +113,15 @@ def lost(path: Path, flushed: int | None, seen: results.Run | None) -> str:
         return ""
     try:
         run = results.open(path)
-        before = columns(seen) if seen else {}
-        bad = [name for name, values in before.items() if not same(columns(run)[name][: len(values)], values)]
+        before, now = (columns(seen), columns(run)) if seen else ({}, {})
+        # What was done again after a rank had died took other times.
+        done = min((event.round for event in run.events if event.kind == "failure"), default=None)
+        stand = None if done is None or not seen else int(np.searchsorted(seen.metrics["round"], done, side="right"))
+        lasting = {
+            name: values[:stand] if name == "seconds" or name.startswith("timing/") else values
+            for name, values in before.items()
+        }
+        bad = [name for name, values in lasting.items() if not same(now[name][: len(values)], values)]
     except MpidlError as error:
         return str(error)
     flushed = max(flushed or 0, seen.records if seen else 0)

@@ -232,7 +232,7 @@ class Running:
             out.tell()
             err.tell()
         if code != 0 and self.run_file is not None and _identity(self.run_file) not in (None, self._before):
-            _close_run_file(self.run_file, code)
+            close_run_file(self.run_file, code)
         if code != 0 and self._on_terminal:
             _writer(sys.stderr)(_SHOW_CURSOR)
         self.route.close()
@@ -255,7 +255,7 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
     return status.st_ino, status.st_ctime_ns
 
 
-def _close_run_file(path: Path, code: int) -> None:
+def close_run_file(path: Path, code: int) -> None:
     """Has a run file that its writer could not finish, since it was ended, say how the run ended."""
     from mpidl import results
     from mpidl.results.run_file import RunFile
@@ -264,9 +264,9 @@ def _close_run_file(path: Path, code: int) -> None:
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
-            # The rank that writes may have closed it as interrupted, when it was told to end since another had failed.
+            # The rank that writes knows less: told to end since another had failed, it has closed it as interrupted.
             status = "interrupted" if code in (*INTERRUPTING.values(), ExitCode.STOPPED) else "failed"
-            if results.open(path).status in {"running", "interrupted"} - {status}:
+            if results.open(path).status in {"running", "interrupted", "failed"} - {status}:
                 RunFile.open(path).finish(status)
             return
         except MpidlError as error:

@@ -196,3 +196,33 @@ def test_no_launcher_outlives_its_parent(launch) -> None:
     else:
         os.kill(child, signal.SIGKILL)
         pytest.fail("the launcher went on")
+
+
+@pytest.mark.parametrize(
+    ("written", "code", "told"),
+    [
+        ("running", 130, "interrupted"),
+        ("failed", 130, "interrupted"),
+        ("failed", 143, "interrupted"),
+        ("failed", 75, "interrupted"),
+        ("interrupted", 5, "failed"),
+        ("running", 1, "failed"),
+        ("interrupted", 143, "interrupted"),
+        ("diverged", 3, "diverged"),
+        ("finished", 4, "finished"),
+    ],
+)
+def test_a_run_file_says_how_its_run_ended_whatever_the_rank_that_wrote_it_saw(tmp_path: Path, written, code, told):
+    from mpidl import results
+    from mpidl.launch.process import close_run_file
+    from mpidl.results.run_file import RunFile
+
+    run = RunFile.create(tmp_path / "run.h5", {"name": "r"}, {}, None, 1)
+    run.append({"round": 1, "seconds": 0.5})
+    if written == "running":
+        run.flush()
+        run.close()
+    else:
+        run.finish(written)
+    close_run_file(tmp_path / "run.h5", code)
+    assert results.open(tmp_path / "run.h5").status == told
