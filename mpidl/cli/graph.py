@@ -95,10 +95,11 @@ def graph(
     if not found:
         raise ConfigError(f"none of these graphs has {agents} agents", "--compare")
     title = counted(agents, "agent")
-    if plot and names:
-        draw_several(found, plot, title)
-    elif plot and name is not None:
-        draw(*found[name], plot, f"{name}, {title}")
+    if plot:
+        figure = (
+            draw(*found[name], f"{name}, {title}") if name is not None and not names else draw_several(found, title)
+        )
+        pictures.save(figure, plot, "--plot")
     if name is not None:
         _print_facts(name, spectra[name], parameters)
     if names:

@@ -49,7 +49,7 @@ def partition(config: Path, settings: Sequence[str], agents: int | None, plot: P
     if plot:
         from mpidl.data.draw import draw
 
-        draw(shares.sizes, counts, plot, title)
+        pictures.save(draw(shares.sizes, counts, title, dataset.class_names), plot, "--plot")
         click.echo(f"drawn: {plot}")
 
 

@@ -1,19 +1,26 @@
-"""`mpidl plot`: curves of one or more runs as a picture."""
+"""`mpidl plot`: runs, or what was found about them, as a picture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from mpidl.analysis.figures import KINDS, Options, draw
 from mpidl.cli import options
+from mpidl.cli import runs as given
 from mpidl.errors import ConfigError
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-@click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE.h5...")
-@options.output("OUT.png", "Where to write the picture.", default=Path("curves.png"), show_default=True)
+
+@click.command(epilog="Kinds: " + "; ".join(f"{name}: {kind.answers}" for name, kind in KINDS.items()) + ".")
+@click.argument("runs", nargs=-1, required=True, metavar=given.METAVAR)
+@click.option("-k", "--kind", default="curves", show_default=True, metavar="KIND", help="What to draw; see below.")
+@options.output("OUT.png", "Where to write the picture (PNG, PDF or SVG); default: KIND.png.")
 @click.option(
     "-m",
     "--metric",
@@ -25,25 +32,48 @@ from mpidl.errors import ConfigError
 @click.option(
     "-x", "--against", "axes", multiple=True, metavar="AXIS", help="round, epoch, seconds or bytes; may be repeated."
 )
-def plot(runs: Sequence[Path], output: Path, metrics: Sequence[str], axes: Sequence[str]) -> None:
-    """Curves of runs in one picture (PNG, PDF or SVG): test accuracy, test loss and consensus distance against epochs
-    and bytes, unless other metrics or axes are named. The legend names what the runs' configurations differ in.
+@click.option("--by", multiple=True, metavar="KEY", help="Group runs by this key, as algorithm or lr; may be repeated.")
+@click.option(
+    "--group/--no-group", default=True, help="Runs that differ in nothing but the seed as one line, or each by itself."
+)
+@click.option("--title", metavar="TEXT", help="Of the picture; default: what all runs have in common.")
+def plot(
+    runs: Sequence[str],
+    kind: str,
+    output: Path | None,
+    metrics: Sequence[str],
+    axes: Sequence[str],
+    by: Sequence[str],
+    group: bool,
+    title: str | None,
+) -> None:
+    """Runs in one picture; folders and patterns name all run files in them.
+
+    The legend names what the runs' configurations differ in. Runs that differ in nothing but their seed are one line,
+    their mean, in a band of one standard deviation. Accuracies near the top are shown as error rates.
 
     Of files that `mpidl analyze` wrote, what was found, a row of panels for each kind and file.
     """
-    from mpidl import pictures, results
-    from mpidl.analysis import curves, panels
+    from mpidl import pictures
     from mpidl.results import findings
 
-    pictures.check(output, "-o")
-    analyses = [run for run in runs if findings.is_findings(run)]
+    if by and not group:
+        raise ConfigError("groups runs, which --no-group asks not to do; leave one of them out", "--by")
+    analyses = [Path(run) for run in runs if findings.is_findings(Path(run))]
     if analyses and len(analyses) < len(runs):
-        raise ConfigError("runs and analyses of runs do not go into one picture; draw them apart", "FILE.h5")
-    if analyses:
-        if axes:
-            raise ConfigError("is for curves of runs; leave it out", "--against")
-        figure = panels.draw([findings.open(run) for run in runs], metrics)
-    else:
-        figure = curves.draw([results.open(run) for run in runs], metrics or curves.METRICS, axes or curves.AXES)
+        raise ConfigError("runs and analyses of runs do not go into one picture; draw them apart", "RUN.h5")
+    output = output or Path("analysis.png" if analyses else f"{kind}.png")
+    pictures.check(output, "-o")
+    wanted = Options(tuple(metrics), tuple(axes), title, group, tuple(by))
+    figure = _of_analyses(analyses, wanted) if analyses else draw(kind, given.all_opened(runs), wanted)
     pictures.save(figure, output, "-o")
     click.echo(str(output))
+
+
+def _of_analyses(paths: Sequence[Path], wanted: Options) -> Figure:
+    from mpidl.analysis.figures import panels
+    from mpidl.results import findings
+
+    if wanted.axes:
+        raise ConfigError("is for curves of runs; leave it out", "--against")
+    return panels.draw([findings.open(path) for path in paths], wanted.metrics)

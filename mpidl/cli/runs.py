@@ -30,6 +30,18 @@ def opened(words: Sequence[str]) -> tuple[list[Run], ExitCode]:
     return _told(results.open_all(words))
 
 
+def all_opened(words: Sequence[str]) -> list[Run]:
+    """The same for a command whose output cannot tell what it lacks: ResultsError also where a file that was named
+    itself cannot be read.
+    """
+    from mpidl import results
+
+    found = results.open_all(words)
+    if found.missed:
+        raise found.missed[0]
+    return _told(found)[0]
+
+
 def glanced(words: Sequence[str], metrics: Sequence[str]) -> tuple[list[Glance], ExitCode]:
     """The same at a glance, with these metrics."""
     from mpidl import results

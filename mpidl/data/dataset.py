@@ -22,7 +22,8 @@ class Dataset:
 
     `x` and `x_test` are arrays or tensors `[n, …]`, or anything with `shape`, `dtype` and `take(indices)` (rows that
     stay in a file); `y` and `y_test` hold a class number (classification), a number or vector (regression), or the
-    tokens that follow those of `x` (language). `owner` names the agent of each training example, for `split: given`.
+    tokens that follow those of `x` (language). `owner` names the agent of each training example, for `split: given`;
+    `class_names` tell people what the classes are.
     The model sees `(x·scale − mean)/std`, `mean` and `std` one number per channel; tokens stay whole numbers.
 
     Labels and tokens are all checked here, those in files a piece at a time. That numbers are finite is checked here
@@ -40,6 +41,7 @@ class Dataset:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     warnings: tuple[str, ...] = ()
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.task not in ("classification", "regression", "language"):
@@ -57,6 +59,8 @@ class Dataset:
             )
         if self.owner is not None and len(self.owner) != len(self):
             raise DataError(f"there are {len(self)} training examples, but {len(self.owner)} owners")
+        if self.class_names is not None and len(self.class_names) != self.outputs:
+            raise DataError(f"there are {self.outputs} classes, but {len(self.class_names)} names of classes")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None:
                 object.__setattr__(self, name, channel_numbers(name, values, self.example_shape))

@@ -69,7 +69,7 @@ def test_others_tools_find_units_axes_and_a_signal(analysed: Path) -> None:
 
 def test_they_are_drawn_as_a_whole_or_by_kind(analysed: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the plot extra is not installed")
-    from mpidl.analysis import panels
+    from mpidl.analysis.figures import panels
 
     invoke(plot, analysed, "-o", tmp_path / "all.svg", "-m", "alignment")
     assert (tmp_path / "all.svg").stat().st_size > 1000

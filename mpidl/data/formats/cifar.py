@@ -28,6 +28,7 @@ class _Cifar(Images):
     tests: ClassVar[int] = 1
     channel_mean: ClassVar[tuple[float, ...]]
     channel_std: ClassVar[tuple[float, ...]]
+    class_names: ClassVar[tuple[str, ...] | None] = None
 
     def _label(self) -> tuple[bytes, int]:
         """Where the labels stand, and how many classes they have."""
@@ -61,6 +62,7 @@ class _Cifar(Images):
             scale=1 / 255,
             mean=self.channel_mean if self.normalise else None,
             std=self.channel_std if self.normalise else None,
+            class_names=self.class_names,
         )
 
 
@@ -78,6 +80,7 @@ class Cifar10(_Cifar):
     }
     channel_mean = (0.4914, 0.4822, 0.4465)
     channel_std = (0.2470, 0.2435, 0.2616)
+    class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 class Cifar100(_Cifar):

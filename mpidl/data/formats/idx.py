@@ -58,6 +58,7 @@ class _Idx(Images):
     origin: ClassVar[str]
     channel_mean: ClassVar[float]
     channel_std: ClassVar[float]
+    class_names: ClassVar[tuple[str, ...] | None] = None
 
     def load(self) -> Dataset:
         paths = find_set(self.root, self.folders, _NAMES, self.origin)
@@ -67,7 +68,17 @@ class _Idx(Images):
                 raise DataError(f"{path} holds images of {images.shape[1]}×{images.shape[2]} pixels, not 28×28")
         mean, std = ((self.channel_mean,), (self.channel_std,)) if self.normalise else (None, None)
         try:
-            return Dataset(x[:, None], y, x_test[:, None], y_test, classes=10, scale=1 / 255, mean=mean, std=std)
+            return Dataset(
+                x[:, None],
+                y,
+                x_test[:, None],
+                y_test,
+                classes=10,
+                scale=1 / 255,
+                mean=mean,
+                std=std,
+                class_names=self.class_names,
+            )
         except DataError as error:
             raise DataError(f"{paths[0].parent}: {error}") from error
 
@@ -79,6 +90,10 @@ class FashionMnist(_Idx):
     origin = "https://github.com/zalandoresearch/fashion-mnist"
     channel_mean = 0.2860
     channel_std = 0.3530
+    class_names = (
+        *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
+        *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    )
 
 
 class Mnist(_Idx):

@@ -1,4 +1,7 @@
-"""Pictures: what drawing needs, the formats there are, and the file in the end."""
+"""Pictures: the formats there are, what drawing needs, and the file in the end; `style` and `scales` are how all look.
+
+A picture is a figure of matplotlib's that belongs to no window and no global state: a notebook shows it as it is.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".pdf", ".svg")
-_LONGEST = 200
+LONGEST = 200
+"""Letters of a text that comes from elsewhere."""
+_DOTS_PER_INCH = 150
 
 
 def check(path: Path, option: str) -> None:
@@ -32,15 +37,24 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def words(text: str) -> str:
+def words(text: str, longest: int = LONGEST) -> str:
     """A text from elsewhere as a picture can show it: of sane length, and no formula."""
-    # matplotlib leaves out of a legend what begins with _.
-    return printable(f" {text}" if text.startswith("_") else text, _LONGEST).replace("$", r"\$")
+    return plain(printable(text, longest))
+
+
+def plain(text: str) -> str:
+    """A printable text as matplotlib shows it letter by letter."""
+    # Between two $ is a formula, and what begins with _ is left out of a legend.
+    return (f" {text}" if text.startswith("_") else text).replace("$", r"\$")
 
 
 def save(figure: Figure, path: Path, option: str) -> None:
     """Writes the picture, in the format that the path's suffix names."""
+    from matplotlib import rc_context
+
     try:
-        figure.savefig(path, dpi=150)
+        # Journals refuse PDF files with matplotlib's own fonts of type 3.
+        with rc_context({"pdf.fonttype": 42}):
+            figure.savefig(path, dpi=_DOTS_PER_INCH)
     except OSError as error:
         raise ConfigError(f"the picture {str(path)!r} cannot be written: {error.strerror or error}", option) from error

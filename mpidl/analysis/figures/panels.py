@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpidl.analysis.curves import style
 from mpidl.errors import ConfigError, ResultsError, choices_sentence
 from mpidl.pictures import new_figure, words
+from mpidl.pictures.style import GREY, dress, line_style
 from mpidl.results.findings import Analysis, Findings
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ Panel = Callable[["Axes", Findings], None]
 _LEVELS = 12
 # Agents are numbered in a picture up to so many.
 _NUMBERED = 20
-_GREY = "0.35"
 
 
 def draw(analyses: Sequence[Analysis], kinds: Sequence[str] = ()) -> Figure:
@@ -71,26 +70,18 @@ def _panels(findings: Findings) -> list[Panel]:
     return [panel for needed, panel in _PANELS[findings.kind] if needed in findings]
 
 
-def _plain(axes: Axes, across: str, up: str, title: str) -> None:
-    axes.set_xlabel(across)
-    axes.set_ylabel(up)
-    axes.set_title(title, fontsize=10)
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 def _density(axes: Axes, findings: Findings) -> None:
     """The spectrum as Lanczos sees it, with what is known of its upper end."""
     nodes, weights = findings["density_nodes"], findings["density_weights"]
     shown = weights > 1e-12
-    axes.vlines(nodes[shown], 1e-12, weights[shown], color=_GREY, linewidth=1.2, label="spectrum seen by Lanczos")
+    axes.vlines(nodes[shown], 1e-12, weights[shown], color=GREY, linewidth=1.2, label="spectrum seen by Lanczos")
     top = findings["hessian_eigenvalues"]
-    axes.plot(top, np.full(len(top), 3e-12), label="largest eigenvalues", **style(1) | {"linestyle": ""})
+    axes.plot(top, np.full(len(top), 3e-12), label="largest eigenvalues", **line_style(1) | {"linestyle": ""})
     axes.set_yscale("log")
     axes.set_ylim(1e-12, 5)
     axes.legend(frameon=False, fontsize=8, loc="upper right")
     trace, error = findings.number("hessian_trace"), findings.number("hessian_trace_error")
-    _plain(axes, "eigenvalue", "share of the spectrum", f"Hessian: trace {trace:.3g} ± {error:.1g}")
+    dress(axes, "eigenvalue", "share of the spectrum", f"Hessian: trace {trace:.3g} ± {error:.1g}")
 
 
 def _rises(axes: Axes, findings: Findings) -> None:
@@ -106,7 +97,7 @@ def _rises(axes: Axes, findings: Findings) -> None:
     axes.bar(list(bars), values, yerr=errors, width=0.5, color=["0.75", "0.55", "0.9"], edgecolor="0.2", capsize=4)
     axes.set_xlim(-0.7, len(bars) - 0.3)
     axes.axhline(0, color="0.2", linewidth=0.8)
-    _plain(axes, "", "rise of the training loss", f"sharpness at loss {findings.number('loss'):.3g}")
+    dress(axes, "", "rise of the training loss", f"sharpness at loss {findings.number('loss'):.3g}")
 
 
 def _smoothing(axes: Axes, findings: Findings) -> None:
@@ -114,20 +105,20 @@ def _smoothing(axes: Axes, findings: Findings) -> None:
     for index, (name, label) in enumerate(
         (("gradient_change", "of the loss"), ("averaged_gradient_change", "averaged over agents' covariance"))
     ):
-        axes.plot(end, findings[name], label=label, **style(index))
+        axes.plot(end, findings[name], label=label, **line_style(index))
     axes.legend(frameon=False, fontsize=8)
     axes.set_ylim(bottom=0)
-    _plain(axes, "round", "‖Δ gradient‖ / ‖Δ model‖", "smoothness along the trajectory")
+    dress(axes, "round", "‖Δ gradient‖ / ‖Δ model‖", "smoothness along the trajectory")
 
 
 def _line(axes: Axes, findings: Findings) -> None:
     for index, part in enumerate(("train", "test")):
-        axes.plot(findings["line_share"], findings[f"line_{part}_loss"], label=f"{part} loss", **style(index))
+        axes.plot(findings["line_share"], findings[f"line_{part}_loss"], label=f"{part} loss", **line_style(index))
     ends = findings.settings.get("line", ["first", "second"])
     axes.set_xticks([0, 0.5, 1])
     axes.set_xticklabels([_folded(ends[0]), "½", _folded(ends[1])])
     axes.legend(frameon=False, fontsize=8)
-    _plain(axes, "", "loss", f"line between models: barrier {findings.number('line_barrier'):.3g}")
+    dress(axes, "", "loss", f"line between models: barrier {findings.number('line_barrier'):.3g}")
 
 
 def _folded(text: str) -> str:
@@ -138,7 +129,7 @@ def _folded(text: str) -> str:
 def _random_plane(axes: Axes, findings: Findings) -> None:
     _contours(axes, findings, "random")
     axes.plot(0, 0, color="0.1", marker="*", markersize=11)
-    _plain(axes, "first direction", "second direction", "training loss, filter-normalised directions")
+    dress(axes, "first direction", "second direction", "training loss, filter-normalised directions")
 
 
 def _agents_plane(axes: Axes, findings: Findings) -> None:
@@ -154,7 +145,7 @@ def _agents_plane(axes: Axes, findings: Findings) -> None:
     )
     axes.legend(frameon=True, fontsize=8, loc="upper left")
     axes.set_aspect("equal")
-    _plain(axes, "distance", "distance", f"training loss, plane of agents {', '.join(map(str, sorted(corners)))}")
+    dress(axes, "distance", "distance", f"training loss, plane of agents {', '.join(map(str, sorted(corners)))}")
 
 
 def _contours(axes: Axes, findings: Findings, prefix: str) -> None:
@@ -166,7 +157,7 @@ def _contours(axes: Axes, findings: Findings, prefix: str) -> None:
     low, high = float(finite.min()), float(finite.max())
     levels = np.geomspace(low, high, _LEVELS) if low > 0 else np.linspace(low, high, _LEVELS)
     axes.contourf(across, up, loss, levels=levels, cmap="Greys", alpha=0.45, norm="log" if low > 0 else None)
-    lines = axes.contour(across, up, loss, levels=levels[1:-1], colors=_GREY, linewidths=0.7)
+    lines = axes.contour(across, up, loss, levels=levels[1:-1], colors=GREY, linewidths=0.7)
     axes.clabel(lines, fontsize=7, fmt="%.2g")
 
 
@@ -188,22 +179,22 @@ def _variance(axes: Axes, findings: Findings) -> None:
     for index, (values, label) in enumerate(
         ((findings["gradient_variance"], "T, variance"), (findings["gradient_norm"] ** 2, "‖mean‖²"))
     ):
-        axes.plot(findings["round"], values, label=label, **style(index))
+        axes.plot(findings["round"], values, label=label, **line_style(index))
     if (findings["gradient_variance"] > 0).any():
         axes.set_yscale("log")
     axes.legend(frameon=False, fontsize=8)
-    _plain(axes, "round", "squared norm", "gradients of agents")
+    dress(axes, "round", "squared norm", "gradients of agents")
 
 
 def _cosines_over_rounds(axes: Axes, findings: Findings) -> None:
     with_mean = findings["cosine_with_mean"]
-    axes.plot(findings["round"], findings["mean_cosine"], label="of pairs of agents, mean", **style(0))
-    axes.plot(findings["round"], with_mean.mean(1), label="with the mean gradient", **style(1))
+    axes.plot(findings["round"], findings["mean_cosine"], label="of pairs of agents, mean", **line_style(0))
+    axes.plot(findings["round"], with_mean.mean(1), label="with the mean gradient", **line_style(1))
     axes.fill_between(findings["round"], with_mean.min(1), with_mean.max(1), color="0.6", alpha=0.25)
     axes.axhline(0, color="0.2", linewidth=0.8)
     axes.set_ylim(-1.05, 1.05)
     axes.legend(frameon=False, fontsize=8)
-    _plain(axes, "round", "cosine", "alignment (band: from least to largest)")
+    dress(axes, "round", "cosine", "alignment (band: from least to largest)")
 
 
 def _reliability(axes: Axes, findings: Findings) -> None:
@@ -214,11 +205,11 @@ def _reliability(axes: Axes, findings: Findings) -> None:
             label = f"{predictor}: error {error:.3f}"
             confidence, right = findings[f"confidence_{name}"], findings[f"right_{name}"]
             there = np.isfinite(confidence)
-            axes.plot(confidence[there], right[there], label=label, **style(index))
+            axes.plot(confidence[there], right[there], label=label, **line_style(index))
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
-    _plain(axes, "confidence", "share right", "calibration")
+    dress(axes, "confidence", "share right", "calibration")
 
 
 _PREDICTORS = {"ensemble": "ensemble", "averaged": "averaged model"}
@@ -226,16 +217,16 @@ _PREDICTORS = {"ensemble": "ensemble", "averaged": "averaged model"}
 
 def _accuracies(axes: Axes, findings: Findings) -> None:
     agents = findings["accuracy_agents"]
-    axes.plot(np.arange(len(agents)), agents, label="single agents", **style(2) | {"linestyle": ""})
+    axes.plot(np.arange(len(agents)), agents, label="single agents", **line_style(2) | {"linestyle": ""})
     for index, (name, predictor) in enumerate(_PREDICTORS.items()):
         if f"accuracy_{name}" in findings:
-            line = style(index) | {"marker": None}
+            line = line_style(index) | {"marker": None}
             axes.axhline(findings.number(f"accuracy_{name}"), label=predictor, **line)
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8)
-    _plain(axes, "agent", "test accuracy", "together and alone")
+    dress(axes, "agent", "test accuracy", "together and alone")
 
 
 def _entropies(axes: Axes, findings: Findings) -> None:
@@ -252,13 +243,13 @@ def _entropies(axes: Axes, findings: Findings) -> None:
     )
     axes.tick_params(axis="x", labelsize=8)
     disagreement = findings.number("disagreement")
-    _plain(axes, "", "entropy [nats]", f"uncertainty; pairs disagree in {100 * disagreement:.3g} %")
+    dress(axes, "", "entropy [nats]", f"uncertainty; pairs disagree in {100 * disagreement:.3g} %")
 
 
 def _errors(axes: Axes, findings: Findings) -> None:
     bounds: dict[float, list[str]] = {}
     for index, quantity in enumerate(findings.settings.get("quantities", ())):
-        axes.plot(findings["round"], findings[f"error_{quantity}"], label=words(quantity), **style(index))
+        axes.plot(findings["round"], findings[f"error_{quantity}"], label=words(quantity), **line_style(index))
         if f"bound_{quantity}" in findings:
             bounds.setdefault(findings.number(f"bound_{quantity}"), []).append(quantity)
     for bound, quantities in bounds.items():
@@ -266,7 +257,7 @@ def _errors(axes: Axes, findings: Findings) -> None:
         axes.axhline(bound, color="0.3", linewidth=1.0, linestyle=(0, (8, 3)), label=f"bound of theory{of}")
     axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
     axes.legend(frameon=False, fontsize=8, loc="lower right")
-    _plain(axes, "round", "‖v − C(v)‖² / ‖v‖²", "lost in packing")
+    dress(axes, "round", "‖v − C(v)‖² / ‖v‖²", "lost in packing")
 
 
 _PANELS: Mapping[str, Sequence[tuple[str, Panel]]] = {

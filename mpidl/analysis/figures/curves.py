@@ -1,0 +1,201 @@
+"""Curves of several runs: a panel for each metric and axis, and one legend that names only what differs.
+
+Runs that differ in nothing but their seed are one line, the mean over them, in a band of one standard deviation. How
+axes are divided follows from what is drawn along them: see `mpidl.pictures.scales`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mpidl.analysis.figures import series
+from mpidl.analysis.figures.lines import Line, legend, lines_of
+from mpidl.analysis.figures.series import MeanCurve
+from mpidl.analysis.groups import RunGroup
+from mpidl.analysis.readings import metric_of
+from mpidl.errors import ConfigError, ResultsError, choices_sentence
+from mpidl.pictures import words
+from mpidl.pictures.scales import ROUNDING, Limits, apart, divide, linear, logarithmic, near_the_top, of_time
+from mpidl.pictures.style import dress, framed
+from mpidl.results import Run
+from mpidl.results.names import SCALES
+from mpidl.spoken import is_fraction
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+METRICS = ("test_accuracy", "test_loss", "consensus_distance")
+AXES = ("epoch", "bytes")
+OWN = ("test_accuracy_local", "test_loss_local")
+"""What agents' own models reach, a value for each."""
+
+# What else axes are called.
+_MEANT = {
+    **dict.fromkeys(("time", "walltime", "wall_time", "wall_clock"), "seconds"),
+    **dict.fromkeys(("iteration", "iterations", "step", "steps"), "round"),
+    **dict.fromkeys(("communication", "traffic"), "bytes"),
+}
+
+# What is seen best on a logarithmic axis, by what its name holds.
+_LOGARITHMIC = ("loss", "distance", "norm", "variance")
+_MARKERS = 8
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a metric is shown: under which words, accuracies as what is wrong where they are near the top, and where."""
+
+    words: str
+    limits: Limits
+    units: str
+    wrong: bool = False
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """Where values are drawn."""
+        return self.limits.place(1 - values if self.wrong else values)
+
+
+def draw(
+    runs: Sequence[Run],
+    metrics: Sequence[str] = METRICS,
+    axes: Sequence[str] = AXES,
+    *,
+    groups: Sequence[RunGroup[Run]] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """One picture of these runs, a line for each of `groups`; by default, runs that differ in their seed alone are one.
+
+    `test_loss` stands for that of each run's consensus or server model. Metrics and axes that no run has a value of
+    that can be drawn are left out; so is a run from panels that it lacks.
+    """
+    refuse_unknown(runs, metrics, axes)
+    lines, frame = lines_of(runs, groups)
+    every = {
+        (metric, axis): [series.of_runs(line.runs, metric, axis) for line in lines]
+        for metric in metrics
+        for axis in axes
+    }
+    shown = [metric for metric in metrics if any(any(map(_any, every[metric, axis])) for axis in axes)]
+    across = [axis for axis in axes if any(any(map(_any, every[metric, axis])) for metric in shown)]
+    if not across:
+        raise ResultsError(f"nothing to plot: no run has values of {', '.join(metrics)} against {', '.join(axes)} yet")
+    measures = {
+        metric: measure(runs, metric, [line for axis in across for line in every[metric, axis]]) for metric in shown
+    }
+    entries, absent = legend(lines, [any(_any(curves[line.index]) for curves in every.values()) for line in lines])
+    notes = [*_notes(lines, measures, every, across[0]), *absent, *frame.notes]
+    # Of one metric, panels lie beside each other: its values are at the same height.
+    places = [(metric, axis) for axis in across for metric in shown]
+    rows, columns = (1, len(across)) if len(shown) == 1 else (len(across), len(shown))
+    width, height = 1 + 3.6 * columns + 1.2 * (columns == 1), 2.7 * rows + 0.5 * (rows == 1)
+    figure, body = framed(width, height, frame.title if title is None else title, entries, notes)
+    for panel, (metric, axis) in zip(body.subplots(rows, columns, squeeze=False).flat, places, strict=True):
+        _fill(panel, lines, every[metric, axis], measures[metric])
+        divide_across(panel, axis, [line.across for each in shown for line in every[each, axis] if _any(line)])
+    return figure
+
+
+def _any(line: MeanCurve) -> bool:
+    return bool(line.across.size)
+
+
+def refuse_unknown(runs: Sequence[Run], metrics: Sequence[str], axes: Sequence[str]) -> None:
+    """ConfigError about metrics that no run has, and about what is no axis."""
+    known = {name for run in runs for name in run.metrics} | {*METRICS, *OWN}
+    for metric in metrics:
+        if metric not in known:
+            raise ConfigError(f"metric {choices_sentence(metric, known)}")
+    for axis in axes:
+        if axis not in SCALES:
+            raise ConfigError(f"axis {choices_sentence(axis, SCALES, _MEANT.get(axis))}")
+
+
+def measure(runs: Sequence[Run], metric: str, drawn: Sequence[MeanCurve]) -> Measure:
+    """How a metric of these runs is shown, of which these lines and bands are drawn."""
+    wrong = is_fraction(metric) and near_the_top(line.mean for line in drawn)
+    values = [1 - line.mean if wrong else line.mean for line in drawn if line.across.size]
+    bands = [np.clip(1 - each if wrong else each, 0, None) for line in drawn for each in (line.low, line.high)]
+    limits = None
+    if wrong or any(word in metric for word in _LOGARITHMIC) and not any((line < 0).any() for line in values):
+        limits = logarithmic(values, ROUNDING[_precision(runs)], with_zero=wrong)
+    # A band wider than its mean has no end on a logarithmic axis: it does not stretch it.
+    limits = limits or linear([*values, *(bands if is_fraction(metric) else [])])
+    units = "%" if is_fraction(metric) else "1"
+    return Measure(titled(runs, metric, wrong), limits or Limits(0.0, 1.0), units, wrong)
+
+
+def _precision(runs: Sequence[Run]) -> str:
+    """That of the most precise of the runs."""
+    trains = [run.config.get("train") for run in runs]
+    return (
+        "float64"
+        if any(isinstance(each, dict) and each.get("precision") == "float64" for each in trains)
+        else "float32"
+    )
+
+
+def _fill(panel: Axes, lines: Sequence[Line], drawn: Sequence[MeanCurve], shown: Measure) -> None:
+    for line, values in zip(lines, drawn, strict=True):
+        # About eight markers per line, staggered so that those of lines that coincide do not hide each other.
+        every = max(1, len(values.across) // _MARKERS)
+        first = line.index * every // len(lines)
+        panel.plot(values.across, shown.of(values.mean), markevery=(first, every), **line.style)
+        if values.runs > 1:
+            low, high = (np.clip(shown.of(each), shown.limits.low, None) for each in (values.low, values.high))
+            panel.fill_between(values.across, low, high, color=line.style["color"], alpha=0.18, linewidth=0)
+    divide(panel, "y", shown.limits, shown.units)
+    dress(panel, panel.get_xlabel(), words(shown.words))
+
+
+def divide_across(panel: Axes, axis: str, drawn: Iterable[np.ndarray]) -> None:
+    """Divides and names what a panel's values are drawn against, from where it begins to where it ends."""
+    from matplotlib.ticker import FuncFormatter
+
+    ends = list(drawn)
+    if axis == "bytes" and apart([float(end.max()) for end in ends]):
+        divide(panel, "x", logarithmic(ends) or Limits(0.0, 1.0), "bytes")
+    else:
+        low, high = min(float(end.min()) for end in ends), max(float(end.max()) for end in ends)
+        divide(panel, "x", Limits(low, high + (0.015 * (high - low) or 1.0)), "bytes" if axis == "bytes" else "1")
+    named = {"round": "rounds", "epoch": "epochs", "bytes": "sent by all agents [bytes]"}
+    if axis == "seconds":
+        second, unit = of_time(max(float(end.max()) for end in ends))
+        named[axis] = f"time [{unit}]"
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value / second:,.4g}"))
+    panel.set_xlabel(named[axis])
+
+
+def _notes(
+    lines: Sequence[Line], measures: dict[str, Measure], every: dict[tuple[str, str], list[MeanCurve]], axis: str
+) -> Iterable[str]:
+    """What a reader must be told of bands, and of lines that a panel does not show."""
+    counts = sorted({len(line.runs) for line in lines} - {1})
+    if counts:
+        of = " to ".join(dict.fromkeys((str(counts[0]), str(counts[-1]))))
+        yield f"Lines with bands: mean ± one standard deviation over {of} runs."
+    for metric, shown in measures.items():
+        below = [
+            line.label
+            for line, values in zip(lines, every[metric, axis], strict=True)
+            if values.across.size and (shown.of(values.mean) < shown.limits.low).all()
+        ]
+        if below:
+            yield f"Below the panel of {metric.replace('_', ' ')}, where rounding is: {'; '.join(below)}."
+
+
+def titled(runs: Sequence[Run], metric: str, wrong: bool = False) -> str:
+    """`test accuracy (consensus) [%]`, or both models where runs are shown by different ones; with units, if any."""
+    names = dict.fromkeys(name for run in runs if (name := metric_of(run, metric)) in run.metrics)
+    units = {run.units(name) for run in runs for name in names if name in run.metrics} - {"", "1"}
+    title = metric.removesuffix("_local").replace("_", " ")
+    if is_fraction(metric):
+        units = {"%"}
+        title = title.replace("accuracy", "error") if wrong else title
+    models = ", ".join(name.removeprefix(metric + "_") for name in names if name != metric)
+    models = "agents' own" if metric.endswith("_local") else models
+    return title + (f" ({models})" if models else "") + (f" [{', '.join(sorted(units))}]" if units else "")
