@@ -37,9 +37,13 @@ EXIT_CODES = "; ".join(f"{code} {code.meaning}" for code in ExitCode)
 
 
 class MpidlError(Exception):
-    """Base of all errors that end in one sentence instead of a traceback."""
+    """Base of all errors that end in one sentence instead of a traceback.
+
+    `place`: where in a user's own code it began, if another process has found that out.
+    """
 
     exit_code: ExitCode = ExitCode.INTERNAL
+    place: str | None = None
 
 
 class ConfigError(MpidlError, ValueError):

@@ -67,6 +67,8 @@ def told(error: BaseException) -> str:
 def place(error: BaseException) -> str | None:
     """Where in a user's own code an error began: `own.py, line 12`; None where no such code had a part in it."""
     for each in _causes(error):
+        if isinstance(each, MpidlError) and each.place:
+            return each.place
         if isinstance(each, SyntaxError) and each.filename and each.lineno:
             return _named(each.filename, each.lineno)
         for frame, line in reversed(list(traceback.walk_tb(each.__traceback__))):

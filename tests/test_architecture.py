@@ -45,7 +45,7 @@ ROOMS = (
     ("benchmark", "probe"),
     ("gossip", "reduce"),
     ("combine",),
-    ("moves", "outliving"),
+    ("moves", "once", "outliving"),
     ("world",),
     ("board",),
     ("agreement", "start", "settings", "placement", "meters", "sharing", "tree"),

@@ -123,6 +123,17 @@ def living(comm: MPI.Intracomm) -> list[int]:
     return [rank for rank in range(comm.size) if rank not in gone]
 
 
+def probed(comm: MPI.Intracomm, tag: int) -> bool:
+    """Whether a message with this tag is there, whoever has died, or becomes known to have while this looks."""
+    while True:
+        living(comm)
+        try:
+            return bool(comm.iprobe(tag=tag))
+        except MPI.Exception as error:
+            if error.Get_error_class() not in _DEATHS or comm.Is_revoked():
+                raise
+
+
 def leave(code: int) -> None:
     """Ends this process if a rank has died: MPI_Finalize has been seen to wait for it. Else does nothing."""
     if _bereaved:

@@ -49,7 +49,7 @@ class Source(Part):
 
     @abstractmethod
     def load(self) -> Dataset:
-        """Read or make the examples."""
+        """Read or make the examples; where ranks can share memory, one rank of a node does for all of them."""
 
     def deal(self, dataset: Dataset, agents: int, seed: int) -> Shares:
         """Set the validation part aside and divide the rest among the agents."""

@@ -19,6 +19,7 @@ from mpidl.comm.gossip.neighbourhood import Neighbourhood
 from mpidl.comm.gossip.settings import GossipSettings
 from mpidl.comm.meters import Meters
 from mpidl.comm.moves import Movers
+from mpidl.comm.once import load_once
 from mpidl.comm.reduce import Reducer
 from mpidl.comm.world import Communicator, World
 from mpidl.data.batches import Batches, EvaluationPart, Storage
@@ -108,7 +109,7 @@ def compose(
 
     if dataset is None:
         doing(f"loading {config.data.name}")
-        dataset = config.data.load()
+    dataset = load_once(world, config.data.load, dataset)
     known = agree_on_data(comm, dataset)
     inputs = Inputs.of(config, comm.size, dataset)
     shares, length, precision = inputs.shares, inputs.length, inputs.precision

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,24 @@ def configuration(algorithm: str | dict[str, Any] = "dsgd", problem: str = "even
     train = {"rounds": 8, "precision": "float64", "device": "cpu"} | sections.pop("train", {})
     model = "logistic" if problem == "spiked" else {"name": "mlp", "hidden": [6], "activation": "tanh"}
     return problems.configuration(settings, data=data, train=train, **{"agents": 5, "model": model} | sections)
+
+
+@contextmanager
+def on_nodes(*nodes: tuple[int, ...]) -> Iterator[None]:
+    """Meanwhile, runs take these ranks, and no others, for those that can share memory."""
+    from mpidl.comm.world import World
+    from mpidl.experiment import compose
+
+    class OnNodes(World):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.node_ranks = next(node for node in nodes if self.rank in node)
+
+    compose.World = OnNodes
+    try:
+        yield
+    finally:
+        compose.World = World
 
 
 def on_parts(comm: Any, sizes: tuple[int, ...], work: Callable[[Any], Any]) -> list[Any]:

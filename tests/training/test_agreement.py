@@ -20,7 +20,7 @@ from mpidl.errors import CommunicationError
 from mpidl.experiment import Config
 from tests.ranks import on_ranks
 from tests.training import plugins
-from tests.training.runs import configuration
+from tests.training.runs import configuration, on_nodes
 
 HOST = socket.gethostname()
 DSGD = {"name": "dsgd", "lr": 0.2}
@@ -140,7 +140,7 @@ def test_other_data_on_one_host_are_named(comm, what):
         # Whatever the last label is, not that.
         change = {"y": (int(plugins.even().y[-1]) + 1) % plugins.CLASSES}
     config = configuration(problem="varying")
-    with changed(change if comm.rank else {}):
+    with changed(change if comm.rank else {}), on_nodes((0,), (1,)):
         text = composed(config, comm)
     assert re.search(f"rank 0 on {HOST} and rank 1 on {HOST} disagree: {difference}", text), text
 
@@ -160,7 +160,7 @@ def test_rows_that_stay_in_files_are_compared_by_a_sample(comm, tmp_path, place)
             file.create_dataset(f"{name}_test", data=value[:10])
     settings = {"name": "hdf5", "root": "$HERE", "file": "data.h5", "split": "iid", "place": place}
     config = reading.validate(Config, configuration(model="logistic").model_dump(mode="json") | {"data": settings})
-    with here(folder):
+    with here(folder), on_nodes((0,), (1,)):
         assert "disagree: the digest of x is" in composed(config, comm)
 
 

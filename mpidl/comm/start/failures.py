@@ -163,10 +163,8 @@ def announced(world: MPI.Intracomm) -> bool:
     """Whether another rank has told that it failed, and ends them all."""
     from mpidl.comm import survivors
 
-    # So that those who have died disturb no `iprobe`.
-    survivors.living(world)
     deadline = time.monotonic() + LOOK_SECONDS
-    while not (told := world.iprobe(tag=NOTICE_TAG)) and time.monotonic() < deadline:
+    while not (told := survivors.probed(world, NOTICE_TAG)) and time.monotonic() < deadline:
         time.sleep(0.005)
     return told
 

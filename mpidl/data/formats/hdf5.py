@@ -27,6 +27,8 @@ _CHUNK_CACHE = 2**26
 class FileRows:
     """Rows of one data set of a file, read when taken; the file is opened at the first need and stays open."""
 
+    portable = True
+
     def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.path, self.name, self.shape, self.dtype = path, name, shape, dtype
         self.ndim = len(shape)
@@ -110,8 +112,7 @@ def _rows(file: h5py.File, name: str, path: Path) -> np.ndarray | FileRows:
     if offset is not None and rows.size and rows.dtype.isnative:
         if offset + rows.nbytes > path.stat().st_size:
             raise DataError(f"{path}: {name!r} ends behind the end of the file")
-        # Copy on write: torch wants memory that may be written to, and nobody does.
-        return np.memmap(path, rows.dtype, "c", offset, rows.shape)
+        return np.memmap(path, rows.dtype, "r", offset, rows.shape)
     return FileRows(path, name, rows.shape, rows.dtype)
 
 

@@ -24,6 +24,8 @@ _MOST_FEATURES = 2**31 - 1
 class SparseRows:
     """Compressed sparse rows, dense when taken."""
 
+    portable = True
+
     def __init__(self, starts: np.ndarray, columns: np.ndarray, values: np.ndarray, features: int) -> None:
         self.starts, self.columns, self.values = starts, columns, values
         self.shape = (len(starts) - 1, features)
