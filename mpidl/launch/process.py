@@ -149,6 +149,7 @@ class Running:
         self._heard = dict.fromkeys(self._open, time.monotonic())
         """When something last came from each."""
         self._since, self._forced = math.inf, False
+        self._gone: presence.Presence | None = None
 
     def writes(self, run_file: Path | None) -> None:
         """From now on the ranks write this run file."""
@@ -199,12 +200,13 @@ class Running:
             self._err.end()
 
     def _breaks_early(self) -> bool:
-        """Whether a rank has died that others were to outlive, before they could."""
+        """Whether a rank has died that others were to outlive, before they could; it is kept as `_gone`."""
         folder = self._failure_file.parent
         if not self._launch.outliving or folder.joinpath(presence.STOPPABLE).exists():
             return False
-        ranks = presence.read(folder)
-        return any(rank.host == platform.node() and not (rank.done or rank.is_here) for rank in ranks)
+        here = [rank for rank in presence.read(folder) if rank.host == platform.node()]
+        self._gone = self._gone or next((rank for rank in here if not (rank.done or rank.is_here)), None)
+        return self._gone is not None
 
     def end(self) -> tuple[str, int]:
         """The last line, empty where nothing is to be said, and the exit code, once none of the ranks is left."""
@@ -215,10 +217,7 @@ class Running:
         presence.outlive(presence.read(folder), PATIENCE, self._process.pid, orphaned=status < 0)
         present, now = presence.read(folder), killed_for_memory()
         ending = Ending(
-            launcher=Path(launch.launcher.path).name,
-            ranks=launch.ranks,
-            status=status,
-            forced=self._forced,
+            *(Path(launch.launcher.path).name, launch.ranks, status, self._forced, self._gone),
             received=self.route.received,
             failure=failures.read(self._failure_file),
             spoke=err.spoke,

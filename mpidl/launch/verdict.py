@@ -73,16 +73,18 @@ class Death:
 class Ending:
     """What is known when the launcher of the ranks has ended.
 
-    `status` is the launcher's, as subprocess has it, `forced` whether it had to be ended from here; `received` are the
-    signals that `mpidl run` got; `failure` is what a failing rank has left, `spoke` whether one has said it itself;
-    `present` are the ranks of this host that have left word. `starved`: whether the system has ended a process in the
-    meantime, since memory ran out. `silent`: whether a launcher that tells of every failure has told of none.
+    `status` is the launcher's, as subprocess has it, `forced` whether it had to be ended from here; `gone` is a rank
+    that has died before it could be outlived; `received` are the signals that `mpidl run` got; `failure` is what a
+    failing rank has left, `spoke` whether one has said it itself; `present` are the ranks of this host that have left
+    word. `starved`: whether the system has ended a process in the meantime, since memory ran out. `silent`: whether a
+    launcher that tells of every failure has told of none.
     """
 
     launcher: str
     ranks: int
     status: int
     forced: bool = False
+    gone: Presence | None = None
     received: Sequence[int] = ()
     failure: tuple[str, int] | None = None
     spoke: bool = False
@@ -103,6 +105,11 @@ class Ending:
             return f"mpidl: all ranks have done their work, though {self._how_the_launcher_ended()}", ExitCode.DONE
         if self.received and interrupted is not None:
             return "mpidl: interrupted", interrupted
+        if self.forced and self.gone is not None:
+            return (
+                f"mpidl: rank {self.gone.rank} on {self.gone.host} died before training began",
+                ExitCode.COMMUNICATION,
+            )
         if self.death is not None and (self.death.signal not in INTERRUPTING and self.death.code not in _INTERRUPTED):
             if self.spoke and self.death.signal is None:
                 return "", self.death.code or ExitCode.INTERNAL

@@ -48,6 +48,14 @@ def test_a_rank_that_is_killed_is_named_with_its_host(text: str) -> None:
     assert verdict(death=told(text), starved=False)[0] == "mpidl: rank 1 on here was ended by SIGKILL"
 
 
+def test_a_rank_that_dies_too_early_to_be_outlived_is_named_where_the_others_had_to_be_ended() -> None:
+    interrupted = ("mpidl: interrupted", 143)
+    known = {"status": 1, "gone": ranks()[1], "failure": interrupted, "silent": True}
+    assert verdict(**known, forced=True) == ("mpidl: rank 1 on here died before training began", 5)
+    assert verdict(**known, forced=True, received=[signal.SIGTERM]) == interrupted
+    assert verdict(**known | {"failure": ("mpidl: boo", 2)}, forced=True) == ("mpidl: boo", 2)
+
+
 @pytest.mark.parametrize(
     ("text", "number"),
     [(OPENMPI_CODE, 3), (OPENMPI_ABORT, 7), (HYDRA_CODE, 3), (HYDRA_ABORT, 7), (SLURM_CODE, 3), (OPENMPI_SILENT, 0)],
