@@ -60,7 +60,8 @@ class Words:
     "allowed",
     multiple=True,
     metavar="KEY",
-    help="With --resume: a key, or a section, that is meant to differ from the run's; a longer run needs none.",
+    help="With --resume: a key, or a section, that is meant to differ from the run's; a longer run needs "
+    "none, unless its learning rates follow its length.",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Check, and print the command, the memory and the bytes per round; run nothing."

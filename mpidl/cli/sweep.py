@@ -14,7 +14,8 @@ from mpidl.spoken import counted
 
 
 @click.command(
-    epilog=f"The exit code is that of the first run in the table that did not finish. Exit codes: {EXIT_CODES}."
+    epilog="The exit code is that of the first run in the table that did not finish. Exit codes: "
+    f"{EXIT_CODES.replace('go on with --resume', 'the same command goes on')}."
 )
 @click.argument("config", type=click.Path(path_type=Path))
 @options.settings(
@@ -74,7 +75,7 @@ def sweep(
         finding = None if dry_run else Task(find, apart=True)
 
         from mpidl.cli.run import default_ranks
-        from mpidl.cli.sweep_table import SweepTable, dry
+        from mpidl.cli.sweep_table import SweepTable, dry, tell_changed
         from mpidl.experiment.sweep import axes, members
 
         swept = axes.read(assignments)
@@ -82,6 +83,7 @@ def sweep(
         click.echo(f"{total}: {values}" if values else total, err=True)
         found = members.members(config, swept, output, lambda loaded: ranks or default_ranks(loaded, at_once))
         found = members.checked(found, inputs=dry_run)
+        tell_changed(found)
         if finding is None:
             dry(found)
             return ExitCode.DONE

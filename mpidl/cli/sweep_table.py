@@ -20,13 +20,15 @@ from rich.table import Table
 from mpidl import results
 from mpidl.analysis.comparison import row
 from mpidl.errors import ExitCode
-from mpidl.experiment.sweep.member import Member, Report, Standing
+from mpidl.experiment.sweep.member import Member, Report, Standing, VersionChange
 from mpidl.sentences import printable
 from mpidl.spoken import ABSENT, duration, fraction, number
 
 _TITLES = ("state", "round", "test accuracy", "test loss", "time")
 _WIDTHS = (9, 15, 13, 9, 11)
 _LONGEST_NAME = 60
+# Runs of which the same is said.
+_NAMED = 3
 _URGENCY = (
     *(Standing.RUNNING, Standing.FAILED, Standing.DIVERGED, Standing.STOPPED),
     *(Standing.FINISHED, Standing.HALF, Standing.WAITING),
@@ -190,6 +192,21 @@ def _cells(report: Report) -> list[str]:
         number(report.loss),
         duration(report.seconds),
     ]
+
+
+def tell_changed(members: Sequence[Member]) -> None:
+    """Says what was another version when runs were run that are over: they are not run again, whatever that means."""
+    names: dict[VersionChange, list[str]] = {}
+    for member in members:
+        for change in member.changed:
+            names.setdefault(change, []).append(_name(member))
+    for (what, before, now), runs in names.items():
+        more = f", and {len(runs) - _NAMED:,} more" if len(runs) > _NAMED else ""
+        click.echo(
+            f"{what} is {now}, and was {before} for what is over: {', '.join(runs[:_NAMED])}{more}; that stays as it "
+            "is, unless its files are removed",
+            err=True,
+        )
 
 
 def dry(members: Sequence[Member]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,6 +46,13 @@ def fingerprint_of_shares(shares: Shares) -> Mapping[str, str]:
         name: f"{len(part)} examples with digest {digest(torch.from_numpy(part[_spread(len(part), most)]))}"
         for name, part in (parts | {"the validation part": shares.validation}).items()
     }
+
+
+def fingerprint_of_split(shares: Shares) -> Mapping[str, str]:
+    """The same in one line."""
+    known = json.dumps(dict(fingerprint_of_shares(shares))).encode()
+    together = hashlib.blake2b(known, digest_size=8).hexdigest()
+    return {"the split": f"one over {len(shares)} agents with digest {together}"}
 
 
 def _sample(rows: Any) -> np.ndarray:

@@ -6,12 +6,8 @@ differ, and neither hang nor train.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import sys
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -22,24 +18,28 @@ from mpidl.comm.agreement import agree
 from mpidl.comm.world import Communicator
 from mpidl.config import leaves
 from mpidl.data.dataset import Dataset
-from mpidl.data.fingerprint import digest, fingerprint, fingerprint_of_shares
+from mpidl.data.fingerprint import digest, fingerprint, fingerprint_of_shares, fingerprint_of_split
 from mpidl.data.shares import Shares
 from mpidl.experiment.schema import Config
+from mpidl.results import provenance
 
 # Numbers of each tensor that are looked at, evenly spaced; all numbers of a smaller one.
 _NUMBERS = 2**16
 
 
-def agree_on_run(comm: Communicator, config: Config) -> None:
+def agree_on_run(comm: Communicator, config: Config) -> Mapping[str, str]:
     """One version of what the numbers depend on, and one configuration. A collective call, as those below.
 
-    A plug-in is known by the file of its module: what that imports may still differ.
+    Returned is what tells the plug-ins that it names.
     """
     versions = {"mpidl": mpidl.__version__, "torch": torch.__version__, "numpy": np.__version__}
     agree(comm, versions, "install the same versions for all ranks")
-    keys = dict(leaves("", config.model_dump(mode="json")))
-    agree(comm, {key: json.dumps(value) for key, value in keys.items()}, "start all ranks from one configuration")
-    agree(comm, dict(_sources(keys)), "give all ranks the same plug-ins")
+    keys = config.model_dump(mode="json")
+    texts = {key: json.dumps(value) for key, value in leaves("", keys)}
+    agree(comm, texts, "start all ranks from one configuration")
+    known = provenance.plug_ins(keys)
+    agree(comm, known, "give all ranks the same plug-ins")
+    return known
 
 
 def agree_on_data(comm: Communicator, dataset: Dataset) -> Mapping[str, str]:
@@ -51,25 +51,14 @@ def agree_on_data(comm: Communicator, dataset: Dataset) -> Mapping[str, str]:
 
 def agree_on_shares(comm: Communicator, shares: Shares) -> Mapping[str, str]:
     """The same examples for every agent; returned is, in a line, which they are."""
-    known = fingerprint_of_shares(shares)
-    agree(comm, known, "make the split depend on nothing but the data and the seed")
-    together = hashlib.blake2b(json.dumps(known).encode(), digest_size=8).hexdigest()
-    return {"the split": f"one over {len(shares)} agents with digest {together}"}
+    agree(comm, fingerprint_of_shares(shares), "make the split depend on nothing but the data and the seed")
+    return fingerprint_of_split(shares)
 
 
 def agree_on_start(comm: Communicator, module: nn.Module) -> None:
     """One initial network, frozen parameters and buffers included."""
     initial = {f"the initial {name}": _described(tensor) for name, tensor in module.state_dict().items()}
     agree(comm, initial, "give all ranks the same model, and make its initial numbers depend on torch's seed alone")
-
-
-def _sources(keys: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The file of every plug-in, which has been imported by now, by its digest."""
-    for key, value in keys.items():
-        if key.endswith(".name") and ":" in str(value):
-            file = getattr(sys.modules.get(value.partition(":")[0]), "__file__", None)
-            # Some modules have no file: they come with the interpreter, or were made while it ran.
-            yield f"the digest of {value}", hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else "none"
 
 
 def _described(tensor: torch.Tensor) -> str:

@@ -74,6 +74,8 @@ class ComposedRun:
     models: ModelRows
     data: Mapping[str, str]
     """What tells these data, and their split, from others."""
+    plug_ins: Mapping[str, str]
+    """What tells the files of plug-ins from what they were."""
     dataset: Dataset
 
     def abandon(self) -> None:
@@ -102,7 +104,7 @@ def compose(
     `folder` is where files belong that last as long as the run, and `dataset` its data, where they are loaded already;
     `doing` is told what is being done.
     """
-    agree_on_run(comm, config)
+    plug_ins = agree_on_run(comm, config)
     set_arithmetic(config.train.tf32, config.train.deterministic)
     world = World(comm, config.agents_on(comm.size), "cpu" if config.train.device == "cpu" else "auto")
     meters = Meters()
@@ -179,8 +181,9 @@ def compose(
     warnings = (*of_parts, *filter(None, [world.warning, measuring.warning, of_memory]), *of_gossip)
     models_to_keep = ModelRows(algorithm, world, evaluator, statistics, _form(inputs, rows, world))
     about_gossip = (meters, gossip, batches, warnings, transports)
+    about_data = (known, plug_ins, dataset)
     return ComposedRun(
-        config, length, world, training, rows, state, topology, *about_gossip, forecast, models_to_keep, known, dataset
+        config, length, world, training, rows, state, topology, *about_gossip, forecast, models_to_keep, *about_data
     )
 
 

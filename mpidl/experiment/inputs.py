@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +11,7 @@ from torch import nn
 from mpidl import results
 from mpidl.config import Duration
 from mpidl.data.dataset import Dataset
+from mpidl.data.fingerprint import fingerprint, fingerprint_of_split
 from mpidl.data.shares import Shares, batches_per_pass
 from mpidl.errors import ConfigError, ResultsError
 from mpidl.experiment.schema import Config
@@ -84,6 +86,11 @@ class Inputs:
         rounds_per_epoch = config.algorithm.rounds_per_epoch(steps_per_epoch)
         rounds = config.train.rounds or max(1, round((config.train.epochs or 0) * rounds_per_epoch))
         return Length(rounds, rounds_per_epoch, max(rounds, round(rounds / rounds_per_epoch * steps_per_epoch)))
+
+    @cached_property
+    def known(self) -> Mapping[str, str]:
+        """What tells these data, and their split, from others."""
+        return {**fingerprint(self.dataset), **fingerprint_of_split(self.shares)}
 
     def steps_per_pass(self, agent: int) -> int:
         """Batches in one pass of an agent over its examples."""

@@ -134,6 +134,6 @@ def checkpoints_of(run: ComposedRun, output: Path) -> Checkpoints:
 
     def facts(training: Training) -> Facts:
         progress = (training.done, training.rounds, training.seconds)
-        return Facts(*progress, world.agents, text, provenance.versions(), run.data)
+        return Facts(*progress, world.agents, text, {**provenance.versions(), **run.plug_ins}, run.data)
 
     return Checkpoints(writer, wishes, facts, world, run.meters)

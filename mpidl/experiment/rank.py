@@ -39,11 +39,14 @@ log = logging.getLogger("mpidl")
 
 @dataclass(frozen=True)
 class Beginning:
-    """Whether a run replaces the one whose file is there, or goes on with it, `allowed` keys having been changed."""
+    """Whether a run replaces the one whose file is there, or goes on with it, `allowed` keys having been changed.
+
+    None: where nobody can be asked for leave.
+    """
 
     overwrite: bool = False
     resume: bool = False
-    allowed: tuple[str, ...] = ()
+    allowed: tuple[str, ...] | None = ()
 
 
 def main(config: Config, output: Path, beginning: Beginning, verbose: bool = False) -> None:
@@ -235,7 +238,7 @@ def _run_file(
         # What was there without a checkpoint is begun again.
         return create_run_file(run, output, beginning.overwrite or beginning.resume)
     keys, metrics = run.config.model_dump(mode="json"), run.training.algorithm.metrics
-    run_file = RunFile.open(output, until_round=resumed.keeps, metrics=metrics, config=keys)
+    run_file = RunFile.open(output, until_round=resumed.keeps, metrics=metrics, config=keys, data=run.data)
     CheckpointFolder(output).tidy()
     # Of deaths is told once the run goes on.
     died = any(kind == "failure" for kind, _ in resumed.events)
@@ -251,6 +254,8 @@ def create_run_file(run: ComposedRun, output: Path, overwrite: bool) -> RunFile:
     config, world = run.config, run.world
     mirrors.check(config.train.log)
     facts = provenance.gather(hosts=world.hosts, gpus=world.devices, mpi_library=startup.library())
+    facts["versions"] |= run.plug_ins
+    facts["data"] = run.data
     facts["transport"] = "; ".join(f"{name}: {transport}" for name, transport in run.transports.items())
     keys, metrics = config.model_dump(mode="json"), run.training.algorithm.metrics
     return RunFile.create(output, keys, facts, _graph(run), world.agents, overwrite=overwrite, metrics=metrics)

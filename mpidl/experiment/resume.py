@@ -4,39 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpidl import config as reading
-from mpidl import notation, results
-from mpidl.errors import ConfigError, ResultsError, nearest, quoted
-from mpidl.experiment.schema import LENGTHS, Config
-from mpidl.results import provenance
+from mpidl import results
+from mpidl.errors import ConfigError, ResultsError
+from mpidl.experiment.changes import compare, compare_data, compare_rates, facts_of, other_versions
+from mpidl.experiment.schema import Config
 from mpidl.results.checkpoints import reader
 from mpidl.results.checkpoints.folder import CheckpointFolder
-from mpidl.results.checkpoints.index import Facts
 from mpidl.results.checkpoints.reader import Checkpoint
 from mpidl.spoken import duration
 
 if TYPE_CHECKING:
     from mpidl.experiment.compose import ComposedRun
-    from mpidl.results import Run
     from mpidl.state import State
 
 log = logging.getLogger("mpidl")
-
-# What changes no number of a run, and may be another each time; agents are counted.
-_FREE = (
-    *("agents", "checkpoint", "failures", "gossip.transport"),
-    *("train.walltime", "train.state_memory", "train.state_folder", "train.log"),
-)
-_NAMED = 3
-# Packages whose versions numbers depend on.
-_NUMERICAL = ("mpidl", "torch", "numpy")
 
 
 @dataclass(frozen=True)
@@ -68,7 +56,7 @@ def check(config: Config, agents: int, output: Path, allowed: Sequence[str]) -> 
         return
 
 
-def resume(run: ComposedRun, output: Path, allowed: Sequence[str]) -> Resumption | None:
+def resume(run: ComposedRun, output: Path, allowed: Sequence[str] | None) -> Resumption | None:
     """Loads the state of the newest checkpoint that is whole; None where there is none yet. A collective call."""
     world, folder = run.world, CheckpointFolder(output)
     rounds = checkpoints(run, folder)
@@ -88,6 +76,7 @@ def resume(run: ComposedRun, output: Path, allowed: Sequence[str]) -> Resumption
     if checkpoint is None:
         return None
     changes = compare(run.config, world.agents, checkpoint.facts, allowed, run.length.rounds)
+    compare_rates(run.config, checkpoint.facts, allowed, run.length.rounds)
     changes += compare_data(run.data, checkpoint.facts, allowed)
     load_all(run, checkpoint)
     return Resumption(checkpoint.facts.round, tuple(_told(run, output, checkpoint, damages, changes)))
@@ -119,7 +108,10 @@ def newest(
             log.warning("%s; the checkpoint before is tried", damage)
         damages.append(damage)
     if damages and needed:
-        raise ResultsError(f"no checkpoint in {str(folder.path)!r} is whole: {damages[0]}; --overwrite starts afresh")
+        raise ResultsError(
+            f"no checkpoint in {str(folder.path)!r} is whole: {damages[0]}; it starts afresh without them and the run "
+            "file"
+        )
     return None, damages
 
 
@@ -127,12 +119,6 @@ def load_all(run: ComposedRun, checkpoint: Checkpoint) -> None:
     """Takes the state that belongs on this rank, and has the run go on from there."""
     load(run.state, checkpoint)
     run.training.done, run.training.before = checkpoint.facts.round, checkpoint.facts.seconds
-
-
-def facts_of(run: Run) -> Facts:
-    """What the file of a run tells of it, as a checkpoint would."""
-    last = int(run.metrics["round"][-1]) if run.records else 0
-    return Facts(last, last, 0.0, run.agents, run.config_text, {}, {})
 
 
 def _status(output: Path) -> str:
@@ -163,78 +149,6 @@ def _damage_of_files(run: ComposedRun, checkpoint: Checkpoint) -> str:
     name = checkpoint.files[int(bad[0])].name
     words = checkpoint.damaged(int(bad[0])) or f"{name} cannot be read by rank {bad[0] % world.size}"
     return world.bcast_text(f"the checkpoint {str(checkpoint.path)!r} is damaged: {words}")
-
-
-def compare(config: Config, agents: int, facts: Facts, allowed: Sequence[str], rounds: int | None = None) -> list[str]:
-    """What has changed, in words; ConfigError where something has that is not allowed to, or was not meant to.
-
-    `rounds`: how long the run is now, once that is known; it may have become longer.
-    """
-    if agents != facts.agents:
-        cure = f"say -s agents={facts.agents}"
-        raise ConfigError(f"there are {agents} here, and were {facts.agents} when the run began; {cure}", "agents")
-    changed, refused = differences(config, facts, allowed, rounds)
-    if refused:
-        raise ConfigError(
-            f"the run that --resume goes on with was begun with another configuration: "
-            f"{listed(changed, refused)}; change it back, or say "
-            f"{' '.join(f'--allow-changes {key}' for key in refused[:_NAMED])}"
-        )
-    return [_change(key, *values) for key, values in changed.items()]
-
-
-def differences(
-    config: Config, facts: Facts, allowed: Sequence[str] = (), rounds: int | None = None
-) -> tuple[dict[str, tuple[Any, Any]], list[str]]:
-    """All keys that have changed, with what they were and are; and those of them that make it another run."""
-    now = dict(reading.leaves("", config.model_dump(mode="json")))
-    before = _configuration(facts)
-    changed = {key: (before.get(key), now.get(key)) for key in [*now, *before] if before.get(key) != now.get(key)}
-    for key in allowed:
-        if not any(_within(known, key) for known in [*now, *before]):
-            meant = next((known for known in now if known.rpartition(".")[2] == key), None) or nearest(key, now)
-            hint = f"; did you mean {meant!r}?" if meant else ""
-            told = f"; what has changed: {', '.join(sorted(changed))}" if changed else "; nothing has changed"
-            raise ConfigError(f"{quoted(key)} is not known{hint}{told}", "--allow-changes")
-    # Whichever of its keys says so, a run may become longer than it was.
-    longer = rounds is None or rounds >= facts.rounds
-    free = [*_FREE, *allowed, *(LENGTHS if longer else ())]
-    return changed, [key for key in changed if not any(_within(key, name) for name in free)]
-
-
-def listed(changed: Mapping[str, tuple[Any, Any]], refused: Sequence[str]) -> str:
-    """The first of these keys, in words."""
-    more = f", and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
-    return f"{', '.join(_change(key, *changed[key]) for key in refused[:_NAMED])}{more}"
-
-
-def compare_data(data: Mapping[str, str], facts: Facts, allowed: Sequence[str]) -> list[str]:
-    """As `compare`, of the data themselves, which may have changed where they lie."""
-    changed = [name for name in facts.data if facts.data[name] != data.get(name)]
-    words = [f"{name} was {facts.data[name]} and is {data.get(name)}" for name in changed]
-    if changed and not any(key == "seed" or _within(key, "data") for key in allowed):
-        raise ConfigError(
-            f"the run that --resume goes on with was begun with other data: {words[0]}; give it those, or say "
-            "--allow-changes data"
-        )
-    return words
-
-
-def _configuration(facts: Facts) -> dict[str, Any]:
-    """The keys of the run as it was, with what this mpidl has added since by its default."""
-    keys = notation.load(facts.config, "its configuration")
-    try:
-        return dict(reading.leaves("", reading.validate(Config, keys).model_dump(mode="json")))
-    except ConfigError as error:
-        raise ResultsError(f"the configuration of the run is none of this mpidl: {error}") from error
-
-
-def _within(key: str, section: str) -> bool:
-    return key == section or key.startswith(f"{section}.")
-
-
-def _change(key: str, before: Any, now: Any) -> str:
-    return f"{key} was {json.dumps(before)} and is {json.dumps(now)}"
 
 
 def load(state: State, checkpoint: Checkpoint) -> None:
@@ -279,10 +193,7 @@ def _told(
     yield "resume", f"resumed after round {facts.round} on {ranks}; {again}"
     if changes:
         yield "resume", f"with a changed configuration: {'; '.join(changes)}"
-    versions = provenance.versions()
-    for name in _NUMERICAL:
-        now = versions[name]
-        if facts.versions.get(name, now) != now:
-            text = f"{name} was {facts.versions[name]} when the run began, and is {now}: numbers may differ"
-            log.warning("%s", text)
-            yield "warning", text
+    for name, then, now in other_versions(facts.versions, run.plug_ins):
+        text = f"{name} was {then} when the run began, and is {now}: numbers may differ"
+        log.warning("%s", text)
+        yield "warning", text

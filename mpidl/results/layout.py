@@ -59,6 +59,17 @@ def set_text(file: h5py.File, key: str, text: str) -> None:
     file.attrs.modify(key, np.array(text.encode(), dtype=f"S{_TEXT_BYTES}"))
 
 
+def renew(file: h5py.File, config: Mapping[str, Any] | None, data: Mapping[str, str] | None) -> None:
+    """Replaces the configuration, and what the data of the run are known by, where they are given."""
+    if config is not None:
+        del file["config"]
+        file["config"] = as_text(config)
+    if data is not None:
+        provenance = file["provenance"]
+        provenance.pop("data", None)
+        _store(provenance.create_group("data"), data)
+
+
 def connect(metrics: h5py.Group, new: Iterable[str]) -> None:
     """Attaches the scales to new metrics, and names the curve to be shown first."""
     for scale in SCALES:

@@ -23,9 +23,10 @@ def check_run_file(path: Path, overwrite: bool = False, resume: bool = False) ->
     check_suffix(path)
     folder = CheckpointFolder(path)
     if folder.rounds() and not path.exists() and not overwrite:
+        how = "and go on with --resume, choose another with -o, or --overwrite to remove them"
         raise ConfigError(
             f"there are checkpoints in {str(folder.path)!r}, but the run file {str(path)!r} is not there: put it back "
-            "and go on with --resume, choose another with -o, or --overwrite to remove them"
+            f"{'to go on with them, choose another with -o, or remove them' if resume else how}"
         )
 
 
@@ -61,7 +62,7 @@ def check_output(
             raise ConfigError(f"the output {str(path)!r} exists; {cure} to replace it")
         if path.exists() and not is_ours(path):
             raise ConfigError(
-                f"the output {str(path)!r} is no such file of mpidl's, and --overwrite replaces no other; "
+                f"the output {str(path)!r} is no such file of mpidl's, and no other is replaced; "
                 "choose another with -o, or remove it"
             )
         folder = next(folder for folder in path.absolute().parents if folder.exists())

@@ -6,13 +6,15 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import mpidl
+from mpidl.config import leaves
 
 _PACKAGES = ("torch", "numpy", "mpi4py", "h5py", "pydantic", "networkx", "scipy")
 
@@ -65,6 +67,20 @@ def versions() -> dict[str, str]:
             packages[package] = "absent"
     packages["hdf5"] = _hdf5()
     return packages
+
+
+def plug_ins(config: Mapping[str, Any]) -> dict[str, str]:
+    """The file of every plug-in that a configuration names, by its digest; they have been imported by now.
+
+    What such a file imports may still change unseen.
+    """
+    known = {}
+    for key, value in leaves("", config):
+        if key.endswith(".name") and ":" in str(value):
+            file = getattr(sys.modules.get(value.partition(":")[0]), "__file__", None)
+            # Some modules have no file: they come with the interpreter, or were made while it ran.
+            known[f"the digest of {value}"] = sha256(Path(file).read_bytes()).hexdigest()[:16] if file else "none"
+    return known
 
 
 def _hdf5() -> str:

@@ -25,7 +25,7 @@ from mpidl.metrics import Metric
 from mpidl.results import snapshots
 from mpidl.results.checkpoints.folder import CheckpointFolder
 from mpidl.results.columns import events_columns, metrics_columns, timing_columns
-from mpidl.results.layout import TABLES, as_text, connect, fill, set_text
+from mpidl.results.layout import TABLES, connect, fill, renew, set_text
 from mpidl.results.lock import WriterLock
 from mpidl.results.metrics import METRICS
 from mpidl.results.names import STATUSES
@@ -114,8 +114,9 @@ class RunFile:
         room: int = 256,
         metrics: Iterable[Metric] = (),
         config: Mapping[str, Any] | None = None,
+        data: Mapping[str, str] | None = None,
     ) -> RunFile:
-        """A run file to go on with, cut after `until_round`, uncommitted rows always; with this `config`, if given."""
+        """A run file to go on with, cut after `until_round`, uncommitted rows always; with what else is given."""
         from mpidl.results import reader
 
         path = Path(path)
@@ -130,7 +131,7 @@ class RunFile:
                 run.records = int(np.searchsorted(before.metrics["round"], until_round, "right"))
             run._committed_events = len(before.events)
             try:
-                run._replace(lambda file: run._cut_back(file, until_round, config))
+                run._replace(lambda file: run._cut_back(file, until_round, config, data))
             except _HDF5_ERRORS as error:
                 raise run._save_error(error) from error
         except BaseException:
@@ -266,10 +267,8 @@ class RunFile:
         file.flush()
         tables["metrics"].commit(sum(spans["metrics"]))
 
-    def _cut_back(self, file: h5py.File, until_round: int | None, config: Mapping[str, Any] | None) -> None:
-        if config is not None:
-            del file["config"]
-            file["config"] = as_text(config)
+    def _cut_back(self, file: h5py.File, until_round: int | None, *new: Mapping[str, Any] | None) -> None:
+        renew(file, *new)
         tables = self._tables(file)
         for name in ("metrics", "timing"):
             tables[name].cut(self.records)

@@ -116,5 +116,5 @@ class Checkpoints(Hook):
         lost = self._world.bcast_text(str(self._writer.unsaved or ""))
         where = f"stopped after round {training.done} of {training.rounds}"
         if lost:
-            raise SaveError(f"{where}, but {lost}; --resume goes on from the checkpoint before, if there is one")
+            raise SaveError(f"{where}, but {lost}; it can go on from the checkpoint before, if there is one")
         raise Stopped(f"{where}; --resume goes on from there")

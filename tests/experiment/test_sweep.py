@@ -17,11 +17,13 @@ from mpidl.errors import ConfigError
 from mpidl.experiment.sweep import axes, members
 from mpidl.experiment.sweep.handed import Handed, unclaim
 from mpidl.experiment.sweep.member import Member, Standing
+from mpidl.results import provenance
 from mpidl.results.checkpoints.folder import CheckpointFolder
 from mpidl.results.run_file import RunFile
 from tests.cli.conftest import CONFIG
 
 SMALL = Path("small.yaml")
+OWN_LOSS = "the digest of sweeping_own:loss"
 
 
 @pytest.fixture
@@ -122,10 +124,9 @@ def test_one_run_is_a_sweep_too_and_has_the_file_that_mpidl_run_would_give_it(fo
     assert member.config.algorithm.lr == 0.2
 
 
-def written(member: Member, rounds: int | None, status: str, **changes: Any) -> None:
+def written(member: Member, rounds: int | None, status: str, **provenance: Any) -> None:
     """The file of a run that has come so far."""
-    keys = member.config.model_dump(mode="json") | changes
-    run = RunFile.create(member.output, keys, {}, None, 4)
+    run = RunFile.create(member.output, member.config.model_dump(mode="json"), provenance, None, 4)
     if rounds is not None:
         run.append({"round": rounds, "seconds": 1.0, "test_accuracy_consensus": 0.5})
     run.flush()
@@ -156,6 +157,29 @@ def test_what_is_over_is_left_alone_what_is_half_done_goes_on_and_another_run_is
     states = ("finished", "diverged", "half done", "half done")
     listed = [f"{state:9}  runs/small/seed={seed}.h5" for seed, state in enumerate(states, start=1)]
     assert dry.stdout.splitlines() == listed
+
+
+def test_other_data_are_refused_and_other_plug_ins_and_versions_told(folder: Path) -> None:
+    plug_in = folder / "sweeping_own.py"
+    plug_in.write_text("from torch.nn.functional import mse_loss as loss\n")
+    words = ["seed=1:5", "loss=sweeping_own:loss"]
+    runs = found(*words)
+    (known,) = {provenance.plug_ins(run.config.model_dump(mode="json"))[OWN_LOSS] for run in runs}
+    for run in runs[:4]:
+        written(run, 4, "finished", versions={"torch": "1.0", OWN_LOSS: known if run.number else "0123"})
+    changed = [{name: before for name, before, _ in run.changed} for run in members.checked(runs)]
+    assert changed == [{"torch": "1.0", OWN_LOSS: "0123"}, *3 * [{"torch": "1.0"}], {}]
+    said = CliRunner().invoke(commands, ["sweep", "small.yaml", "-n", "2", *_sets(words), "--dry-run"]).stderr
+    assert "and was 1.0 for what is over: seed=1, seed=2, seed=3, and 1 more; that stays as it is, unless" in said
+    assert f"{OWN_LOSS} is {known}, and was 0123 for what is over: seed=1; that" in said
+    written(runs[4], 4, "diverged", data={"the digest of x": "0123"})
+    told = refusal(*words)
+    assert "'runs/small/seed=5.h5' was begun with other data: the digest of x was 0123 and is " in told
+    assert "change it back, choose another folder with -o, or remove the file (with seed=5)" in told
+
+
+def _sets(assignments: list[str]) -> list[str]:
+    return [word for assignment in assignments for word in ("-s", assignment)]
 
 
 def test_a_run_is_made_longer_only_where_its_learning_rates_stay(folder: Path) -> None:

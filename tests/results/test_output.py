@@ -18,7 +18,7 @@ def test_overwriting_spares_what_is_no_run_file(tmp_path: Path, content: str) ->
     if content == "hdf5":
         h5py.File(path, "w").close()
     before = path.read_bytes()
-    with pytest.raises(ConfigError, match="no such file of mpidl's, and --overwrite replaces no other; choose another"):
+    with pytest.raises(ConfigError, match="no such file of mpidl's, and no other is replaced; choose another"):
         check_output(path, overwrite=True)
     assert path.read_bytes() == before
 

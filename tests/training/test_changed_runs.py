@@ -42,6 +42,30 @@ def test_a_changed_configuration_is_refused_unless_it_is_meant_or_longer(comm):
         before = path.read_bytes()
         train(changed(14, 0.1), comm, path, resume=True)
         assert path.read_bytes() == before, "there is nothing left to do"
+        falling = {"schedule": "cosine"}
+        train(changed(8, **falling), comm, folder / "falling.h5")
+        with pytest.raises(ConfigError, match=r"rates depend \(cosine\): train.rounds was 8 and is 9; .*-changes"):
+            train(changed(9, **falling), comm, folder / "falling.h5", resume=True)
+        train(changed(9, **falling), comm, folder / "falling.h5", resume=True, allowed=("train.rounds",))
+        assert "train.rounds was 8 and is 9" in told(folder / "falling.h5")[-1]
+
+
+@on_ranks(2)
+def test_a_plug_in_that_has_changed_since_is_told(comm):
+    from mpidl import results
+    from mpidl.results import provenance
+
+    name, real = "the digest of tests.training.plugins:even", provenance.plug_ins
+    with shared_folder(comm) as folder:
+        path = folder / "run.h5"
+        train(configuration(**EVERY), comm, path)
+        before = results.open(path).provenance["versions"][name]
+        provenance.plug_ins = lambda config: {name: "another"}
+        try:
+            train(configuration(**EVERY, train={"rounds": 9}), comm, path, resume=True)
+        finally:
+            provenance.plug_ins = real
+        assert told(path, "warning") == [f"{name} was {before} when the run began, and is another: numbers may differ"]
 
 
 @on_ranks(2)
@@ -54,6 +78,7 @@ def test_data_that_changed_where_they_lie_are_refused_unless_that_is_meant(comm)
         comm.Barrier()
 
     with shared_folder(comm) as folder:
+        from mpidl import results
         from mpidl.config import validate
         from mpidl.experiment.schema import Config
 
@@ -79,5 +104,10 @@ def test_data_that_changed_where_they_lie_are_refused_unless_that_is_meant(comm)
             ConfigError, match=r"begun with other data: the digest of x was \w+ and is \w+; .*changes data"
         ):
             train(config, comm, folder / "run.h5", resume=True)
+        with pytest.raises(ConfigError, match=r"with other data: .*, choose another folder with -o, or remove the"):
+            train(config, comm, folder / "run.h5", resume=True, allowed=None)
+        before = results.open(folder / "run.h5").provenance["data"]
         train(config, comm, folder / "run.h5", resume=True, allowed=("data",))
         assert "the digest of x was" in told(folder / "run.h5")[-1]
+        now = results.open(folder / "run.h5").provenance["data"]
+        assert {key for key in now if now[key] != before[key]} >= {"the digest of x", "the digest of y"}

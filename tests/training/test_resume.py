@@ -91,7 +91,7 @@ def test_a_damaged_checkpoint_is_named_and_passed_over_and_none_that_is_whole_en
         for round in checkpoints.rounds() if comm.rank == 0 else ():
             os.truncate(checkpoints.of_round(round) / "index.h5", 1000)
         comm.Barrier()
-        with pytest.raises(ResultsError, match=r"no checkpoint in .* is whole: .*; --overwrite starts afresh"):
+        with pytest.raises(ResultsError, match=r"no checkpoint in .* is whole: .*; it starts afresh without them"):
             train(config, comm, path, resume=True)
         train(config, comm, path, overwrite=True)
         assert_alike(path, whole)

@@ -29,11 +29,14 @@ def loss(module, x, y):
 """
 
 
-def configurations() -> dict[str, Any]:
+def configurations(log: Path) -> dict[str, Any]:
+    counted = {"problem": "counted", "data": {"log": str(log)}}
     packed = {"scheme": {"name": "choco", "gamma": 0.3}, "compressor": {"name": "qsgd", "bits": 4}}
     return {
         "plain": configuration(checkpoint={"every": 3}),
         "packed": configuration("qgm", gossip=packed, train={"precision": "float32"}),
+        "counted": configuration(**counted),
+        "counted again": configuration(**counted, model=PLUG_INS + "normed"),
         "diverging": configuration(problem="spiked"),
         "overlapped": configuration(
             {"name": "dsgd", "lr": 0.2, "order": "adapt-while-communicate"}, gossip={"overlap": True}
@@ -79,12 +82,14 @@ def test_a_run_has_the_same_bits_whatever_ran_before_it(comm: Any, tmp_path: Pat
     comm.Barrier()
     sys.path.insert(0, str(folder))
     try:
-        runs = configurations()
+        runs = configurations(folder / "log")
         # The first of each is the last of the other, and none has another one before it twice.
         walked(comm, folder / "forward", runs)
         walked(comm, folder / "backward", dict(reversed(runs.items())))
     finally:
         sys.path.remove(str(folder))
+    # To be checked, and for the first of the two runs that have them; each time by one rank for both.
+    assert (folder / "log").read_text() == 4 * "loaded\n"
     for name in runs if comm.rank == 0 else []:
         one, other = (columns(folder / order / f"{name}.h5") for order in ("forward", "backward"))
         assert one["status"] == ("diverged" if name == "diverging" else "finished") and one.keys() == other.keys()

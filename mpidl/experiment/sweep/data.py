@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mpidl.data.dataset import Dataset
     from mpidl.data.source import Source
 
@@ -16,24 +18,32 @@ if TYPE_CHECKING:
 _NOT_OF_EXAMPLES = {"batch", "validation", "place", "stream", "split", "crop", "flip"}
 
 
-class LastDataset:
-    """The data set that was asked for last."""
+def _loaded(source: Source, held: Dataset | None) -> Dataset:
+    return source.load() if held is None else held
 
-    def __init__(self) -> None:
+
+class LastDataset:
+    """The data set that was asked for last. `load` makes one, or keeps the one that it is given."""
+
+    def __init__(self, load: Callable[[Source, Dataset | None], Dataset] = _loaded) -> None:
+        self._load = load
         self._key, self._content = "", 0
         self._dataset: Dataset | None = None
 
     def of(self, source: Source) -> Dataset:
-        """The data set of this section of a configuration."""
+        """The data set of this section of a configuration; a collective call where `load` is one."""
         # What a user's own function makes may depend on every key that it names.
         own = ":" in source.name
         key = json.dumps(source.model_dump(mode="json", exclude=None if own else _NOT_OF_EXAMPLES))
-        dataset = self._dataset
-        if dataset is None or key != self._key or _content(dataset) != self._content:
-            # One at a time.
-            self._dataset = None
-            dataset = source.load()
-            self._key, self._dataset, self._content = key, dataset, _content(dataset)
+        held = self._dataset
+        if held is not None and (key != self._key or _content(held) != self._content):
+            held = None
+        # One at a time.
+        self._dataset = None
+        dataset = self._load(source, held)
+        if held is None:
+            self._content = _content(dataset)
+        self._key, self._dataset = key, dataset
         return dataset
 
 

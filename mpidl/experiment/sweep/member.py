@@ -32,9 +32,16 @@ class Standing(Enum):
         return self in (Standing.FINISHED, Standing.DIVERGED)
 
 
+VersionChange = tuple[str, str, str]
+"""Of a package or a plug-in: its name, what it was, and what it is now."""
+
+
 @dataclass(frozen=True)
 class Member:
-    """One run of a sweep: the keys that are its own, as they are written, and the file that it writes."""
+    """One run of a sweep: the keys that are its own, as they are written, and the file that it writes.
+
+    `changed`: what was another version when it was run, if it is over.
+    """
 
     number: int
     label: str
@@ -42,6 +49,7 @@ class Member:
     output: Path
     ranks: int
     standing: Standing = Standing.WAITING
+    changed: tuple[VersionChange, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from mpidl.experiment.sweep.member import Member
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mpidl.experiment.inputs import Inputs
+
 # Of one launch; what it is handed lies in one variable of the environment.
 _MOST_OF_A_LAUNCH = 500
 
@@ -58,18 +60,23 @@ def checked(sweep: Sequence[Member], inputs: bool = True) -> list[Member]:
         except MpidlError as error:
             raise _blamed(error, member.label) from error
     found = {member.number: member for member in sweep}
-    for member, rounds in check_inputs([each for each in sweep if inputs or each.output.exists()], LastDataset()):
-        from mpidl.experiment.sweep.outputs import standing
+    for member, its_inputs in check_inputs([each for each in sweep if inputs or each.output.exists()], LastDataset()):
+        from mpidl.experiment.sweep.outputs import standing, versions_changed
 
         try:
-            found[member.number] = replace(member, standing=standing(member, rounds))
+            known = standing(member, its_inputs)
+            changed = tuple(versions_changed(member)) if known.is_over else ()
+            found[member.number] = replace(member, standing=known, changed=changed)
         except MpidlError as error:
             raise _blamed(error, member.label) from error
     return list(found.values())
 
 
-def check_inputs(sweep: Iterable[Member], data: LastDataset) -> Iterator[tuple[Member, int]]:
-    """The same runs with their numbers of rounds, data and networks being there, and fitting."""
+def check_inputs(sweep: Iterable[Member], data: LastDataset) -> Iterator[tuple[Member, Inputs]]:
+    """The same runs with what they start from, data and networks being there, and fitting.
+
+    Runs whose data, split and network are alike get the same inputs, with the configuration of the first of them.
+    """
     alike: dict[str, list[Member]] = {}
     for member in sweep:
         alike.setdefault(_inputs_key(member), []).append(member)
@@ -83,10 +90,9 @@ def check_inputs(sweep: Iterable[Member], data: LastDataset) -> Iterator[tuple[M
                 if inputs is None:
                     inputs = Inputs.of(member.config, member.ranks, data.of(member.config.data))
                     prepare(inputs)
-                rounds = replace(inputs, config=member.config).length.rounds
             except MpidlError as error:
                 raise _blamed(error, member.label) from error
-            yield member, rounds
+            yield member, inputs
 
 
 def _inputs_key(member: Member) -> str:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from mpidl import results
 from mpidl.errors import ConfigError
-from mpidl.experiment.resume import differences, facts_of, listed
-from mpidl.experiment.schema import LENGTHS
-from mpidl.experiment.sweep.member import Member, Standing
+from mpidl.experiment.changes import (
+    OTHER_RUN,
+    changed_data,
+    differences,
+    facts_of,
+    listed,
+    other_rates,
+    other_versions,
+)
+from mpidl.experiment.sweep.member import Member, Standing, VersionChange
+from mpidl.results import provenance
 from mpidl.results.checkpoints.folder import CheckpointFolder
 
+if TYPE_CHECKING:
+    from mpidl.experiment.inputs import Inputs
 
-def standing(member: Member, rounds: int) -> Standing:
-    """Where a run of so many rounds stands; refuses a file that is another run's, or that is written now."""
+
+def standing(member: Member, inputs: Inputs) -> Standing:
+    """Where a run on these data and their split stands; refuses a file that is another run's, or is written now."""
     config, output = member.config, member.output
     if not output.exists():
         return Standing.WAITING
@@ -19,26 +35,24 @@ def standing(member: Member, rounds: int) -> Standing:
     if run.status == "running" and not run.abandoned:
         raise ConfigError(f"{str(output)!r} is being written by another process; wait for it, or choose another -o")
     facts, agents = facts_of(run), config.agents_on(member.ranks)
-    last = facts.round
+    last, rounds = facts.round, replace(inputs, config=config).length.rounds
     changed, refused = differences(config, facts, rounds=rounds)
     if agents != run.agents:
         changed, refused = {**changed, "agents": (run.agents, agents)}, ["agents", *refused]
     if refused:
-        raise ConfigError(
-            f"the run in {str(output)!r} is of another configuration: {listed(changed, refused)}; change it back, "
-            "choose another folder with -o, or remove the file"
-        )
+        raise _another(output, "is of another configuration", listed(changed, refused))
+    words = changed_data(inputs.known, facts)
+    if words:
+        raise _another(output, "was begun with other data", words[0])
     if run.status == "diverged":
         return Standing.DIVERGED
     checkpoints = CheckpointFolder(output).rounds()
-    lengths = [key for key in LENGTHS if key in changed]
-    if lengths and last < rounds and checkpoints and config.schedule.follows_length(max(checkpoints)):
+    lengths = other_rates(config, changed, max(checkpoints)) if last < rounds and checkpoints else []
+    if lengths:
         # Its numbers would be those of neither length.
-        raise ConfigError(
-            f"the run in {str(output)!r} has begun with another length, on which its learning rates depend "
-            f"({config.schedule.name}): {listed(changed, lengths)}; change it back, choose another folder with -o, "
-            "or remove the file"
-        )
+        name = config.schedule.name
+        what = f"has begun with another length, on which its learning rates depend ({name})"
+        raise _another(output, what, listed(changed, lengths))
     if run.status != "finished":
         return Standing.HALF
     if last >= rounds:
@@ -49,3 +63,13 @@ def standing(member: Member, rounds: int) -> Standing:
             "from; with checkpoint.every it would have"
         )
     return Standing.HALF
+
+
+def versions_changed(member: Member) -> Iterator[VersionChange]:
+    """What the numbers in the file of a run depend on, and is another now: packages, and files of plug-ins."""
+    plug_ins = provenance.plug_ins(member.config.model_dump(mode="json"))
+    yield from other_versions(facts_of(results.open(member.output)).versions, plug_ins)
+
+
+def _another(output: Path, what: str, changes: str) -> ConfigError:
+    return ConfigError(f"the run in {str(output)!r} {what}: {changes}; {OTHER_RUN}")

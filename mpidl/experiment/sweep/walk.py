@@ -11,10 +11,11 @@ import logging
 import math
 import signal
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from mpidl.comm.agreement import largest
+from mpidl.comm.once import load_once
 from mpidl.comm.start import startup, stopping
+from mpidl.comm.world import Communicator, World
 from mpidl.errors import Diverged, ExitCode, Stopped
 from mpidl.experiment.compose import compose
 from mpidl.experiment.rank import Beginning, carry_out
@@ -25,9 +26,6 @@ from mpidl.experiment.sweep.members import check_inputs
 from mpidl.experiment.sweep.traces import Traces
 from mpidl.results.metrics import WHOLE_RUN
 from mpidl.training.loop import Hook, Record, Training
-
-if TYPE_CHECKING:
-    from mpidl.comm.world import Communicator
 
 log = logging.getLogger("mpidl")
 
@@ -43,7 +41,8 @@ def main(handed: Handed) -> None:
 
 def walk(handed: Handed, comm: Communicator) -> None:
     """One run after another, until none is left or this launch is asked to stop. A collective call."""
-    data, traces = LastDataset(), Traces()
+    world = World(comm, comm.size)
+    data, traces = LastDataset(lambda source, held: load_once(world, source.load, held)), Traces()
     for _ in check_inputs(map(handed.member, range(len(handed.runs))), data):
         # What is wrong with one of them is known before any is begun, on all ranks alike.
         pass
@@ -53,8 +52,10 @@ def walk(handed: Handed, comm: Communicator) -> None:
         # All ranks hear of the same run, and of a wish that one of them has heard.
         stop, place = largest(comm, [int(stopping.asked()), next(taken, -1)])
         if place < 0:
+            world.close()
             return
         if stop:
+            world.close()
             raise Stopped("stopped between two runs; the same command goes on from there")
         _run(handed, place, comm, data)
         traces.remove()
@@ -70,7 +71,7 @@ def _run(handed: Handed, place: int, comm: Communicator, data: LastDataset) -> N
 
     tell(Standing.RUNNING)
     member = handed.member(place)
-    beginning = Beginning(resume=member.standing is Standing.HALF)
+    beginning = Beginning(resume=member.standing is Standing.HALF, allowed=None)
     try:
         run = compose(member.config, comm, member.output.parent, data.of(member.config.data))
         carry_out(run, member.output, beginning, say=lambda sentence: None, make_progress=lambda evaluation: told)
