@@ -24,7 +24,8 @@ class Dataset:
     stay in a file; `portable = True` says that they can be pickled, and be read in another process). `y` and `y_test`
     hold a class number (classification), a number or vector (regression), or the tokens that follow those of `x`
     (language). `owner` names the agent of each training example, for `split: given`; `class_names` tell people what the
-    classes are. The model sees `(x·scale − mean)/std`, `mean` and `std` one number per channel; tokens stay whole numbers.
+    classes are. The model sees `(x·scale − mean)/std`, `mean` and `std` one number per channel; tokens stay whole
+    numbers.
 
     Labels and tokens are all checked here, those in files a piece at a time. That numbers are finite is checked here
     where they are in memory; those in files are looked at when batches read them, which saves a pass over the file.
