@@ -12,6 +12,7 @@ import click
 from mpidl.cli import analyze_words
 from mpidl.cli import findings_tables as tables
 from mpidl.cli import options as shared
+from mpidl.cli import runs as given
 from mpidl.cli.analyze_words import KINDS, CommandLine
 from mpidl.cli.options import round_or_best
 from mpidl.cli.tables import console, json_line
@@ -29,7 +30,7 @@ _ONE_PROCESS = "a checkpoint is analysed by one process; leave it out"
 
 
 @click.command(epilog="Kinds: " + "; ".join(f"{name}: {text}" for name, text in KINDS.items()) + ".")
-@click.argument("words", nargs=-1, required=True, metavar="RUN.h5|FOLDER... [KIND]...")
+@click.argument("words", nargs=-1, required=True, metavar=f"{given.METAVAR} [KIND]...")
 @shared.ranks("How many; default: 1.", default=1)
 @click.option("--round", metavar="ROUND", help="A round that models are kept of, or best; default: the last.")
 @click.option("--rounds", type=click.IntRange(min=2), default=20, show_default=True, help="Of a trajectory, at most.")

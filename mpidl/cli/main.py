@@ -32,6 +32,7 @@ COMMANDS = {
     "checkpoint": ("mpidl.cli.checkpoint:checkpoint", "Take out, describe and verify the models that a run has kept."),
     "compare": ("mpidl.cli.compare:compare", "Runs side by side in a table."),
     "plot": ("mpidl.cli.plot:plot", "Curves of one or more runs as a picture."),
+    "report": ("mpidl.cli.report:report", "One page about runs: tables, pictures, configurations."),
     "graph": ("mpidl.cli.graph:graph", "A graph's neighbours, weights and spectrum."),
     "partition": ("mpidl.cli.partition:partition", "How a split divides the data: classes × agents."),
     "bench": ("mpidl.cli.bench:bench", "Where the time of a round goes on this machine."),

@@ -59,6 +59,9 @@ def plot(
 
     if by and not group:
         raise ConfigError("groups runs, which --no-group asks not to do; leave one of them out", "--by")
+    # A pattern names what lies beside runs, too.
+    beside = {findings.beside(Path(run)) for run in runs}
+    runs = [run for run in runs if Path(run) not in beside]
     analyses = [Path(run) for run in runs if findings.is_findings(Path(run))]
     if analyses and len(analyses) < len(runs):
         raise ConfigError("runs and analyses of runs do not go into one picture; draw them apart", "RUN.h5")

@@ -5,6 +5,7 @@ A picture is a figure of matplotlib's that belongs to no window and no global st
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,10 @@ LONGEST = 200
 _DOTS_PER_INCH = 150
 
 
-def check(path: Path, option: str) -> None:
-    """Refuses a picture that could not be drawn; `option` is the one that named it."""
-    if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"{str(path)!r} must end in one of {', '.join(FORMATS)}", option)
+def check(path: Path, option: str, formats: Sequence[str] = FORMATS) -> None:
+    """Refuses a picture, or what has pictures in it, that could not be drawn; `option` is the one that named it."""
+    if path.suffix.lower() not in formats:
+        raise ConfigError(f"{str(path)!r} must end in one of {', '.join(formats)}", option)
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:

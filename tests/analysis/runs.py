@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from mpidl import results
+from mpidl.results import findings
+from mpidl.results.findings import Finding, Findings
 from mpidl.results.run_file import RunFile
 
 
@@ -35,3 +37,18 @@ def run(folder: Path, name: str, records: int = 5, **sections: Any) -> results.R
     file.event("start", "2 ranks")
     file.finish()
     return results.open(file.path)
+
+
+def analysed(of: results.Run, trace: float, words: str = "consensus") -> None:
+    """Writes findings beside a run, as `mpidl analyze` does: a Hessian with this trace, `words` among its texts."""
+    steps = np.linspace(0, trace / 2, 6)
+    found = [
+        Finding("hessian_largest", np.array(trace / 2), "1", "largest eigenvalue of the Hessian"),
+        Finding("hessian_trace", np.array(trace), "1", f"trace of the Hessian of {words}"),
+        Finding("hessian_trace_error", np.array(0.1), "1", "standard error of the trace"),
+        Finding("hessian_eigenvalues", steps[-2:], "1", "largest eigenvalues", ("rank",)),
+        Finding("density_nodes", steps, "1", "where Lanczos sees eigenvalues", ("step",)),
+        Finding("density_weights", np.full(6, 1 / 6), "1", "share of the spectrum", ("density_nodes",)),
+    ]
+    kind = Findings("sharpness", {"model": words, "round": 40}, findings.named(found))
+    findings.write(findings.beside(of.path), of.path.name, of.created, kind, {})

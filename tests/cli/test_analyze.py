@@ -142,7 +142,10 @@ def test_a_damaged_file_of_analyses_is_one_sentence(analysed: Path, tmp_path: Pa
 
 def test_runs_and_analyses_are_drawn_apart(run: Path, analysed: Path, tmp_path: Path) -> None:
     with pytest.raises(MpidlError, match="draw them apart"):
-        invoke(plot, run, analysed, "-o", tmp_path / "both.png")
+        invoke(plot, run, analysed.rename(tmp_path / "elsewhere.h5"), "-o", tmp_path / "both.png")
+    # Beside a run that is named, it is named by the same pattern.
+    (tmp_path / "elsewhere.h5").rename(analysed)
+    invoke(plot, run, analysed, "-k", "flatness", "-o", tmp_path / "both.png")
 
 
 def test_ranks_are_told_all_that_was_said() -> None:

@@ -5,8 +5,8 @@
 
     figures.draw("curves", [results.open(path) for path in paths]).savefig("curves.pdf")
 
-`curves`, `spread`, `timing` and `given` draw what a run file tells, `panels` what `mpidl analyze` has found; runs that
-differ in nothing but their seed are one line (`lines`, `series`).
+`curves`, `spread`, `timing` and `given` draw what a run file tells, `panels` what `mpidl analyze` has found, `flatness`
+both beside each other; runs that differ in nothing but their seed are one line (`lines`, `series`).
 """
 
 from __future__ import annotations
@@ -107,6 +107,12 @@ def _graph(runs: Sequence[Run], options: Options) -> Figure:
     return given.draw_graph(runs, title=options.title)
 
 
+def _flatness(runs: Sequence[Run], options: Options) -> Figure:
+    from mpidl.analysis.figures import flatness
+
+    return flatness.draw(runs, options.metrics or flatness.METRICS, groups=options.groups(runs), title=options.title)
+
+
 _CHOSEN = ("metrics", "axes")
 
 KINDS: Mapping[str, FigureKind] = {
@@ -124,6 +130,7 @@ KINDS: Mapping[str, FigureKind] = {
     "spread": FigureKind("agents' own models: median and range over agents, and each at the end", _spread, _CHOSEN),
     "classes": FigureKind("which agent holds how many examples of which class; needs the data", _classes),
     "graph": FigureKind("who talks with whom, and with which weights", _graph),
+    "flatness": FigureKind("accuracy beside the sharpness that mpidl analyze has found", _flatness, ("metrics",)),
     "timing": FigureKind("where the seconds of the ranks went", _timing),
 }
 """All kinds by name."""

@@ -74,7 +74,7 @@ def draw(
     that can be drawn are left out; so is a run from panels that it lacks.
     """
     refuse_unknown(runs, metrics, axes)
-    lines, frame = lines_of(runs, groups)
+    lines, frame = lines_of(runs, groups, title)
     every = {
         (metric, axis): [series.of_runs(line.runs, metric, axis) for line in lines]
         for metric in metrics
@@ -93,7 +93,7 @@ def draw(
     places = [(metric, axis) for axis in across for metric in shown]
     rows, columns = (1, len(across)) if len(shown) == 1 else (len(across), len(shown))
     width, height = 1 + 3.6 * columns + 1.2 * (columns == 1), 2.7 * rows + 0.5 * (rows == 1)
-    figure, body = framed(width, height, frame.title if title is None else title, entries, notes)
+    figure, body = framed(width, height, frame.title, entries, notes)
     for panel, (metric, axis) in zip(body.subplots(rows, columns, squeeze=False).flat, places, strict=True):
         _fill(panel, lines, every[metric, axis], measures[metric])
         divide_across(panel, axis, [line.across for each in shown for line in every[each, axis] if _any(line)])

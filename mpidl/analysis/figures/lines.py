@@ -45,13 +45,19 @@ class Frame:
     notes: tuple[str, ...]
 
 
-def lines_of(runs: Sequence[Run], groups: Sequence[RunGroup[Run]] | None = None) -> tuple[list[Line], Frame]:
-    """A line for each of these groups, by default of runs that differ in nothing but their seed; and their frame."""
+def lines_of(
+    runs: Sequence[Run], groups: Sequence[RunGroup[Run]] | None = None, title: str | None = None
+) -> tuple[list[Line], Frame]:
+    """A line for each of these groups, by default of runs that differ in nothing but their seed; and their frame.
+
+    An empty `title` is that of a picture in a text, which has said what is the same in all runs.
+    """
     lines = [
         Line(index, group.runs, group.label) for index, group in enumerate(grouped(runs) if groups is None else groups)
     ]
     constant = "; ".join(f"{section} {words}" for section, words in differences(runs).constant.items())
-    return lines, Frame(_title(runs), (f"In all runs: {constant}.",) if constant else ())
+    notes = (f"In all runs: {constant}.",) if constant and title != "" else ()
+    return lines, Frame(_title(runs) if title is None else title, notes)
 
 
 def _title(runs: Sequence[Run]) -> str:

@@ -49,7 +49,7 @@ def draw(
     for metric in metrics:
         if any(metric in run.metrics and run.metrics[metric].ndim < 2 for run in runs):
             raise ConfigError(f"{metric} is one number for all agents; the spread is of one for each, as in {OWN[0]}")
-    lines, frame = lines_of(runs, groups)
+    lines, frame = lines_of(runs, groups, title)
     every = {metric: [_agents(line, metric, axis) for line in lines] for metric in metrics}
     shown = [metric for metric in metrics if any(agents.across.size for agents in every[metric])]
     if not shown:
@@ -59,7 +59,7 @@ def draw(
     )
     told = "Lines: median over agents; bands: from the least to the largest; right: each agent at the end."
     notes = [told, *absent, *frame.notes]
-    figure, body = framed(9.0, 3.0 * len(shown), frame.title if title is None else title, entries, notes)
+    figure, body = framed(9.0, 3.0 * len(shown), frame.title, entries, notes)
     panels = body.subplots(len(shown), 2, squeeze=False, sharey="row", width_ratios=(2, 1))
     for (curves, ends), metric in zip(panels, shown, strict=True):
         measured = [agents for agents in every[metric] if agents.across.size]

@@ -28,7 +28,7 @@ _MOST = 32
 
 def draw(runs: Sequence[Run], *, groups: Sequence[RunGroup[Run]] | None = None, title: str | None = None) -> Figure:
     """Bars of seconds by what they were spent on: of each rank where there is one run, else their mean over ranks."""
-    lines, frame = lines_of(runs, groups)
+    lines, frame = lines_of(runs, groups, title)
     if len(runs) == 1:
         bars, notes = _by_rank(runs[0])
     else:
@@ -46,7 +46,7 @@ def draw(runs: Sequence[Run], *, groups: Sequence[RunGroup[Run]] | None = None, 
     width, wide = 8.0, 2.6
     labels = [folded(label, wide, TICK) for label in bars]
     height = 0.8 + sum(max(0.34, 0.16 * len(label)) for label in labels)
-    figure, body = framed(width, height, frame.title if title is None else title, legend, [*notes, *frame.notes])
+    figure, body = framed(width, height, frame.title, legend, [*notes, *frame.notes])
     axes = body.subplots()
     start = np.zeros(len(table))
     places = np.arange(len(table))

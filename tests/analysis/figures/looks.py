@@ -17,7 +17,7 @@ from matplotlib.transforms import Bbox
 _TOLERANCE = 1.5
 # Words that are their own unit: what is counted.
 COUNTED = re.compile(r"^(rounds?|epochs?|agents?.*|ranks?|examples|class|.*\bagent [ij])$")
-PLAIN = re.compile(r"loss|distance|norm|\blr\b|variance|alignment|weight")
+PLAIN = re.compile(r"loss|distance|norm|\blr\b|variance|alignment|weight|learning rate|Hessian|sharpness")
 """What has no unit."""
 
 

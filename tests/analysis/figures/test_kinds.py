@@ -16,6 +16,7 @@ from mpidl.analysis.figures import KINDS, Options, draw, spread, timing
 from mpidl.errors import ConfigError, ResultsError
 from tests.analysis.figures import looks
 from tests.analysis.figures.drawn import learning, written
+from tests.analysis.runs import analysed
 
 LONG = {"name": "q-saddle", "lr": 0.1, "momentum": 0.9, "rho": 0.05, "nesterov": True, "weight_decay": 1e-4}
 DATA = {"name": "digits", "batch": 32, "split": {"name": "dirichlet-class", "alpha": 0.1}}
@@ -25,7 +26,9 @@ DATA = {"name": "digits", "batch": 32, "split": {"name": "dirichlet-class", "alp
 def few(tmp_path_factory: pytest.TempPathFactory) -> Sequence[results.Run]:
     """A single run."""
     given = {"data": DATA, "model": "logistic", "train": {"rounds": 80}}
-    return [learning(tmp_path_factory.mktemp("few"), "only", **given)]
+    only = learning(tmp_path_factory.mktemp("few"), "only", **given)
+    analysed(only, 12.0)
+    return [only]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,10 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Sequence[results.Run]:
         learning(folder, f"m{index}", 0.9 + 0.02 * index, algorithm=each, **given) for index, each in enumerate(methods)
     ]
     runs += [learning(folder, f"s{seed}", seed=seed, algorithm=methods[0], **given) for seed in (2, 3)]
-    return [*runs, learning(folder, "feddyn", 0.97, algorithm={"name": "feddyn", "lr": 0.1}, graph=None, **given)]
+    runs.append(learning(folder, "feddyn", 0.97, algorithm={"name": "feddyn", "lr": 0.1}, graph=None, **given))
+    for number, run in enumerate(runs):
+        analysed(run, 10.0 + number)
+    return runs
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,192 @@
+"""What runs have reached beside how sharp their loss is there, as `mpidl analyze` has found it.
+
+Against the number in which settings differ most, such as a learning rate, with a line for whatever else sets them
+apart; where they differ in no number, each has a place of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpidl.analysis import gathered
+from mpidl.analysis.differences import differences
+from mpidl.analysis.gathered import Gathered
+from mpidl.analysis.groups import RunGroup, grouped
+from mpidl.analysis.readings import counting, metric_of, read, spread
+from mpidl.analysis.settings import changes_numbers, settings
+from mpidl.errors import ConfigError, ResultsError, choices_sentence
+from mpidl.pictures import words
+from mpidl.pictures.scales import Limits, divide, linear, logarithmic
+from mpidl.pictures.style import TICK, dress, folded, framed, line_style
+from mpidl.results import Run
+from mpidl.spoken import is_fraction
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+METRICS = ("test_accuracy", "hessian_largest", "hessian_trace", "average_direction_sharpness")
+
+_SAID = {
+    "hessian_largest": "largest Hessian eigenvalue",
+    "hessian_trace": "Hessian trace",
+    "average_direction_sharpness": "average-direction sharpness",
+}
+_WIDTH, _HEIGHT = 3.1, 2.7
+# Values that are further apart than so many times are seen on a logarithmic axis alone.
+_APART = 8.0
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Groups, by their numbers, that are one line, and where each stands along the axis."""
+
+    label: str
+    groups: tuple[int, ...]
+    places: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """What the panels have beneath them: a number, or places that have names."""
+
+    words: str
+    names: tuple[str, ...] = ()
+
+
+def draw(
+    runs: Sequence[Run],
+    metrics: Sequence[str] = METRICS,
+    *,
+    groups: Sequence[RunGroup[Run]] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """A panel for each of these metrics of runs, and numbers that were found out about their models.
+
+    Those that no run has are left out. Over seeds they are means, in bands of one standard deviation.
+    """
+    groups = grouped(runs) if groups is None else groups
+    known = gathered.beside(groups)
+    if not known.kinds:
+        raise ResultsError("nothing to plot: no analysis lies beside these runs; mpidl analyze makes them")
+    _refuse_unknown(runs, metrics, known)
+    every = {metric: [_values(metric, group, place, known) for place, group in enumerate(groups)] for metric in metrics}
+    shown = {metric: values for metric, values in every.items() if np.isfinite(np.concatenate(values)).any()}
+    if not shown:
+        raise ResultsError(f"nothing to plot: these runs have no {', '.join(metrics)}")
+    axis, lines = _lines(groups)
+    counts = sorted({len(group.runs) for group in groups} - {1})
+    seeds = " to ".join(dict.fromkeys((str(counts[0]), str(counts[-1])))) if counts else ""
+    figure, body = framed(
+        0.6 + _WIDTH * len(shown),
+        _HEIGHT + (0.6 if axis.names else 0.0),
+        "Accuracy beside flatness" if title is None else title,
+        {line.label: _handle(index) for index, line in enumerate(lines) if line.label},
+        [
+            *([f"Mean ± one standard deviation over {seeds} seeds; dots are single runs."] if counts else []),
+            *map(str, known.unreadable),
+        ],
+    )
+    panels = body.subplots(1, len(shown), squeeze=False)[0]
+    for panel, (metric, values) in zip(panels, shown.items(), strict=True):
+        _fill(panel, metric, values, axis, lines)
+    return figure
+
+
+def _refuse_unknown(runs: Sequence[Run], metrics: Sequence[str], known: Gathered) -> None:
+    found = {name for kind in known.kinds for number in gathered.numbers(known.of_kind(kind)) for name in [number.name]}
+    names = found | {name for run in runs for name in run.metrics} | set(METRICS) | {"test_loss"}
+    for metric in metrics:
+        if metric not in names:
+            raise ConfigError(choices_sentence(metric, names), "metric")
+
+
+def _values(metric: str, group: RunGroup[Run], place: int, known: Gathered) -> np.ndarray:
+    """One for each run of a group that counts; of none, NaN."""
+    if any(metric_of(run, metric) in run.metrics for run in group.runs):
+        values = counting(group.runs, [read(run, metric).value for run in group.runs])
+    else:
+        kinds = [findings for analysis in known.groups[place] for findings in analysis.kinds.values()]
+        values = [findings.number(metric) for findings in kinds if metric in findings]
+    return np.array(values or [math.nan])
+
+
+def _lines(groups: Sequence[RunGroup[Run]]) -> tuple[_Axis, list[_Line]]:
+    """Which groups are lines along the number in which they differ most; without one, each by itself."""
+    known = [
+        {
+            key: each
+            for key, each in settings(group.runs[0]).items()
+            if key not in ("seed", "name") and changes_numbers(key)
+        }
+        for group in groups
+    ]
+    counts = {
+        key: len({settings[key].value for settings in known})
+        for key in known[0]
+        if all(key in settings and _is_number(settings[key].value) for settings in known)
+    }
+    key = max(counts, key=lambda key: counts[key], default=None)
+    if key is None or counts[key] < 2:
+        names = tuple(group.label for group in groups)
+        return _Axis("", names), [_Line("", tuple(range(len(groups))), tuple(map(float, range(len(groups)))))]
+    members: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    for number, settings_ in enumerate(known):
+        rest = tuple((name, each.text) for name, each in settings_.items() if name != key)
+        members.setdefault(rest, []).append(number)
+    apart = differences([groups[line[0]].runs[0] for line in members.values()], without=["seed", key])
+    lines = [
+        _Line(apart.label(number), tuple(ordered), tuple(float(known[group][key].value) for group in ordered))
+        for number, line in enumerate(members.values())
+        for ordered in [sorted(line, key=lambda group: known[group][key].value)]
+    ]
+    return _Axis("learning rate" if key == "algorithm.lr" else key), lines
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _handle(index: int) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], **line_style(index))
+
+
+def _fill(panel: Axes, metric: str, values: Sequence[np.ndarray], axis: _Axis, lines: Sequence[_Line]) -> None:
+    limits = _limits(metric, values)
+    for index, line in enumerate(lines):
+        style, places = line_style(index), np.array(line.places)
+        found = [spread(values[group].tolist()) for group in line.groups]
+        mean, deviation = np.array([each.mean for each in found]), np.nan_to_num([each.deviation for each in found])
+        low, high = np.clip(mean - deviation, limits.low, None), np.clip(mean + deviation, None, limits.high)
+        if axis.names:
+            style |= {"linestyle": ""}
+            panel.vlines(places, low, high, color="0.3", linewidth=1.2)
+        else:
+            panel.fill_between(places, low, high, color=style["color"], alpha=0.18, linewidth=0)
+        panel.plot(places, mean, **style)
+        several = [(place, value) for place, group in zip(places, line.groups, strict=True) for value in values[group]]
+        if len(several) > len(places):
+            panel.plot(*zip(*several, strict=True), ".", markersize=4, color=style["color"], alpha=0.6)
+    fraction = is_fraction(metric)
+    divide(panel, "y", limits, "%" if fraction else "1")
+    dress(panel, words(axis.words), words(_SAID.get(metric, metric.replace("_", " ")) + (" [%]" if fraction else "")))
+    if axis.names:
+        named = ["\n".join(folded(name, _WIDTH / len(axis.names) * 0.9, TICK)[:4]) for name in axis.names]
+        panel.set_xticks(range(len(axis.names)), named, fontsize=TICK)
+        panel.set_xlim(-0.5, len(axis.names) - 0.5)
+
+
+def _limits(metric: str, values: Sequence[np.ndarray]) -> Limits:
+    """Of an axis that has place for all runs: logarithmic where they are far apart."""
+    every = np.concatenate(values)
+    every = every[np.isfinite(every)]
+    if not is_fraction(metric) and every.min() > 0 and every.max() > _APART * every.min():
+        return logarithmic([every]) or Limits(0.0, 1.0)
+    return linear([every]) or Limits(0.0, 1.0)

@@ -1,0 +1,56 @@
+"""The pictures of a report: those of `mpidl plot`, each panel by itself, so that they fit a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mpidl.analysis import figures
+from mpidl.analysis.figures import Options
+from mpidl.analysis.report.images import picture
+from mpidl.analysis.report.markup import Markup, element, folded
+from mpidl.errors import MpidlError
+from mpidl.results import Run
+
+# Kind, metric, axis, caption; of one with its own metrics these are empty.
+_CURVES = (
+    ("test_accuracy", "epoch", "Test accuracy over epochs."),
+    ("test_accuracy", "bytes", "Test accuracy against the bytes that all agents have sent."),
+    ("test_loss", "epoch", "Test loss over epochs."),
+    ("train_loss", "epoch", "Loss of the mini-batches over epochs."),
+    ("consensus_distance", "epoch", "How far agents' models are apart."),
+)
+_OTHERS = (
+    ("spread", "Agents' own models: median and range over agents, and each at the end."),
+    ("classes", "Which agent holds how many examples of which class."),
+    ("graph", "Who talks with whom, and with which weights."),
+    ("timing", "Where the seconds of the ranks went."),
+)
+
+
+def of_runs(runs: Sequence[Run]) -> list[Markup]:
+    """All that can be drawn of these runs; last, why what is missing is not."""
+    missing: list[tuple[str, str]] = []
+    drawn = list(_drawn(runs, missing))
+    parts = [element("div", *drawn, class_="pictures")] if drawn else []
+    if missing:
+        rows = (element("li", f"{what} {why}") for what, why in missing)
+        parts.append(folded("What is not drawn", element("ul", *rows)))
+    return parts
+
+
+def _drawn(runs: Sequence[Run], missing: list[tuple[str, str]]) -> Iterator[Markup]:
+    for metric, axis, caption in _CURVES:
+        yield from _one("curves", runs, Options((metric,), (axis,), title=""), caption, missing)
+    for kind, caption in _OTHERS:
+        yield from _one(kind, runs, Options(title=""), caption, missing)
+
+
+def _one(
+    kind: str, runs: Sequence[Run], options: Options, caption: str, missing: list[tuple[str, str]]
+) -> Iterator[Markup]:
+    try:
+        figure = figures.draw(kind, runs, options)
+    except MpidlError as error:
+        missing.append((caption, str(error)))
+    else:
+        yield picture(figure, caption)
