@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mpidl.analysis.comparison import part_name
+from mpidl.analysis.settings import part_name
 from mpidl.comm.gossip.settings import CROSS_GRADIENTS
 from mpidl.compressors import COMPRESSORS
 from mpidl.compressors.base import Compressor, Losses

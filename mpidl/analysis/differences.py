@@ -112,16 +112,20 @@ def told_apart(apart: Differences, called: Sequence[str]) -> list[str]:
 
 def names(runs: Sequence[Glance]) -> list[str]:
     """What to call each run: its name; where names repeat, that of its file, with as much of its path as it takes."""
+    called = [run.name or run.path.stem for run in runs]
+    counts = Counter(called)
+    again = [place for place, name in enumerate(called) if counts[name] > 1]
     ways: list[Callable[[Glance], str]] = [
-        lambda run: run.name or run.path.stem,
         lambda run: run.path.stem,
         lambda run: f"{run.path.parent.name}/{run.path.stem}",
         lambda run: str(run.path),
     ]
-    called = [""] * len(runs)
     for way in ways:
-        counts = Counter(called)
-        called = [way(run) if counts[name] > 1 or not name else name for run, name in zip(runs, called, strict=True)]
+        # All of them alike, so that it is seen what they have in common.
+        for place in again:
+            called[place] = way(runs[place])
+        if len(set(called)) == len(called):
+            break
     return called
 
 

@@ -36,8 +36,11 @@ class Instant(NamedTuple):
     spent: float = NAN
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """A moment as it is written: `end`, `best`, `100 rounds`, `5 epochs`, `10 MB`, `60 s`, `2 h`."""
+    def parse(cls, text: str, key: str = "") -> Self:
+        """A moment as it is written: `end`, `best`, `100 rounds`, `5 epochs`, `10 MB`, `60 s`, `2 h`.
+
+        `key` is what an error calls it.
+        """
         if text in ("end", "best"):
             return cls(text)
         match = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)\s*", text)
@@ -45,7 +48,8 @@ class Instant(NamedTuple):
             units = f"; did you mean '{match[1]} rounds'?" if match and not match[2] else ""
             raise ConfigError(
                 f"{quoted(text)} is no moment{units} (end, best, or a budget such as '100 rounds', '5 epochs', "
-                "'10 MB', '60 s', '10 min')"
+                "'10 MB', '60 s', '10 min')",
+                key,
             )
         scale, factor = _UNITS[match[2]]
         return cls(scale, float(match[1]) * factor)

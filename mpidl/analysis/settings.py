@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from mpidl import notation
 from mpidl.experiment import Config
 from mpidl.keys import registry_of, section_of
 from mpidl.results import Glance
+from mpidl.spoken import ABSENT
 
 _MISSING = object()
 
@@ -56,8 +56,7 @@ def settings(run: Glance) -> dict[str, Setting]:
 
     A decentralized run without `gossip` has that of exact mixing, and `agents` are those that there were.
     """
-    known = notation.load_known(run.config_text)
-    given = {**(run.config if known is None else known), "agents": run.agents}
+    given = {**run.sections(), "agents": run.agents}
     if given.get("graph") is not None and given.get("gossip") is None:
         given["gossip"] = {}
     return dict(_walk(Config, given, {}, ""))
@@ -90,6 +89,13 @@ def _walk(
             yield from _walk(below, value, default if same else {}, f"{above}{key}.")
         else:
             yield f"{above}{key}", Setting(value, value == default)
+
+
+def part_name(section: Any) -> str:
+    """`ring` of `ring` and of `{name: ring, …}`; a dash where there is no part."""
+    if isinstance(section, Mapping):
+        section = section.get("name")
+    return str(section) if section is not None else ABSENT
 
 
 class _Field(NamedTuple):

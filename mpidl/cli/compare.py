@@ -1,74 +1,104 @@
-"""`mpidl compare`: runs side by side in a table."""
+"""`mpidl compare`: runs, or groups of them, side by side in a table."""
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mpidl.cli.tables import console, json_line
-from mpidl.spoken import amount, duration, fraction, number
+from mpidl.cli import runs as given
+from mpidl.cli.tables import console, facts, json_line, print_fitting
+from mpidl.errors import ConfigError, quoted
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from mpidl.analysis.comparison import Comparison
 
-    from mpidl.analysis.comparison import Row
+_FORMATS = ("table", "markdown", "latex", "csv", "json")
+_MORE = "a wider window, a pipe, or --format markdown has them"
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN.h5...")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per run, each on a line, for other programs.")
-def compare(runs: Sequence[Path], as_json: bool) -> None:
-    """What runs used, and what they reached.
+@click.argument("runs", nargs=-1, required=True, metavar=given.METAVAR)
+@click.option(
+    "-m",
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="A metric; may be repeated. Default: test accuracy and loss.",
+)
+@click.option(
+    "--at",
+    default="end",
+    show_default=True,
+    metavar="WHEN",
+    help="When metrics are read: end, best, or a budget, as in '100 rounds', '5 epochs', '10 MB', '60 s'.",
+)
+@click.option(
+    "--to", "target", metavar="VALUE", help="Also what it took to bring the first metric to this, as 0.95 or 95%."
+)
+@click.option("--by", multiple=True, metavar="KEY", help="Group runs by this key, as algorithm or lr; may be repeated.")
+@click.option(
+    "--group/--no-group", default=True, help="Runs that differ in nothing but the seed in one row, or each in its own."
+)
+@click.option(
+    "-f", "--format", "form", type=click.Choice(_FORMATS), default="table", show_default=True, help="How it is written."
+)
+@click.option("--json", "as_json", is_flag=True, help="As --format json: one object per row, each on a line.")
+def compare(
+    runs: Sequence[str],
+    metrics: Sequence[str],
+    at: str,
+    target: str | None,
+    by: Sequence[str],
+    group: bool,
+    form: str,
+    as_json: bool,
+) -> int:
+    """What runs used, and what they reached: run files, folders of them, or patterns such as 'runs/*lr=0.1*'.
 
-    Accuracy and loss are the last ones of the consensus model, or of the server's in federated algorithms; bytes are
-    those that all agents have sent.
+    Runs that differ in nothing but the seed are one row, of means ± standard deviations; what all runs have in common
+    stands once above the table. With --at a budget, values are the last that were measured when no more was spent. With
+    --to rounds, bytes and seconds are those of the first record that has it. Accuracy and loss are those of the
+    consensus model, or of the server's; bytes are those that all agents have sent.
+
+    A file that cannot be read is told, and the others are shown; the exit code is 2 where it was named itself.
     """
-    from mpidl import results
-    from mpidl.analysis.comparison import row
-    from mpidl.analysis.differences import labels
+    from mpidl.analysis import comparison, groups
+    from mpidl.analysis.readings import Instant
 
-    opened = [results.open(run) for run in runs]
-    rows = [row(run) for run in opened]
-    if as_json:
-        for run, line in zip(opened, rows, strict=True):
-            values = {
-                key: None if isinstance(value, float) and not math.isfinite(value) else value
-                for key, value in line._asdict().items()
-            }
-            click.echo(json_line({"path": str(run.path)} | values))
+    if by and not group:
+        raise ConfigError("groups runs, which --no-group asks not to do; leave one of them out", "--by")
+    moment, wanted = Instant.parse(at, "--at"), tuple(metrics) or comparison.METRICS
+    value = None if target is None else _value(target)
+    found, code = given.glanced(runs, wanted)
+    rows = groups.grouped(found, by or None) if group else groups.alone(found)
+    compared = comparison.compare(found, wanted, moment, value, rows)
+    _write(compared, "json" if as_json else form)
+    return code
+
+
+def _value(text: str) -> float:
+    """A number, or per cent."""
+    match = re.fullmatch(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(%?)\s*", text)
+    if match is None:
+        raise ConfigError(f"{quoted(text)} is no number; write 0.95 or 95%", "--to")
+    return float(match[1]) / (100 if match[2] else 1)
+
+
+def _write(compared: Comparison, form: str) -> None:
+    from mpidl.analysis import formats
+
+    if form == "table":
+        console().print(facts(compared.constant))
+        print_fitting(compared.columns, _MORE)
+        for note in compared.notes:
+            console().print(note)
+    elif form == "json":
+        for record in compared.records:
+            click.echo(json_line(record))
     else:
-        console().print(_table(rows, labels(opened)))
-
-
-def _table(rows: Sequence[Row], labels: Sequence[str]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    # What algorithm and graph do not tell apart is told by the keys that differ.
-    distinct = len({(row.algorithm, row.graph) for row in rows}) == len(rows)
-    columns = {
-        "run": [row.name for row in rows],
-        "differs in": [] if distinct else labels,
-        "algorithm": [row.algorithm for row in rows],
-        "graph": [row.graph for row in rows],
-        "agents": [number(row.agents) for row in rows],
-        "ranks": [number(row.ranks) for row in rows],
-        "rounds": [number(row.rounds) for row in rows],
-        "test accuracy": [fraction(row.accuracy) for row in rows],
-        "test loss": [number(row.loss) for row in rows],
-        "bytes sent": [amount(row.bytes) for row in rows],
-        "time": [duration(row.seconds) for row in rows],
-        "status": [row.status for row in rows] if any(row.status != "finished" for row in rows) else [],
-    }
-    shown = {title: cells for title, cells in columns.items() if cells}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in shown:
-        text = title in ("run", "differs in", "algorithm", "graph", "status")
-        table.add_column(title, justify="left" if text else "right", overflow="fold")
-    for cells in zip(*shown.values(), strict=True):
-        table.add_row(*cells)
-    return table
+        write = {"markdown": formats.markdown, "latex": formats.latex, "csv": formats.comma_separated}[form]
+        click.echo(write(compared), nl=False)

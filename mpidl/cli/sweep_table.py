@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 
 from mpidl import results
-from mpidl.analysis.comparison import row
+from mpidl.analysis.readings import read
 from mpidl.errors import ExitCode
 from mpidl.experiment.sweep.member import Member, Report, Standing, VersionChange
 from mpidl.sentences import printable
@@ -169,15 +169,16 @@ def _before(member: Member) -> Report:
     report = Report(member.number, member.standing)
     if not member.standing.is_over:
         return report
-    told = row(results.open(member.output))
+    run = results.open(member.output)
+    rounds = int(run.metrics["round"][-1]) if run.records else 0
     diverged = member.standing is Standing.DIVERGED
     return replace(
         report,
-        round=told.rounds,
-        rounds=told.rounds,
-        accuracy=told.accuracy,
-        loss=told.loss,
-        seconds=told.seconds,
+        round=rounds,
+        rounds=rounds,
+        accuracy=read(run, "test_accuracy").value,
+        loss=read(run, "test_loss").value,
+        seconds=run.last("seconds"),
         sentence="it diverged when it was run before; remove its file to run it again" if diverged else "",
         code=int(ExitCode.DIVERGED if diverged else ExitCode.DONE),
     )

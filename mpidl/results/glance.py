@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,6 +63,11 @@ class Glance:
         if not isinstance(config, dict):
             raise ResultsError(f"{str(self.path)!r} is damaged: its /config is no YAML mapping")
         return config
+
+    def sections(self) -> Mapping[str, Any]:
+        """The configuration, to be looked at and not changed: what runs have in common, they share."""
+        known = notation.load_known(self.config_text)
+        return self.config if known is None else known
 
     def units(self, name: str) -> str:
         """The units of a metric or meter; "1" for a plain number."""
@@ -135,6 +140,8 @@ def take(path: Path, root: Group, written: bool, metrics: Iterable[str]) -> Glan
     `test_accuracy` stands for that of each model that can stand for the run. Others are read when they are asked for.
     """
     run, table = facts(path, root, written), root.group("metrics")
+    # Who looks at many runs must not stumble over one.
+    run.sections()
     endings = ("", *(f"_{model}" for model in WHOLE_RUN))
     wanted = {f"{metric}{ending}" for metric in metrics for ending in endings}
     # A loss tells whether an accuracy was measured.

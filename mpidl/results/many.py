@@ -119,6 +119,7 @@ def _in_checkpoint(path: Path) -> bool:
     return any(parent.suffix == ".ckpt" for parent in path.parents)
 
 
-def _naturally(text: str) -> list[tuple[int, str]]:
-    """So that seed=2 comes before seed=10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
+def _naturally(text: str) -> list[tuple[float, str]]:
+    """So that seed=2 comes before seed=10, and lr=0.05 before lr=0.1."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", text)
+    return [(float(part), "") if place % 2 else (-1.0, part) for place, part in enumerate(parts)]

@@ -121,7 +121,7 @@ def test_runs_are_called_as_their_files_where_names_repeat(tmp_path: Path, plain
     a, b = (replace(plain, name="same", path=tmp_path / f"{stem}.h5") for stem in ("lr=1", "lr=2"))
     c, d = (replace(plain, name="same", path=tmp_path / folder / "lr=3.h5") for folder in ("old", "new"))
     assert names([plain, a, b]) == ["plain", "lr=1", "lr=2"]
-    assert names([a, c, d]) == ["lr=1", "old/lr=3", "new/lr=3"]
+    assert names([plain, a, c, d]) == ["plain", f"{tmp_path.name}/lr=1", "old/lr=3", "new/lr=3"]
     assert names([replace(plain, name="", path=tmp_path / "x.h5")]) == ["x"]
     assert labels([a, b, plain]) == ["lr=1", "lr=2", "plain"]
 

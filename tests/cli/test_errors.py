@@ -98,7 +98,7 @@ def test_a_wrong_key_or_value_is_named(
         (["train", "small.yaml"], "did you mean 'run'?"),
         (["evaluate", "small.yaml"], "'small.yaml' is not an HDF5 file; give a run file (*.h5)"),
         (["show", "small.yaml"], "give a run file (*.h5)"),
-        (["compare", "."], "'.' is a folder; give a run file (*.h5)"),
+        (["compare", "."], "there is no run file (*.h5) in the folder '.'"),
         (["checkpoint", "small.yaml"], "say what to do with it, as in `mpidl checkpoint list small.yaml`"),
         (["info", "graphs"], "'graphs' is not known; `mpidl list graphs` names these"),
         (["info", "algorithm"], "`mpidl list algorithms` names these"),

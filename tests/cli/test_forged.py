@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -47,13 +48,35 @@ def test_a_forged_file_is_one_sentence_in_every_command(
     sound.write_bytes(path.read_bytes())
     words = forged.forge(path, kind)
     commands = [command for command in COMMANDS if command != "plot" or pytest.importorskip("matplotlib")]
+    commands.remove("compare")
     for command in commands:
-        # With a sound file before it, of which nothing may be printed either.
-        paths = [sound, path] if command in ("compare", "plot") else [path]
+        # With a sound file before it, of which nothing may be drawn either.
+        paths = [sound, path] if command == "plot" else [path]
         sentence = answer(capfd, command, *paths)
         assert str(path) in sentence
         assert any(word in sentence for word in words.split("|")), sentence
     assert not Path("curves.png").exists()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in forged.FORGED if kind not in forged.OF_A_MODEL])
+def test_compare_tells_of_a_forged_file_and_shows_the_others(
+    path: Path, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where the forgery lies in what tables do not read, the run is shown as it is."""
+    sound = path.with_name("sound.h5")
+    sound.write_bytes(path.read_bytes())
+    words = forged.forge(path, kind)
+    code = main(["compare", str(path), str(sound), "--no-group", "-f", "csv"])
+    out, err = capfd.readouterr()
+    *rows, last = csv.DictReader(out.splitlines())
+    assert last.pop("files") == f'["{sound}"]'
+    if code == 2:
+        assert not rows and err.startswith("mpidl: left out: ") and err.count("\n") == 1 and str(path) in err
+        assert any(word in err for word in words.split("|")), err
+    else:
+        ((row),) = rows
+        assert row.pop("files") == f'["{path}"]'
+        assert (code, err) == (0, "") and list(row.values())[2:] == list(last.values())[2:]
 
 
 @pytest.mark.parametrize("kind", sorted(forged.OF_A_MODEL))

@@ -109,26 +109,6 @@ def test_show_tells_a_killed_run(tmp_path: Path) -> None:
     assert "killed" in invoke(show, "--watch", file.path).output
 
 
-def test_compare_puts_runs_into_rows(tmp_path: Path) -> None:
-    ring = run(tmp_path, "ring")
-    central = run(tmp_path, "central", graph=None, algorithm={"name": "csgd"})
-    rows = [line.split() for line in invoke(compare, ring.path, central.path).output.splitlines() if "%" in line]
-    assert rows[0] == ["ring", "dsgd", "ring", "3", "2", "40", "90.00", "%", "0.1", "6", "kB", "8", "s"]
-    assert rows[1][:3] == ["central", "csgd", "–"]
-
-
-def test_compare_names_what_differs_where_algorithm_and_graph_do_not(tmp_path: Path) -> None:
-    runs = [run(tmp_path, f"seed-{seed}", seed=seed) for seed in (1, 2)]
-    text = invoke(compare, *(file.path for file in runs)).output
-    assert "differs in" in text
-    assert "seed 2" in text
-
-
-def test_compare_json_is_one_object_a_line(tmp_path: Path) -> None:
-    lines = invoke(compare, "--json", run(tmp_path, "a").path, run(tmp_path, "b").path).output.splitlines()
-    assert [json.loads(line)["name"] for line in lines] == ["a", "b"]
-
-
 def test_plot_draws_and_names_the_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the plot extra is not installed")
     picture = tmp_path / "picture.png"
