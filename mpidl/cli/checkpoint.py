@@ -51,7 +51,10 @@ def list_kept(paths: Sequence[Path]) -> None:
     table, rows = tables.columns("where", "kept as", "round", "what", "bytes", "", ""), 0
     for path in paths:
         run = None if path.is_dir() else results.open(path)
-        found = [*(tables.of_models(run) if run else ()), *map(_row, _places(path))]
+        places = _places(path)
+        best, metric = _best(path, places)
+        rows_of_checkpoints = (_row(place, metric if place == best else "") for place in places)
+        found = [*(tables.of_models(run) if run else ()), *rows_of_checkpoints]
         if not found:
             click.echo(printable(f"{path}: no models and no checkpoints; checkpoint.final: true keeps the last models"))
         for cells in found:
@@ -191,19 +194,39 @@ def one_checkpoint(path: Path, of_round: str | None) -> Checkpoint:
     if not found:
         raise ResultsError(f"there is no checkpoint in {str(path)!r}")
     asked = round_or_best(of_round)
-    wanted = [each for each in found if asked in (None, each.facts.round)]
+    best, _ = _best(path, [each.path for each in found]) if asked == "best" else (None, "")
+    wanted = [each for each in found if asked in (None, each.facts.round) or each.path == best]
     if not wanted:
         rounds = ", ".join(str(each.facts.round) for each in reversed(found))
         raise ResultsError(f"{str(path)!r} has no checkpoint of round {of_round!r} ({rounds})")
     return wanted[0]
 
 
-def _row(place: Path) -> tuple[str, ...]:
-    """What is listed of a checkpoint, be it damaged."""
+def _best(path: Path, places: Sequence[Path]) -> tuple[Path | None, str]:
+    """Of these checkpoints the best by the metric that the run file beside them says, and this; none without."""
+    from mpidl import results
+    from mpidl.results.checkpoints.folder import CheckpointFolder
+    from mpidl.results.metrics import best_round
+
+    file = path.with_suffix(".h5") if path.is_dir() else path
+    if not places or not file.is_file():
+        return None, ""
+    run = results.open(file)
+    section = run.config.get("checkpoint")
+    metric = section.get("best") if isinstance(section, dict) else None
+    if not isinstance(metric, str):
+        return None, ""
+    folder = CheckpointFolder(file)
+    best = best_round(metric, run.by_round(metric), folder.rounds())
+    return (None, "") if best is None else (folder.of_round(best), metric)
+
+
+def _row(place: Path, best: str) -> tuple[str, ...]:
+    """What is listed of a checkpoint, be it damaged; `best`: the metric by which it is the best, if it is."""
     from mpidl.results.checkpoints import reader
 
     try:
-        return tables.of_checkpoint(reader.open(place))
+        return tables.of_checkpoint(reader.open(place), best)
     except ResultsError as error:
         return (str(place), "damaged", "", str(error), "", "", "")
 

@@ -44,8 +44,8 @@ def of_models(run: Run) -> Iterator[tuple[str, ...]]:
         yield (*cells, *(measured + ["", ""])[:2])
 
 
-def of_checkpoint(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """A row about a checkpoint."""
+def of_checkpoint(checkpoint: Checkpoint, best: str) -> tuple[str, ...]:
+    """A row about a checkpoint; `best`: the metric by which it is the best there is, if it is."""
     facts = checkpoint.facts
     what = f"the state of {facts.agents} agents on {len(checkpoint.files)} ranks"
     return (
@@ -55,7 +55,7 @@ def of_checkpoint(checkpoint: Checkpoint) -> tuple[str, ...]:
         what,
         amount(checkpoint.nbytes),
         checkpoint.created,
-        "",
+        f"best {best}" if best else "",
     )
 
 

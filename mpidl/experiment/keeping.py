@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mpidl.results.run_file import RunFile
     from mpidl.training.buddies import Buddies, Memory
     from mpidl.training.checkpoints import Checkpoints
-    from mpidl.training.loop import Training
+    from mpidl.training.loop import Hook, Training
     from mpidl.training.mirroring import Mirroring
     from mpidl.training.snapshots import Keeper
 
@@ -114,17 +114,24 @@ def buddies_of(run: ComposedRun, memory: Memory | None) -> list[Buddies]:
     return [Buddies(memory, run.length.every(wished), run.state, run.world, run.meters)]
 
 
-def checkpoints_of(run: ComposedRun, output: Path) -> Checkpoints:
-    """The hook that saves the state of the run, and stops it when it is asked to."""
+def checkpoints_of(run: ComposedRun, output: Path) -> tuple[list[Hook], Checkpoints]:
+    """The hook that saves the state of the run, and stops it when it is asked to; and those that it needs before it."""
     from mpidl.comm.start import presence, stopping
     from mpidl.training.checkpoint_writer import CheckpointWriter
     from mpidl.training.checkpoints import Checkpoints, Wishes
+    from mpidl.training.snapshots import MetricByRound
 
     config, world = run.config, run.world
     settings, walltime = config.checkpoint, config.train.walltime
     # What is in a file since memory does not hold it is not copied into memory.
     copied = config.train.state_memory is None
-    writer = CheckpointWriter(run.state, world, CheckpointFolder(output), output, settings.keep, copied)
+    about = (run.state, world, CheckpointFolder(output), output, settings.keep, copied)
+    judges: list[Hook] = []
+    if settings.best is None:
+        writer = CheckpointWriter(*about)
+    else:
+        values = MetricByRound(settings.best, {} if world.rank else results.open(output).by_round(settings.best))
+        judges, writer = [values], CheckpointWriter(*about, best_of=values.best_of)
     wishes = Wishes(
         every=None if settings.every is None else run.length.every(settings.every),
         stop=stopping.asked,
@@ -136,4 +143,4 @@ def checkpoints_of(run: ComposedRun, output: Path) -> Checkpoints:
         progress = (training.done, training.rounds, training.seconds)
         return Facts(*progress, world.agents, text, {**provenance.versions(), **run.plug_ins}, run.data)
 
-    return Checkpoints(writer, wishes, facts, world, run.meters)
+    return judges, Checkpoints(writer, wishes, facts, world, run.meters)

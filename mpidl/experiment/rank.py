@@ -173,8 +173,8 @@ def carry_out(
     kept = keepers(run, run_file)
     hooks += kept
     # Last, so that copies and a checkpoint find all that belongs to their round done.
-    checkpoints = checkpoints_of(run, output)
-    hooks += [*buddies_of(run, memory), checkpoints]
+    judges, checkpoints = checkpoints_of(run, output)
+    hooks += [*judges, *buddies_of(run, memory), checkpoints]
     if world.rank == 0:
         presence.mark(presence.STOPPABLE)
     if run_file is not None and deaths is not None and resumed is not None:

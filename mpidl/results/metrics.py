@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
+
 from mpidl.metrics import Metric
 
 # The models that an algorithm can offer for evaluation, as they are spelt at the end of a metric's name.
@@ -44,6 +47,13 @@ METRICS = (
         for model, words in MODELS.items()
     ),
 )
+
+
+def best_round(name: str, values: Mapping[int, float], rounds: Iterable[int]) -> int | None:
+    """Of these rounds the one with the best value of a metric, the first of equals; None where no value is known."""
+    sign = 1 if higher_is_better(name) else -1
+    known = [round_ for round_ in rounds if math.isfinite(values.get(round_, math.nan))]
+    return max(known, key=lambda round_: (sign * values[round_], -round_), default=None)
 
 
 def higher_is_better(name: str) -> bool:

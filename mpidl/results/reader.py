@@ -48,6 +48,11 @@ class Run(Glance):
             rises = np.diff(values, axis=0, prepend=0.0)
             return np.where(rises < 0, values, rises).sum(axis=0)
 
+    def by_round(self, name: str) -> dict[int, float]:
+        """The values of a curve by their rounds; nothing of a metric that the run does not record."""
+        values = self.curve(name) if name in self.metrics else np.zeros(0)
+        return dict(zip(self.metrics["round"].tolist(), values.tolist(), strict=False)) if len(values) else {}
+
     def model(self, model: str | int | None = None, round: int | str | None = None) -> KeptModel:
         """A model that the file keeps: "consensus" or "server", or an agent's own by its number.
 

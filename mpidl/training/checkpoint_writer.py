@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -42,9 +43,18 @@ class CheckpointWriter:
     """Checkpoints of one run. Methods that say so are collective calls, made by all ranks after the same round."""
 
     def __init__(
-        self, state: State, world: World, folder: CheckpointFolder, run_file: Path, keep: int, copied: bool = True
+        self,
+        state: State,
+        world: World,
+        folder: CheckpointFolder,
+        run_file: Path,
+        keep: int,
+        copied: bool = True,
+        best_of: Callable[[Iterable[int]], int | None] = lambda rounds: None,
     ) -> None:
+        """The newest `keep` stay, and of all rounds that there are the one that `best_of` says, if any."""
         self._state, self._world, self._folder, self._run_file, self._keep = state, world, folder, run_file, keep
+        self._best_of = best_of
         self._copied = copied
         self._copies: StateCopies | None = None
         self._mine: Task[FileFacts] | None = None
@@ -147,7 +157,9 @@ class CheckpointWriter:
         except BaseException:
             folder.forget(round)
             raise
-        folder.keep(folder.rounds()[: self._keep])
+        rounds = folder.rounds()
+        best = self._best_of(rounds)
+        folder.keep({*rounds[: self._keep], *([] if best is None else [best])})
 
 
 def _report(task: Task[FileFacts]) -> list[int]:

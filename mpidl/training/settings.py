@@ -31,7 +31,9 @@ class CheckpointSettings(Strict):
         "hold, and agents' own up to 256 MiB in all; all: agents' own, whatever they take",
     )
     best: str | None = Field(
-        None, description="a loss or accuracy, as in the run file; the models are kept that were the best by it"
+        None,
+        description="a loss or accuracy, as in the run file; the models are kept that were the best by it, and beside "
+        "the newest checkpoints the best of them, where its round was recorded",
     )
     snapshots: Rounds | None = Field(
         None, description="how often the run file keeps the evaluated models, and after the last round; null: never"

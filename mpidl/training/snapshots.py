@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from mpidl import results
 from mpidl.comm.moves import rows_in_turn
 from mpidl.errors import SaveError
 from mpidl.layout import FLOATS, INTEGERS, PARAMETERS
-from mpidl.results.metrics import higher_is_better
+from mpidl.results.metrics import best_round, higher_is_better
 from mpidl.results.snapshots import BEST, SNAPSHOTS, Form, Models
 from mpidl.training.loop import Hook, Record, Training
 
@@ -148,6 +148,22 @@ class BestModels(Keeper):
             self._best = max(value, self._best) if better else self._best
         if training.world.sum(np.array([better], dtype=np.int64))[0]:
             self.keep(training.done, 2)
+
+
+class MetricByRound(Hook):
+    """On rank 0, what a metric was after each round that was recorded, over agents its mean."""
+
+    def __init__(self, metric: str, before: Mapping[int, float]) -> None:
+        """`before`: of a run that goes on, what its file has of it."""
+        self._metric, self._values = metric, dict(before)
+
+    def recorded(self, training: Training, record: Record) -> None:
+        if training.world.rank == 0 and self._metric in record:
+            self._values[training.done] = float(np.mean(record[self._metric]))
+
+    def best_of(self, rounds: Iterable[int]) -> int | None:
+        """The one of these rounds after which it was best; None where none of them was recorded."""
+        return best_round(self._metric, self._values, rounds)
 
 
 def _best_so_far(path: Path, metric: str) -> float | None:

@@ -141,10 +141,13 @@ def test_checkpoints_are_listed_described_and_verified_beside_the_models(
     for words in ("run.h5", "run.ckpt"):
         listed = answer(capfd, "checkpoint", "list", words)
         assert all(f"{place} " in listed for place in (newest, before)) and ("final" in listed) == (words == "run.h5")
+        (best,) = (line for line in listed.splitlines() if "checkpoint" in line and "best test_loss_consensus" in line)
+        assert str(newest) in best
         assert "run.ckpt/round-000000004: 2 files, each" in answer(capfd, "checkpoint", "verify", words)
     described = answer(capfd, "checkpoint", "describe", "run.ckpt", "--round", "2")
     assert "parameters" in described and "after round 2 of 4" in described and "4 agents on 2 ranks" in described
     assert "after round 4 of 4" in answer(capfd, "checkpoint", "describe", "run.ckpt", "--round", "last")
+    assert "after round 4 of 4" in answer(capfd, "checkpoint", "describe", "run.ckpt", "--round", "best")
     assert "no checkpoint of round '3' (2, 4)" in answer(
         capfd, "checkpoint", "describe", "run.ckpt", "--round", "3", code=2
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mpidl.errors import ConfigError
+from mpidl.results.checkpoints.folder import CheckpointFolder
 from tests.algorithms.resuming import shared_folder
 from tests.ranks import on_ranks
 from tests.training.resumed import EVERY, assert_alike, ended_after, told, train
@@ -48,6 +49,11 @@ def test_a_changed_configuration_is_refused_unless_it_is_meant_or_longer(comm):
             train(changed(9, **falling), comm, folder / "falling.h5", resume=True)
         train(changed(9, **falling), comm, folder / "falling.h5", resume=True, allowed=("train.rounds",))
         assert "train.rounds was 8 and is 9" in told(folder / "falling.h5")[-1]
+        # Without steps all are alike, so that the first is the best.
+        kept = {"checkpoint": {"every": 3, "keep": 1, "best": "test_loss_consensus"}, "evaluate": {"every": 3}}
+        for rounds in (7, 10):
+            train(changed(rounds, 0.0, **kept), comm, folder / "kept.h5", resume=True)
+            assert CheckpointFolder(folder / "kept.h5").rounds() == [rounds, 3]
 
 
 @on_ranks(2)
