@@ -38,6 +38,8 @@ class State:
         self.dtype, self.device = dtype, torch.device(device)
         self.declarations: dict[str, Declaration] = {}
         self._values: dict[str, Tensor | LazyItems] = {}
+        self.renewed: set[str] = set()
+        """See `renew`."""
         self._scratch_bytes = 0
         self._expected: dict[str, int] = {}
         self._sealed = False
@@ -120,6 +122,10 @@ class State:
     def buffers(self, name: str, size: int, dtype: torch.dtype) -> Tensor:
         """Module statistics of each agent here, as [k, size]."""
         return self._allocate(self._declare(name, Kind.BUFFERS, (size,), dtype, 0.0, self.agents, self.total), None)
+
+    def renew(self, *names: str) -> None:
+        """Name states that speak of several agents at once: when some are dropped, they begin anew with the others."""
+        self.renewed.update(names)
 
     def scratch(self, *shape: int) -> Tensor:
         """Memory for rows that need not survive a round; counted, never saved."""

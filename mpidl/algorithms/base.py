@@ -162,11 +162,12 @@ class Algorithm(ABC):
     """What the diagnostics measure: of a class, or of one run where that depends on it."""
     plain_alone: ClassVar[bool] = True
     """Whether one agent alone runs plain SGD; if not, the algorithm has a closed form of its own to be held against."""
-
     copies_are_one: ClassVar[bool] = True
     """Whether agents that are alike, with the same data, do what one of them would do alone."""
     one_start: ClassVar[bool] = False
     """Whether all agents start from the same parameters."""
+    outlives: ClassVar[bool] = False
+    """Whether it stays right when agents are dropped: what it keeps holds without them, or begins anew (`renew`)."""
 
     def __init__(self, settings: AlgorithmSettings, context: Context) -> None:
         self.settings = settings

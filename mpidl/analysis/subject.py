@@ -204,7 +204,7 @@ def of_checkpoint(
 
     def read(kept: Kept, model: str | int | None) -> KeptModel:
         name, agent = models.named(path, kept, model)
-        return found[name][agent or 0]
+        return found[name][agent or 0].refuse_gone()
 
     return Subject(path, config, [kept], read, checkpoint.facts.agents, ALONE, examples)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from mpidl.sentences import ranges
 from mpidl.spoken import amount, duration, number, of_metric
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def of_models(run: Run) -> Iterator[tuple[str, ...]]:
 def of_checkpoint(checkpoint: Checkpoint, best: str) -> tuple[str, ...]:
     """A row about a checkpoint; `best`: the metric by which it is the best there is, if it is."""
     facts = checkpoint.facts
-    what = f"the state of {facts.agents} agents on {len(checkpoint.files)} ranks"
+    there = f"{facts.agents - len(facts.gone)} of {facts.agents}" if facts.gone else facts.agents
+    what = f"the state of {there} agents on {len(checkpoint.files)} ranks"
     return (
         str(checkpoint.path),
         "checkpoint",
@@ -79,9 +81,11 @@ def states(checkpoint: Checkpoint) -> tuple[Table, str]:
         shape = "×".join(map(str, state.shape)) or "number"
         items = f"{state.count:,}" + (f" of {state.total:,}" if state.lazy else "")
         table.add_row(state.name, str(state.kind), str(state.dtype).removeprefix("torch."), shape, items)
+    gone = f" without {ranges(facts.gone)}" if facts.gone else ""
     return table, (
         f"{checkpoint.path.name}: after round {facts.round} of {facts.rounds}, {duration(facts.seconds)} of training; "
-        f"{facts.agents} agents on {len(checkpoint.files)} ranks; {amount(checkpoint.nbytes)}, of {checkpoint.created}"
+        f"{facts.agents} agents on {len(checkpoint.files)} ranks{gone}; {amount(checkpoint.nbytes)}, of "
+        f"{checkpoint.created}"
     )
 
 

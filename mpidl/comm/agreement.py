@@ -38,6 +38,11 @@ def agree(comm: MPI.Intracomm, facts: Mapping[str, str], cure: str) -> None:
     )
 
 
+def of_first(comm: MPI.Intracomm, text: str) -> str:
+    """The text of rank 0, on every rank. A collective call."""
+    return str(comm.bcast(text, 0))
+
+
 def largest(comm: MPI.Intracomm, numbers: Sequence[int]) -> list[int]:
     """Of each of these numbers, the largest that any rank says. A collective call."""
     every = np.empty(len(numbers), dtype=np.int64)

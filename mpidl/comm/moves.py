@@ -53,8 +53,9 @@ def rows_in_turn(
 ) -> Iterator[Sequence[Tensor]]:
     """On rank 0, agent by agent, its row of each block [k, P_b], in the host's memory until the next is asked for.
 
-    On other ranks nothing. `owners[i]` is the rank whose blocks hold row i, ascending; by default row i is that of
-    agent i. No rank needs memory for more than one agent. A collective call: all ranks go on to its end.
+    On other ranks nothing. `owners[i]` is the rank whose blocks hold row i, ascending; by default the rows are those of
+    all agents that are there. No rank needs memory for more than one agent. A collective call: all ranks go on to its
+    end.
     """
     owners = world.placement.owners if owners is None else owners
     for block in blocks:

@@ -33,10 +33,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Deaths:
-    """Who has died, as all ranks know it that are left. `who`: in words; `total`: how many so far."""
+    """Who has died, as all ranks know it that are left. `who`: in words; `total`: how many so far.
+
+    `left`: by rank, what its number was at first.
+    """
 
     who: str
     total: int
+    left: tuple[int, ...]
     done: int
     """Rounds that a rank had done."""
     noticed: float
@@ -74,7 +78,8 @@ def _outlive(comm: MPI.Intracomm, work: Work, give_up: Callable[[], None], most:
         ended: Stopped | Diverged | None = None
         met, words = 0.0, ""
         try:
-            deaths = _account(ranks, [f"rank {each} on {hosts[each]}" for each in dead], total, progress, noticed)
+            who = [f"rank {each} on {hosts[each]}" for each in dead]
+            deaths = _account(ranks, who, total, numbers, progress, noticed)
             if deaths is not None:
                 _refuse_more(deaths, most)
             work(ranks, deaths, progress)
@@ -98,8 +103,8 @@ def _outlive(comm: MPI.Intracomm, work: Work, give_up: Callable[[], None], most:
         give_up()
         # Of the run that is given up, large memory may hang in circles of references.
         gc.collect()
-        ranks, who = survivors.those_left(ranks)
-        left = [numbers[rank] for rank in who]
+        ranks, before = survivors.those_left(ranks)
+        left = [numbers[rank] for rank in before]
         lost = [number for number in numbers if number not in left]
         for number in lost:
             presence.lose(number)
@@ -113,7 +118,9 @@ def _is_outlived(comm: MPI.Intracomm, ranks: MPI.Intracomm) -> bool:
     return survivors.supported() and not failures.announced(comm) and survivors.struck(ranks)
 
 
-def _account(ranks: MPI.Intracomm, dead: list[str], total: int, progress: Progress, noticed: float) -> Deaths | None:
+def _account(
+    ranks: MPI.Intracomm, dead: list[str], total: int, left: list[int], progress: Progress, noticed: float
+) -> Deaths | None:
     """What all that are left tell each other; nothing at the beginning. A collective call."""
     if not dead:
         return None
@@ -122,7 +129,7 @@ def _account(ranks: MPI.Intracomm, dead: list[str], total: int, progress: Progre
     who = f"{', '.join(dead[:-1])} and {dead[-1]}" if len(dead) > 1 else dead[0]
     if not any(begun for begun, _ in everywhere):
         raise CommunicationError(f"{who} died before training began")
-    return Deaths(who, total, done, noticed)
+    return Deaths(who, total, tuple(left), done, noticed)
 
 
 def _refuse_more(deaths: Deaths, most: int) -> None:

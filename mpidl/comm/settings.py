@@ -12,10 +12,11 @@ from mpidl.config import Seconds, Strict
 class FailureSettings(Strict):
     """What becomes of a run when one of its ranks dies."""
 
-    policy: Literal["auto", "adopt", "abort"] = Field(
+    policy: Literal["auto", "adopt", "drop", "abort"] = Field(
         "auto",
-        description="adopt: the others run its agents, from the newest checkpoint; abort: the run ends; auto: adopt "
-        "where MPI can go on (Open MPI 5), else abort",
+        description="adopt: the others run its agents, from the newest checkpoint; drop: they go on without those, "
+        "from the newest round of which all have a copy (checkpoint.memory, by default each); abort: the run ends; "
+        "auto: adopt where MPI can go on (Open MPI 5), else abort",
     )
     max: NonNegativeInt = Field(3, description="how many ranks may die; with one more, the run ends")
     timeout: Seconds | None = Field(
@@ -29,3 +30,8 @@ class FailureSettings(Strict):
     def outliving(self) -> bool:
         """Whether ranks are to go on where they can."""
         return self.policy != "abort" and self.max > 0
+
+    @property
+    def dropping(self) -> bool:
+        """Whether the others go on without the agents of a rank that has died."""
+        return self.policy == "drop"

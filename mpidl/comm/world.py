@@ -68,13 +68,13 @@ class World:
 
     @property
     def agents(self) -> int:
-        """The number of agents of all ranks."""
+        """The number of agents of the run, those among them that are gone with their ranks."""
         return self.placement.agents
 
     @property
     def everyone(self) -> tuple[int, ...]:
-        """All agents of the run, ascending."""
-        return tuple(range(self.placement.agents))
+        """All agents of all ranks, ascending."""
+        return self.placement.everyone
 
     @property
     def mine(self) -> tuple[int, ...]:

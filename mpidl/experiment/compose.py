@@ -20,6 +20,7 @@ from mpidl.comm.gossip.settings import GossipSettings
 from mpidl.comm.meters import Meters
 from mpidl.comm.moves import Movers
 from mpidl.comm.once import load_once
+from mpidl.comm.placement import Placement
 from mpidl.comm.reduce import Reducer
 from mpidl.comm.world import Communicator, World
 from mpidl.data.batches import Batches, EvaluationPart, Storage
@@ -30,6 +31,7 @@ from mpidl.experiment.context import Links, NoExchanges, make_algorithm, movable
 from mpidl.experiment.inputs import Inputs, Length
 from mpidl.experiment.schema import Config, build_topology
 from mpidl.graphs.base import Topology
+from mpidl.graphs.left import require_left, without
 from mpidl.layout import Network
 from mpidl.models.losses import per_example_loss
 from mpidl.parameters import RowModule
@@ -98,15 +100,17 @@ def compose(
     folder: Path = Path(),
     dataset: Dataset | None = None,
     doing: Callable[[str], None] = lambda what: None,
+    placement: Placement | None = None,
 ) -> ComposedRun:
     """Everything of a run, in the order in which its parts need each other. A collective call.
 
     `folder` is where files belong that last as long as the run, and `dataset` its data, where they are loaded already;
-    `doing` is told what is being done.
+    `doing` is told what is being done. `placement`: who runs which agent, by default all of them, dealt out in order.
     """
     plug_ins = agree_on_run(comm, config)
     set_arithmetic(config.train.tf32, config.train.deterministic)
-    world = World(comm, config.agents_on(comm.size), "cpu" if config.train.device == "cpu" else "auto")
+    placement = placement or Placement.contiguous(config.agents_on(comm.size), comm.size)
+    world = World(comm, placement, "cpu" if config.train.device == "cpu" else "auto")
     meters = Meters()
 
     if dataset is None:
@@ -137,7 +141,7 @@ def compose(
     def count_bytes(sent: int) -> None:
         meters.bytes_sent += sent
 
-    topology = None if config.graph is None else build_topology(config, world.agents)
+    topology = None if config.graph is None else _topology(config, placement)
     gossip = _gossip(config, topology, world, rows, state, meters)
     links = Links(
         oracle=oracle,
@@ -185,6 +189,14 @@ def compose(
     return ComposedRun(
         config, length, world, training, rows, state, topology, *about_gossip, forecast, models_to_keep, *about_data
     )
+
+
+def _topology(config: Config, placement: Placement) -> Topology:
+    """The graph among the agents that are there."""
+    topology = without(build_topology(config, placement.agents), placement.gone)
+    if placement.gone:
+        require_left(topology, placement.everyone)
+    return topology
 
 
 def _spill(config: Config, world: World, folder: Path) -> Spill | None:

@@ -62,7 +62,7 @@ def make_algorithm(
     agents = placement.of_rank(links.ranks.rank)
     context = Context(
         agents=agents,
-        everyone=tuple(range(placement.agents)),
+        everyone=placement.everyone,
         owners=placement.owners,
         sizes=inputs.sizes,
         layout=layout,
@@ -75,7 +75,8 @@ def make_algorithm(
         reduction=links.reduction,
         measuring=links.measuring,
         ranks=links.ranks,
-        movable=movable(config),
+        # An agent that dies with its rank must have been there whole, and no other with it.
+        movable=movable(config) and not config.failures.dropping,
         together=min(TOGETHER, max(1, len(agents))) if config.train.batched else 1,
         steps_per_pass=inputs.steps_per_pass,
         seed=config.seed,

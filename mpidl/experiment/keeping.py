@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mpidl.experiment.compose import ComposedRun
     from mpidl.experiment.inputs import Inputs
     from mpidl.results.run_file import RunFile
-    from mpidl.training.buddies import Buddies, Memory
+    from mpidl.training.buddies import Memory, OwnCopies
     from mpidl.training.checkpoints import Checkpoints
     from mpidl.training.loop import Hook, Training
     from mpidl.training.mirroring import Mirroring
@@ -104,14 +104,15 @@ def mirrors_of(run: ComposedRun, output: Path, after: int | None) -> list[Mirror
     return [Mirroring(name, mirrored) for name in config.train.log]
 
 
-def buddies_of(run: ComposedRun, memory: Memory | None) -> list[Buddies]:
-    """The hook that has ranks keep copies of each other's state, where that is wished and of use."""
-    from mpidl.training.buddies import Buddies, useless
+def copies_of(run: ComposedRun, memory: Memory | None) -> list[OwnCopies]:
+    """The hook that has ranks keep copies of their state, and of each other's, where that is wished and of use."""
+    from mpidl.training.buddies import Buddies, OwnCopies, useless
 
-    wished = run.config.checkpoint.memory
-    if wished is None or memory is None or useless(run.world):
+    wished, dropping = run.config.checkpoint.memory, run.config.failures.dropping
+    if (wished is None and not dropping) or memory is None or useless(run.world):
         return []
-    return [Buddies(memory, run.length.every(wished), run.state, run.world, run.meters)]
+    every = 1 if wished is None else run.length.every(wished)
+    return [(OwnCopies if dropping else Buddies)(memory, every, run.state, run.world, run.meters)]
 
 
 def checkpoints_of(run: ComposedRun, output: Path) -> tuple[list[Hook], Checkpoints]:
@@ -141,6 +142,7 @@ def checkpoints_of(run: ComposedRun, output: Path) -> tuple[list[Hook], Checkpoi
 
     def facts(training: Training) -> Facts:
         progress = (training.done, training.rounds, training.seconds)
-        return Facts(*progress, world.agents, text, {**provenance.versions(), **run.plug_ins}, run.data)
+        versions, gone = {**provenance.versions(), **run.plug_ins}, world.placement.gone
+        return Facts(*progress, world.agents, text, versions, run.data, gone)
 
     return judges, Checkpoints(writer, wishes, facts, world, run.meters)

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from mpidl.comm import survivors
 from mpidl.comm.agreement import agree
 from mpidl.comm.outliving import Deaths, Progress, outlive
+from mpidl.comm.placement import Placement
 from mpidl.comm.start import presence, sentinel, startup, stopping
 from mpidl.data.dataset import Dataset
 from mpidl.errors import ConfigError, Diverged, SaveError, Stopped
 from mpidl.experiment.compose import ComposedRun, compose
-from mpidl.experiment.keeping import buddies_of, checkpoints_of, keepers, mirrors_of
+from mpidl.experiment.keeping import checkpoints_of, copies_of, keepers, mirrors_of
 from mpidl.experiment.schema import Config
 from mpidl.results import provenance
 from mpidl.results.checkpoints.folder import CheckpointFolder
@@ -83,19 +84,27 @@ def train(
     `verbose`: whether all that is logged is told, or warnings alone; None: nothing is.
     """
     policy = config.failures.policy
-    if policy == "adopt" and comm.size > 1 and not survivors.supported():
+    if policy in ("adopt", "drop") and comm.size > 1 and not survivors.supported():
         raise ConfigError(
-            f"'adopt' needs Open MPI 5 and mpirun --with-ft ulfm, but the ranks run with {startup.library()}; say auto",
+            f"{policy!r} needs Open MPI 5 and mpirun --with-ft ulfm, but the ranks run with {startup.library()}; say "
+            "auto",
             "failures.policy",
         )
     # What was dealt to the ranks there are at first stays dealt out, whoever is left; and it is read once.
     config = config.model_copy(update={"agents": config.agents_on(comm.size)})
     data, composed, memory = list[Dataset](), list[ComposedRun](), Memory()
+    left_out = _left_out(comm, output) if beginning.resume else ()
+    agents = config.agents_on(comm.size)
+    at_first = Placement.contiguous(agents, comm.size, left_out)
 
     def work(comm: Communicator, deaths: Deaths | None, progress: Progress) -> None:
         doing = voice().doing if comm.rank == 0 else _silence
         with nullcontext() if verbose is None or comm.rank else _speaking(verbose):
-            run = compose(config, comm, output.parent, data[0] if data else None, doing=doing)
+            if deaths is None or config.failures.dropping:
+                placement = at_first if deaths is None else at_first.left_to(deaths.left)
+            else:
+                placement = Placement.contiguous(agents, comm.size, left_out)
+            run = compose(config, comm, output.parent, data[0] if data else None, doing, placement)
             data[:], composed[:] = [run.dataset], [run]
             run.training.outlived = progress.outlived
             agree(comm, {"the run file": str(output)}, "name one with -o for all ranks")
@@ -148,9 +157,9 @@ def carry_out(
         doing("trying a gradient and an evaluation")
         run.training.check()
     else:
-        from mpidl.experiment.recovery import go_back
+        from mpidl.experiment.recovery import go_back, go_without
 
-        resumed = go_back(run, output, deaths, memory)
+        resumed = (go_without if run.config.failures.dropping else go_back)(run, output, deaths, memory)
     # All ranks have checked before there is a file, so that a wrong model leaves none.
     world.barrier()
     if world.rank == 0:
@@ -174,7 +183,7 @@ def carry_out(
     hooks += kept
     # Last, so that copies and a checkpoint find all that belongs to their round done.
     judges, checkpoints = checkpoints_of(run, output)
-    hooks += [*judges, *buddies_of(run, memory), checkpoints]
+    hooks += [*judges, *copies_of(run, memory), checkpoints]
     if world.rank == 0:
         presence.mark(presence.STOPPABLE)
     if run_file is not None and deaths is not None and resumed is not None:
@@ -200,6 +209,13 @@ def carry_out(
         say(f"results in {output}")
 
 
+def _left_out(comm: Communicator, output: Path) -> tuple[int, ...]:
+    """The agents that the run goes on without; see `_resumed`."""
+    from mpidl.experiment.recovery import left_out
+
+    return left_out(comm, output)
+
+
 def _resumed(run: ComposedRun, output: Path, beginning: Beginning) -> Resumption | None:
     """From where the run goes on; what that takes is imported by no other run."""
     from mpidl.experiment.resume import resume
@@ -223,9 +239,9 @@ def _described(run: ComposedRun) -> str:
     hosts = len(set(world.hosts))
     devices = sorted({re.sub(r":\d+", "", device) for device in world.devices})
     where = f"{world.host if hosts == 1 else f'{hosts} hosts'} ({', '.join(devices)})"
-    examples = sum(run.training.algorithm.sizes.values())
+    examples = sum(run.training.algorithm.sizes[agent] for agent in world.everyone)
     return (
-        f"{counted(world.agents, 'agent')} on {counted(world.size, 'rank')} of {where}: "
+        f"{counted(len(world.everyone), 'agent')} on {counted(world.size, 'rank')} of {where}: "
         f"{counted(examples, 'example')}, {counted(run.rows.size, 'parameter')}"
     )
 

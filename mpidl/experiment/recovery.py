@@ -1,18 +1,26 @@
-"""Going on with a run whose ranks have died: from where, and what is told of it."""
+"""Going on with a run whose ranks have died: from where, without which agents, and what is told of it."""
 
 from __future__ import annotations
 
+import json
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpidl.comm.agreement import of_first
+from mpidl.errors import ResultsError
 from mpidl.experiment.resume import Resumption, checkpoints, load_all, newest
+from mpidl.results.checkpoints import reader
 from mpidl.results.checkpoints.folder import CheckpointFolder
+from mpidl.results.checkpoints.reader import Checkpoint
+from mpidl.sentences import ranges
 from mpidl.spoken import counted
-from mpidl.training.buddies import deal
+from mpidl.training.buddies import deal, restore
 
 if TYPE_CHECKING:
     from mpidl.comm.outliving import Deaths
+    from mpidl.comm.world import Communicator
     from mpidl.experiment.compose import ComposedRun
     from mpidl.results.run_file import RunFile
     from mpidl.training.buddies import Memory
@@ -44,6 +52,51 @@ def go_back(run: ComposedRun, output: Path, deaths: Deaths, memory: Memory | Non
         f"that {counted(again, 'round')} {'is' if again == 1 else 'are'} done again"
     )
     return Resumption(round, (*(("warning", damage) for damage in damages), ("failure", text)))
+
+
+def go_without(run: ComposedRun, output: Path, deaths: Deaths, memory: Memory | None) -> Resumption:
+    """Without the agents of those that died, to the newest copies that all others have of their own.
+
+    To the beginning where there are none. A collective call.
+    """
+    kept, _ = (None, None) if memory is None else memory.look(run.world, alone=True)
+    if kept is not None:
+        restore(run.state, kept.parts)
+        run.training.done, run.training.before = kept.round, kept.seconds
+    round, world = run.training.done, run.world
+    if world.rank == 0:
+        # Those of later rounds are of another run, in which nobody has died.
+        folder = CheckpointFolder(output)
+        folder.keep([each for each in folder.rounds() if each <= round])
+    again = deaths.done - round
+    redone = f", so that {counted(again, 'round')} {'is' if again == 1 else 'are'} done again" if again > 0 else ""
+    mixing = None if run.topology is None else run.topology.at(round)
+    graph = "" if mixing is None else f", who send {counted(mixing.messages, 'row')} in a round"
+    gone = world.placement.gone
+    text = (
+        f"{deaths.who} died after round {deaths.done}; {counted(world.size, 'rank')} went on from round {round} with "
+        f"{len(world.everyone)} of {world.agents} agents{graph}, without {'agent' if len(gone) == 1 else 'agents'} "
+        f"{ranges(gone)}{redone}"
+    )
+    return Resumption(round, (("failure", text),))
+
+
+def left_out(comm: Communicator, output: Path) -> tuple[int, ...]:
+    """The agents that the checkpoint is without from which the run will go on. A collective call."""
+    told = of_first(comm, json.dumps(_gone(CheckpointFolder(output))) if comm.rank == 0 else "")
+    return tuple(json.loads(told))
+
+
+def _gone(folder: CheckpointFolder) -> tuple[int, ...]:
+    """Of the newest checkpoint; where they differ in that, of the newest that is whole."""
+    found = list[Checkpoint]()
+    for round in folder.rounds():
+        # What is damaged is named when the run is resumed.
+        with suppress(ResultsError):
+            found.append(reader.open(folder.of_round(round)))
+    if len({each.facts.gone for each in found}) > 1:
+        found = [each for each in found if not any(map(each.damaged, range(len(each.files))))]
+    return found[0].facts.gone if found else ()
 
 
 def tell_of_deaths(run_file: RunFile, deaths: Deaths, resumed: Resumption) -> None:

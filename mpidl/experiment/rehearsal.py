@@ -52,8 +52,8 @@ class Needs:
     kept_bytes: int
     """Of the models that the run file has at the end."""
     copied_bytes: int
-    """Of copies of a rank's state: one that a checkpoint is written from while training goes on, and, where ranks keep
-    copies of each other's, two of its own and two of another's."""
+    """Of copies of a rank's state: one that a checkpoint is written from while training goes on, and, where others go
+    on when a rank dies and keep copies for that, two of its own, and unless its agents are dropped two of another's."""
 
 
 class NoGradients:
@@ -236,6 +236,9 @@ def rehearse(config: Config, ranks: int) -> Needs:
     in_memory = (state.bytes(), state.spilled_bytes(), transit)
     kept = kept_bytes(inputs, network)
     copies = int(config.checkpoint.every is not None and spill is None)
-    copies += 4 if config.checkpoint.memory is not None and ranks > 1 else 0
+    if ranks > 1 and config.failures.dropping:
+        copies += 2
+    elif ranks > 1 and config.checkpoint.memory is not None:
+        copies += 4
     copied = copies * state.saved_bytes()
     return Needs(ranks, agents, rows.size, *in_memory, sent, exchanges is not None, kept, copied)

@@ -18,6 +18,7 @@ from mpidl.experiment.schema import Config
 from mpidl.results.checkpoints import reader
 from mpidl.results.checkpoints.folder import CheckpointFolder
 from mpidl.results.checkpoints.reader import Checkpoint
+from mpidl.sentences import ranges
 from mpidl.spoken import duration
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ def resume(run: ComposedRun, output: Path, allowed: Sequence[str] | None) -> Res
     checkpoint, damages = newest(run, folder, rounds)
     if checkpoint is None:
         return None
+    if checkpoint.facts.gone != world.placement.gone:
+        raise ResultsError(
+            f"the checkpoint {str(checkpoint.path)!r} has lost agents {ranges(checkpoint.facts.gone) or 'none'}, and "
+            "this run others; mpidl run --resume goes on from it"
+        )
     changes = compare(run.config, world.agents, checkpoint.facts, allowed, run.length.rounds)
     compare_rates(run.config, checkpoint.facts, allowed, run.length.rounds)
     changes += compare_data(run.data, checkpoint.facts, allowed)
@@ -190,7 +196,8 @@ def _told(
         seconds = max(0.0, float(before.metrics["seconds"][-1]) - facts.seconds)
     again = f"{redone} recorded rounds ({duration(seconds)}) are done again" if redone else "no recorded round is lost"
     ranks = f"{run.world.size} ranks ({len(checkpoint.files)} before)"
-    yield "resume", f"resumed after round {facts.round} on {ranks}; {again}"
+    gone = f", without {'agent' if len(facts.gone) == 1 else 'agents'} {ranges(facts.gone)}" if facts.gone else ""
+    yield "resume", f"resumed after round {facts.round} on {ranks}{gone}; {again}"
     if changes:
         yield "resume", f"with a changed configuration: {'; '.join(changes)}"
     for name, then, now in other_versions(facts.versions, run.plug_ins):

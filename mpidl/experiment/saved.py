@@ -12,6 +12,7 @@ import numpy as np
 
 from mpidl import config as reading
 from mpidl import notation
+from mpidl.comm.placement import Placement
 from mpidl.comm.start import startup
 from mpidl.errors import ResultsError
 from mpidl.experiment.compose import ComposedRun, compose
@@ -32,7 +33,7 @@ def model_of_checkpoint(checkpoint: Checkpoint, model: str | int | None = None, 
     """
     with _composed(checkpoint, plug_ins) as (run, kept):
         name, agent = models.named(checkpoint.path, kept, model)
-        return next(islice(_models(run, checkpoint, name), agent or 0, None))
+        return next(islice(_models(run, checkpoint, name), agent or 0, None)).refuse_gone()
 
 
 def models_of_checkpoint(checkpoint: Checkpoint, plug_ins: bool = False) -> tuple[Kept, dict[str, list[KeptModel]]]:
@@ -46,7 +47,9 @@ def _composed(checkpoint: Checkpoint, plug_ins: bool) -> Iterator[tuple[Composed
     """The run with the state of the checkpoint, and what it has of models."""
     checkpoint.verify()
     config = reading.validate(Config, checkpoint_keys(checkpoint, plug_ins))
-    run = compose(config, startup.start(config.train.device, config.train.threads))
+    comm = startup.start(config.train.device, config.train.threads)
+    placement = Placement.contiguous(checkpoint.facts.agents, comm.size, checkpoint.facts.gone)
+    run = compose(config, comm, placement=placement)
     try:
         load(run.state, checkpoint)
         names = config.evaluate.models or run.training.algorithm.models

@@ -194,20 +194,27 @@ class Config(reading.Strict):
 
     @model_validator(mode="after")
     def _has_use_and_room_for_copies(self) -> Self:
-        if self.checkpoint.memory is None:
-            return self
-        if not self.failures.outliving:
+        wished, dropping = self.checkpoint.memory is not None, self.failures.dropping
+        if wished and not self.failures.outliving:
             key, value = ("policy", "abort") if self.failures.policy == "abort" else ("max", "0")
             raise ConfigError(
                 f"is for ranks that go on when one has died, and failures.{key} is {value}; remove one of the two",
                 "checkpoint.memory",
             )
-        if self.train.state_memory is not None:
+        if (wished or dropping) and self.train.state_memory is not None:
+            what, copies = ("'drop' ", "two") if dropping else ("", "four")
             raise ConfigError(
-                "needs memory for four copies of the state, and train.state_memory says that there is not even enough "
-                "for one; remove one of the two",
-                "checkpoint.memory",
+                f"{what}needs memory for {copies} copies of the state, and train.state_memory says that there is not "
+                "even enough for one; remove one of the two",
+                "failures.policy" if dropping else "checkpoint.memory",
             )
+        scheme = self.gossip.scheme if self.gossip else Exact()
+        for name, part in ((self.algorithm.name, self.method), (scheme.name, scheme)) if dropping else ():
+            if not part.outlives:
+                raise ConfigError(
+                    f"'drop' is not for {name}, which would not be right without the agents that are gone; say adopt",
+                    "failures.policy",
+                )
         return self
 
     @property

@@ -132,8 +132,12 @@ _CURE = "choose weights: lazy, a smaller gossip.scheme.gamma, or exact-diffusion
 def _correction(topology: Topology, gamma: float, lazy: bool) -> tuple[float, complex]:
     from mpidl.graphs.spectrum import correction_modulus, period_product
 
-    identity, share = np.eye(topology.agents), gamma / 2 if lazy else gamma
-    return correction_modulus(identity + share * (period_product(topology) - identity))
+    product = period_product(topology)
+    # Who stands alone, as those do that are gone, has no error to make.
+    meets = [i for i, mixes in enumerate((product != 0).sum(axis=1) > 1) if mixes]
+    product = product[np.ix_(meets, meets)] if meets else product
+    identity, share = np.eye(len(product)), gamma / 2 if lazy else gamma
+    return correction_modulus(identity + share * (product - identity))
 
 
 def _growth(modulus: float, eigenvalue: complex) -> str:

@@ -56,6 +56,15 @@ class KeptModel:
     network: Network
     rows: Mapping[str, np.ndarray]
 
+    def refuse_gone(self) -> KeptModel:
+        """Itself; ResultsError where it is that of an agent which was gone by then."""
+        if self.agent is not None and np.isnan(self.rows[PARAMETERS]).all():
+            raise ResultsError(
+                f"{str(self.path)!r} has no model of agent {self.agent} after round {self.round}: its numbers are NaN, "
+                "as of an agent that was dropped when its rank had died"
+            )
+        return self
+
     def state_dict(self) -> dict[str, Tensor]:
         """As `module.load_state_dict` takes it, each tensor with memory of its own."""
         return dict(self._tensors())
@@ -136,7 +145,7 @@ def read(path: Path, kept: Kept, model: str | int | None) -> KeptModel:
     """A model by its name, an agent's own by its number; by default one that all hold. Every bit is checked."""
     name, agent = named(path, kept, model)
     network, rows = checked.read(path, lambda root: _read(root, kept, name, agent))
-    return KeptModel(path, name, agent, kept.round, network, rows)
+    return KeptModel(path, name, agent, kept.round, network, rows).refuse_gone()
 
 
 def verify(path: Path, kept: Sequence[Kept]) -> tuple[int, list[str]]:

@@ -1,9 +1,12 @@
-"""Copies of each rank's state in the memory of two ranks, from which the others go on when one has died.
+"""Copies of each rank's state in memory, from which the others go on when one has died: in its own and a buddy's.
 
 Every so many rounds each rank copies what it holds, keeps the copy, and sends it to its buddy. Such a generation of
 copies is whole once all ranks have said that theirs have arrived, and the one before is kept until then: who dies while
 copies are on their way leaves that as it was. It is enough that one rank has heard of it from all: by then every rank
 holds what it should. A rank and its buddy that die together take a part along, and with it the generation.
+
+Where the others go on without the agents of the dead, nobody needs a buddy: each rank keeps copies of its own alone, by
+the same generations, so that all go back to one round, the newest that all of them have done.
 """
 
 from __future__ import annotations
@@ -69,10 +72,10 @@ class Memory:
         self.generations: list[Generation] = []
         """The newest that is whole, and one that is being made."""
 
-    def look(self, world: World) -> tuple[Holding | None, int | None]:
+    def look(self, world: World, alone: bool = False) -> tuple[Holding | None, int | None]:
         """The newest that these ranks hold whole, if any, and the round of a newer one, if some of that is gone.
 
-        What is neither is forgotten. A collective call.
+        `alone`: it is whole if each of these ranks has its own part. What is neither is forgotten. A collective call.
         """
         rows = [
             (each.round, each.ranks, each.whole, place, rank, world.rank, part.seconds)
@@ -87,7 +90,7 @@ class Memory:
             # A rank's own copy stands before that which its buddy keeps.
             parts = sorted(row[3:] for row in known if (row[0], row[1]) == which)
             givers = {rank: giver for _, rank, giver, _ in reversed(parts)}
-            if len(givers) == which[1]:
+            if len(givers) == (world.size if alone else which[1]):
                 self.generations = [each for each in self.generations if (each.round, each.ranks) == which]
                 given = list[RankState]()
                 for each in self.generations:
@@ -99,15 +102,19 @@ class Memory:
         return None, lost
 
 
-class Buddies(Hook):
-    """Makes a generation every so many rounds, and where a run goes on, since its ranks have changed."""
+class OwnCopies(Hook):
+    """Makes a generation every so many rounds, and where a run goes on, since its ranks have changed.
 
-    def __init__(self, memory: Memory, every: int, state: State, world: World, meters: Meters) -> None:
+    Each rank keeps its own part, in which is also what all hold alike.
+    """
+
+    def __init__(
+        self, memory: Memory, every: int, state: State, world: World, meters: Meters, as_rank: int = 0
+    ) -> None:
+        """`as_rank`: of what all ranks hold alike, rank 0 has a copy."""
         self._memory, self._every, self._state, self._world, self._meters = memory, every, state, world, meters
-        following = buddies(world.hosts)
-        self._buddy, self._ward = following[world.rank], following.index(world.rank)
         # By turns, so that one is left as it is while the next is made.
-        self._room = [(StateCopies(state, world.rank), dict[str, Tensor]()) for _ in range(2)]
+        self._room = [(StateCopies(state, as_rank), dict[str, Tensor]()) for _ in range(2)]
 
     def start(self, training: Training) -> None:
         if training.done:
@@ -126,13 +133,28 @@ class Buddies(Hook):
             copies, received = self._room[0]
             states = {declared.name: (ids, values) for declared, ids, values in copies.tensors()}
             own = RankState(training.seconds, states)
-            parts = {world.rank: own, self._ward: self._exchange(own, received)}
-            generation = Generation(training.done, world.size, parts)
+            generation = Generation(training.done, world.size, {world.rank: own} | self._of_others(own, received))
             memory.generations.append(generation)
             world.refuse_loss()
             confirm(world, training.done)
             generation.whole = True
             memory.generations = [generation]
+
+    def _of_others(self, own: RankState, received: dict[str, Tensor]) -> dict[int, RankState]:
+        """By rank, what this one keeps for another, in memory that was there for the generation before the last."""
+        return {}
+
+
+class Buddies(OwnCopies):
+    """Generations of which each rank keeps its own part, and that of the rank whose buddy it is."""
+
+    def __init__(self, memory: Memory, every: int, state: State, world: World, meters: Meters) -> None:
+        super().__init__(memory, every, state, world, meters, as_rank=world.rank)
+        following = buddies(world.hosts)
+        self._buddy, self._ward = following[world.rank], following.index(world.rank)
+
+    def _of_others(self, own: RankState, received: dict[str, Tensor]) -> dict[int, RankState]:
+        return {self._ward: self._exchange(own, received)}
 
     def _exchange(self, own: RankState, received: dict[str, Tensor]) -> RankState:
         """Sends a part to the buddy; returns that of which this rank is the buddy, in memory that is there already."""
@@ -189,6 +211,20 @@ def deal(world: World, state: State, parts: Sequence[RankState]) -> None:
                 loaded += ids
         if not state.complete(name, loaded):
             raise CommunicationError(f"the copies in memory do not hold every item of {name!r} once")
+
+
+def restore(state: State, parts: Sequence[RankState]) -> None:
+    """Takes back what this rank itself held of agents that are left; what speaks of others, too, begins anew."""
+    for part in parts:
+        for name, (ids, values) in part.states.items():
+            if name in state.renewed:
+                continue
+            state.load(name, ids, values)
+            loaded = [ids[place] for place in state.wanted(name, ids)]
+            if state.declarations[name].edges or not state.complete(name, loaded):
+                raise CommunicationError(
+                    f"the state {name!r} does not fit the agents that are left, and its owner does not renew it"
+                )
 
 
 def _everywhere(world: World, numbers: Sequence[int]) -> tuple[list[int], list[int]]:

@@ -25,7 +25,10 @@ class Mirroring(Hook):
         self._try(partial(self._open, run))
 
     def recorded(self, training: Training, record: Record) -> None:
-        self._records.append(record)
+        there = list(training.world.everyone)
+        self._records.append(
+            {name: value[there] if isinstance(value, np.ndarray) else value for name, value in record.items()}
+        )
 
     def flushed(self, training: Training) -> None:
         self._try(self._copy)

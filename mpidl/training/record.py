@@ -122,7 +122,7 @@ class Recorder(Hook):
     def settle(self, training: Training) -> None:
         self._count(training.world)
         sums = summed_losses(training.world.concatenate(self._observations.losses()))
-        seen = [sums.get(agent, (0, 0.0)) for agent in training.world.everyone]
+        seen = [sums.get(agent, (0, 0.0)) for agent in range(training.world.agents)]
         self._sums.losses.copy_(torch.tensor([count for count, _ in seen]))
         self._sums.loss.copy_(torch.tensor([total for _, total in seen], dtype=torch.float64))
 
@@ -148,7 +148,7 @@ class Recorder(Hook):
                 columns = [*means.values(), *of_agents.values()]
                 everywhere = self._reduction.gather(np.array(columns, dtype=float).T)
                 for name, values in zip([*means, *of_agents], everywhere.T, strict=True):
-                    record[name] = _mean(values) if name in means else values
+                    record[name] = _mean(values) if name in means else _by_number(world, values)
             # Of the agents that took part, since the record before and in the last round.
             losses = mean_losses(world.concatenate(self._observations.collect()))
             record["train_loss"] = _mean([losses[agent] for agent in sorted(losses)])
@@ -186,6 +186,13 @@ def _over_agents(world: World, mine: Mapping[int, float | Tensor]) -> float:
     here = [(agent, float(value)) for agent, value in mine.items()]
     everywhere = world.concatenate(np.array(here, dtype=np.float64).reshape(-1, 2))
     return _mean([value for _, value in sorted(everywhere.tolist())])
+
+
+def _by_number(world: World, values: np.ndarray) -> np.ndarray:
+    """The values of all agents that are there, at their numbers; NaN of those that are gone."""
+    numbered = np.full(world.agents, np.nan)
+    numbered[list(world.everyone)] = values
+    return numbered
 
 
 def _mean(values: Sequence[float] | np.ndarray) -> float:

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,8 @@ class ModelRows:
     def rows(self, name: str) -> Iterator[dict[str, np.ndarray]]:
         """On rank 0 the only row of a model that all hold, or agent by agent their own, valid until the next is taken.
 
-        On other ranks nothing; but all go on to its end, since rows are on their way. A collective call.
+        Of agents that are gone it is NaN. On other ranks nothing; but all go on to its end, since rows are on their
+        way. A collective call.
         """
         model = self.algorithm.model(name).detach()
         if model.ndim == 1:
@@ -54,8 +56,20 @@ class ModelRows:
             if self.world.rank == 0:
                 yield _on_host(rows)
             return
+        there, last = iter(self.world.everyone), -1
         for arrived in rows_in_turn(self.world, [model, *self._own_statistics()]):
+            agent = next(there)
+            yield from repeat(self._nothing(), agent - last - 1)
             yield _on_host(arrived)
+            last = agent
+        if self.world.rank == 0:
+            yield from repeat(self._nothing(), self.world.agents - last - 1)
+
+    def _nothing(self) -> dict[str, np.ndarray]:
+        """In place of the model of an agent that is gone."""
+        network = self.form.network
+        row = {kind: np.full(network.length(kind), np.nan, network.dtype) for kind in (PARAMETERS, FLOATS)}
+        return row | {INTEGERS: np.zeros(network.length(INTEGERS), np.int64)}
 
     def _own_statistics(self) -> list[Tensor]:
         """Blocks [k, …] of what this rank's agents keep beside their parameters."""
@@ -143,7 +157,7 @@ class BestModels(Keeper):
         better = False
         # Rank 0 has the values of all agents, and so decides.
         if self._run_file is not None and self._metric in record:
-            value = self._sign * float(np.mean(record[self._metric]))
+            value = self._sign * over_agents(training.world, record[self._metric])
             better = value > self._best
             self._best = max(value, self._best) if better else self._best
         if training.world.sum(np.array([better], dtype=np.int64))[0]:
@@ -159,11 +173,16 @@ class MetricByRound(Hook):
 
     def recorded(self, training: Training, record: Record) -> None:
         if training.world.rank == 0 and self._metric in record:
-            self._values[training.done] = float(np.mean(record[self._metric]))
+            self._values[training.done] = over_agents(training.world, record[self._metric])
 
     def best_of(self, rounds: Iterable[int]) -> int | None:
         """The one of these rounds after which it was best; None where none of them was recorded."""
         return best_round(self._metric, self._values, rounds)
+
+
+def over_agents(world: World, value: float | np.ndarray) -> float:
+    """A measurement of the run, or the mean of those of all agents that are there."""
+    return float(np.mean(value[list(world.everyone)]) if isinstance(value, np.ndarray) and value.ndim else value)
 
 
 def _best_so_far(path: Path, metric: str) -> float | None:

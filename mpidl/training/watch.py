@@ -57,12 +57,12 @@ class DivergenceWatch(Hook):
         if block.ndim == 2:
             bad += [(done, a, _PARAMETERS) for a, x in zip(algorithm.agents, block, strict=True) if not _finite(x)]
         elif not _finite(block):
-            bad.append((done, len(algorithm.everyone), _PARAMETERS))
+            bad.append((done, training.world.agents, _PARAMETERS))
         everywhere = training.world.concatenate(np.array(bad, dtype=np.float64).reshape(-1, 3))
         if not len(everywhere):
             return
         when, agent, what = (int(number) for number in min(everywhere.tolist()))
-        holder = "the server" if agent == len(algorithm.everyone) else f"agent {agent}"
+        holder = "the server" if agent == training.world.agents else f"agent {agent}"
         raise Diverged(
             f"the {'loss' if what == _LOSS else 'parameters'} of {holder} stopped being finite in round {when}; "
             f"try a smaller algorithm.lr (it was {algorithm.lr:g}), a warm-up, or algorithm.clip_norm"

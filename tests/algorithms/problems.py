@@ -134,8 +134,12 @@ def run(
     comm: Any,
     before: Callable[[Any], None] | None = None,
     after: dict[str, np.ndarray] | None = None,
+    placement: Any = None,
 ) -> Outcome:
-    """Trains on these ranks; `before` may change the composed run, `after` takes its models. The same everywhere."""
+    """Trains on these ranks; `before` may change the composed run, `after` takes its models. The same everywhere.
+
+    `placement`: who runs which agent, where that is not all in order.
+    """
     from mpidl.experiment.compose import compose
     from mpidl.training.loop import Hook
 
@@ -146,7 +150,7 @@ def run(
         def recorded(self, training: Any, record: dict[str, Any]) -> None:
             self.records.append({key: value for key, value in record.items() if key != "seconds"})
 
-    composed = compose(config, comm)
+    composed = compose(config, comm, placement=placement)
     collect = Collect()
     composed.training.hooks.append(collect)
     if before is not None:

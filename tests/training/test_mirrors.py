@@ -21,7 +21,7 @@ from tests.ranks import on_ranks
 from tests.training import resumed
 from tests.training.runs import configuration
 
-TRAINING: Any = SimpleNamespace()
+TRAINING: Any = SimpleNamespace(world=SimpleNamespace(everyone=(0, 1, 2)))
 RECORD = {"round": 4, "lr": 0.5, "test_accuracy_agent": np.array([0.25, 1.0, 0.25])}
 
 

@@ -20,7 +20,8 @@ class D2(Decentralized):
 
     For constant η this is x⁺ = W(2x − x⁻ − η(g − g⁻)), the published form. At the optimum c = ηd, so where the rate
     changes, c ← c·η_t/η_{t−1} first (not in the paper): without it a drop ×0.1 throws a converged run far away. After a
-    round with η = 0 there is nothing to scale by, and c stays.
+    round with η = 0 there is nothing to scale by, and c stays. The c of all agents sum to 0; those that are left when
+    some are dropped begin at c = 0 again.
 
     Exact for static W of which every eigenvalue λ ≠ 1 has the roots of z² − 2λz + λ inside the unit circle (for
     symmetric W: λ > −1/3); other graphs are refused, and for those on the edge, such as even rings, mpidl warns.
@@ -30,6 +31,7 @@ class D2(Decentralized):
         pass
 
     settings: Settings
+    outlives = True
     lazy: ClassVar[bool] = False
     """Whether rounds mix with (I + W)/2."""
 
@@ -38,6 +40,7 @@ class D2(Decentralized):
         self._gamma = context.exchanges.gamma
         self.direction = KeptDirection(settings.rule, self.layout, self.state.rows)
         self.C = self.state.rows("correction")
+        self.state.renew("correction")
 
     @classmethod
     def needs(cls, settings: AlgorithmSettings) -> tuple[str, ...]:

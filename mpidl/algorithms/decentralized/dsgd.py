@@ -50,6 +50,7 @@ class DSGD(SharpnessAware, Decentralized):
 
     settings: Settings
     in_place = ("parameters",)
+    outlives = True
     gradient_formula: ClassVar[str] = "H"
 
     def __init__(self, settings: Settings, context: Context) -> None:

@@ -23,7 +23,8 @@ class GradientTracking(Decentralized):
 
     Σ_i y_i = Σ_i g_i in every round, and the optimum of unlike agents is reached exactly. A round begins with its
     gradient: the usual form (x first, then g at x⁺) has the same iterates in the first order, but needs the batch of
-    the round after. In the first order both messages can travel while the gradient is computed.
+    the round after. In the first order both messages can travel while the gradient is computed. Without agents that
+    are dropped the sums would differ for ever, so that y and g⁻ begin at 0 again.
     """
 
     class Settings(AlgorithmSettings):
@@ -34,10 +35,12 @@ class GradientTracking(Decentralized):
     settings: Settings
     mixed = ("parameters", "tracker")
     in_place = ("parameters", "tracker")
+    outlives = True
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
         self.last = self.state.rows("last gradient")
+        self.state.renew("tracker", "last gradient")
 
     def round(self, X: Tensor) -> Tensor:
         Y = self.present["tracker"]

@@ -38,6 +38,7 @@ class NGC(Decentralized):
     in_place = ("parameters",)
     neighbours_read = ("parameters",)
     edgewise = (CROSS,)
+    outlives = True
     gradient_formula: ClassVar[str] = "1 + deg"
 
     def __init__(self, settings: Settings, context: Context) -> None:

@@ -42,6 +42,7 @@ class NoLoCo(Decentralized):
 
     settings: Settings
     plain_alone = False
+    outlives = True
     gradient_formula: ClassVar[str] = "H"
 
     def __init__(self, settings: Settings, context: Context) -> None:

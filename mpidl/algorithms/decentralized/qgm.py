@@ -30,6 +30,7 @@ class QGM(Decentralized):
 
     settings: Settings
     plain_alone = False
+    outlives = True
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

@@ -23,7 +23,8 @@ class SGP(Decentralized):
 
     z are the models, whose gradients are taken and which are evaluated. ω corrects for what an agent gets more or less
     than others, so that rows of A need not sum to 1. It follows from the graph alone, so every rank computes it for
-    all agents and nobody sends it; a compressed scheme mixes x, and ω goes by the same A and γ.
+    all agents and nobody sends it; a compressed scheme mixes x, and ω goes by the same A and γ. Who is dropped takes
+    x and ω along, and the others come to Σx/Σω over those that are left.
     """
 
     class Settings(AlgorithmSettings, MomentumSettings):
@@ -31,6 +32,7 @@ class SGP(Decentralized):
 
     settings: Settings
     in_place = ("parameters",)
+    outlives = True
 
     def __init__(self, settings: Settings, context: Context) -> None:
         import torch

@@ -27,6 +27,7 @@ class CSGD(SharpnessAware, Federated):
         pass
 
     settings: Settings
+    outlives = True
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

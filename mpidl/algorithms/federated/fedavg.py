@@ -30,6 +30,7 @@ class FedAvg(Averaging):
         upload: Upload = Field(Upload(), description="how agents' rows travel to the server: {compressor}")
 
     settings: Settings
+    outlives = True
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

@@ -28,7 +28,8 @@ class FedDyn(FedAvg):
     It reaches the minimum of Σ n_i F_i (Σ F_i where uniform), whoever takes part. The paper's h lacks parentheses: x is
     inside the sum. The mean over S has equal weights whatever the sizes. The authors' code is the same with
     λ_i = −ĝ_i/α_i; it clips ∇F_i(y) − ĝ_i − α_i x together, which `clip: official` does as well. Another server than
-    `{name: sgd, lr: 1}` moves by mean_S y_i − h/α − x, with the same fixed point. α → 0 is not fedavg.
+    `{name: sgd, lr: 1}` moves by mean_S y_i − h/α − x, with the same fixed point. α → 0 is not fedavg. As h speaks of
+    all agents, h and all ĝ_i begin at 0 again when some are dropped.
 
     Models: `all`, the mean of every agent's last model (x⁰ where it never took part), which the authors' curves show;
     `sampled`, mean_S y_i; and `server`. Every agent that took part keeps a row, and one more where `all` is evaluated,
@@ -60,6 +61,7 @@ class FedDyn(FedAvg):
         super().__init__(settings, context)
         self.g = self.state.lazy_rows("gradient corrections")
         self.h = self.state.server("h")
+        self.state.renew("gradient corrections", "h")
         self.sampled = self.state.server("mean of sampled")
         self.sampled.copy_(self.x)
         self.last = self.state.lazy_rows("last models", context.initial[0]) if "all" in context.models else None

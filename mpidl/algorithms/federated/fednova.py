@@ -27,6 +27,7 @@ class FedNova(Averaging):
         local_momentum: Literal["reset"] = Field("reset", description="momentum starts at zero in each round")
 
     settings: Settings
+    outlives = True
 
     def local_gradient(self, agent: int, y: Tensor, x: Tensor, g: Tensor, step: int) -> None:
         if self.settings.mu:

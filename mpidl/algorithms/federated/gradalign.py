@@ -31,6 +31,7 @@ class GradAlign(Sampled):
     settings: Settings
     gradient_formula: ClassVar[str] = "2"
     uploads = downloads = 2
+    outlives = True
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

@@ -47,6 +47,7 @@ class MimeLite(Local):
     gradient_formula: ClassVar[str] = "K and a pass"
     surveys = 1
     plain_alone = False
+    outlives = True
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

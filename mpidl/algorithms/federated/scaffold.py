@@ -23,7 +23,8 @@ class Scaffold(Averaging):
         x ← x + η_s Σ_S p_i (y_i − x);   c ← c + Σ_S q_i (c_i⁺ − c_i)
 
     q_i is 1/N, or n_i/Σ n over all agents with `weighting: data`. Option 2 is the mean of the gradients of plain steps,
-    so it goes without momentum; where a is 0 it keeps c_i. Every agent that ever took part keeps a row.
+    so it goes without momentum; where a is 0 it keeps c_i. Every agent that ever took part keeps a row. Without agents
+    that are dropped c would not be Σ q_i c_i any more, so that all of them begin at 0 again.
     """
 
     class Settings(Averaging.Settings):
@@ -42,12 +43,14 @@ class Scaffold(Averaging):
 
     settings: Settings
     downloads = 2
+    outlives = True
     weighted = (True, False)
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
         self.c = self.state.server("control")
         self.own = self.state.lazy_rows("controls")
+        self.state.renew("control", "controls")
         self._shares = dict(zip(context.everyone, self.weights(settings.weighting, context.everyone), strict=True))
 
     @classmethod

@@ -53,6 +53,7 @@ class ScaledLocalSGD(Averaging):
 
     settings: Settings
     plain_alone = False
+    outlives = True
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

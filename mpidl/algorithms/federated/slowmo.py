@@ -27,6 +27,7 @@ class SlowMo(Local):
 
     settings: Settings
     plain_alone = False
+    outlives = True
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

@@ -72,7 +72,8 @@ def _with_room(block: Tensor, rows: int) -> Tensor:
 class PackedEdges:
     """Rows [P] that leave as C(g + e), with a memory e ← g + e − C(g + e) for each edge and for an agent itself.
 
-    Compressed cross-gradients [Aketi et al. 2022, CompNGC], on static graphs.
+    Compressed cross-gradients [Aketi et al. 2022, CompNGC], on static graphs. When agents are dropped, and others have
+    new neighbours, all memories begin at 0 again.
     """
 
     def __init__(self, ground: Ground, name: str, compressor: Compressor) -> None:
@@ -90,6 +91,7 @@ class PackedEdges:
         edges = [(i, j) for i, row in enumerate(receivers) for j in row]
         self._errors = state.edge_rows(f"{name}: compression errors", edges)
         self._own_errors = state.rows(f"{name}: own compression errors")
+        state.renew(f"{name}: compression errors", f"{name}: own compression errors")
         self._rows = dict(zip(self._errors, state.scratch(len(self._errors), state.parameters), strict=True))
         arriving = [(j, i) for i in state.agents for j in ground.topology.at(0).neighbours[i]]
         self._arrived = dict(zip(arriving, state.scratch(len(arriving), state.parameters), strict=True))

@@ -8,6 +8,7 @@
                     attributes name, kind, dtype, total, lazy
     /ids/<state>    of lazy states, which items there are, in the order in which they stand there
     /edges/<state>  of states of edges, their starts and ends [edges, 2]
+    /gone           where agents are gone with their ranks, their numbers; in what is whole, they have NaN or 0
 
 HDF5 shows zeros where a file is missing. So what is not looked at by hand is read by reader.py, which checks all files
 first, and takes what it wants from the files of the ranks.
@@ -48,6 +49,8 @@ class Facts:
     versions: Mapping[str, str]
     data: Mapping[str, str]
     """What its data are known by, as names and texts; of an older checkpoint nothing."""
+    gone: tuple[int, ...] = ()
+    """The agents that are gone with their ranks, of which there is no state."""
 
 
 def write_index(folder: Path, facts: Facts, declared: Sequence[Declaration], files: Sequence[FileFacts]) -> None:
@@ -58,6 +61,8 @@ def write_index(folder: Path, facts: Facts, declared: Sequence[Declaration], fil
         file.attrs.update(agents=facts.agents, ranks=len(files), created=utc_now())
         file.attrs["versions"] = json.dumps(dict(facts.versions))
         file["config"], file["data"] = facts.config, json.dumps(dict(facts.data))
+        if facts.gone:
+            file["gone"] = np.array(facts.gone, dtype=np.int64)
         listed = file.create_group("files")
         listed["name"] = np.array([each.name.encode() for each in files])
         listed["size"] = np.array([each.size for each in files], dtype=np.int64)
@@ -87,7 +92,7 @@ def _show(file: h5py.File, declared: Declaration, files: Sequence[FileFacts], he
     """One state whole."""
     import h5py
 
-    key, count = key_of(declared.name), sum(map(len, held))
+    key, count = key_of(declared.name), sum(map(len, held)) if declared.lazy else declared.total
     single = declared.kind is Kind.SERVER
     dtype = _stored(declared)
     layout = h5py.VirtualLayout(declared.shape if single else (count, *declared.shape), dtype)
@@ -101,7 +106,7 @@ def _show(file: h5py.File, declared: Declaration, files: Sequence[FileFacts], he
             if last > first:
                 layout[place : place + last - first] = source[first:last]
     group = file.require_group("state")
-    shown = group.create_virtual_dataset(key, layout)
+    shown = group.create_virtual_dataset(key, layout, fillvalue=np.nan if dtype.kind == "f" else 0)
     told: dict[str, Any] = {"name": declared.name, "kind": str(declared.kind), "total": declared.total}
     shown.attrs.update(told | {"dtype": str(declared.dtype).removeprefix("torch."), "lazy": declared.lazy})
     if declared.lazy:

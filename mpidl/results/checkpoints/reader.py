@@ -170,8 +170,12 @@ def _index(path: Path, root: checked.Group) -> Checkpoint:
     seconds = root.attribute("seconds")
     if not isinstance(seconds, float) or not 0 <= seconds < math.inf:
         raise ValueError("its seconds are no duration")
+    agents = root.count("agents")
+    gone = tuple(root.array("gone", "iu").ravel().tolist()) if "gone" in root.names else ()
+    if list(gone) != sorted(set(gone)) or len(gone) >= max(agents, 1) or not all(0 <= each < agents for each in gone):
+        raise ValueError("the agents that it is without are none of its agents")
     facts = Facts(
-        *(root.count("round"), root.count("rounds"), seconds, root.count("agents"), root.text("config")), versions, data
+        *(root.count("round"), root.count("rounds"), seconds, agents, root.text("config")), versions, data, gone
     )
     listed = root.group("files")
     names, sums = (listed.array(name, "S").tolist() for name in ("name", "sha256"))
@@ -181,17 +185,17 @@ def _index(path: Path, root: checked.Group) -> Checkpoint:
     files = tuple(FileFacts(n.decode(), s, d.decode()) for n, s, d in zip(names, sizes, sums, strict=True))
     if [each.name for each in files] != [part_name(rank) for rank in range(len(files))]:
         raise ValueError("it lists other files than those of its ranks")
-    found = [_state(root, key) for key in root.group("state").names]
+    found = [_state(root, key, len(gone)) for key in root.group("state").names]
     return Checkpoint(path, facts, root.word("created"), {state.name: state for state in found}, files)
 
 
-def _state(root: checked.Group, key: str) -> SavedState:
+def _state(root: checked.Group, key: str, gone: int) -> SavedState:
     whole, about = root.group("state").elsewhere(key)
     kind = Kind(about.word("kind"))
     lazy, total = about.attribute("lazy"), about.count("total")
     single = kind is Kind.SERVER
     shape = whole if single else whole[1:]
-    count = 1 if single else whole[0]
+    count = 1 if single else whole[0] - (0 if lazy or kind is Kind.EDGE_ROWS else gone)
     edges: tuple[tuple[int, int], ...] = ()
     if "edges" in root and key in root.group("edges"):
         edges = tuple((start, end) for start, end in root.group("edges").array(key, "iu").tolist())

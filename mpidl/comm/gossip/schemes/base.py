@@ -125,6 +125,8 @@ class Scheme(Part):
     """Whether it packs rows, by `gossip.compressor`."""
     feeds_back: ClassVar[bool] = False
     """Whether what packing loses comes back in later rounds: then it must be less than what was packed, or it grows."""
+    outlives: ClassVar[bool] = False
+    """Whether it stays right when agents are dropped: what it keeps holds without them, or begins anew (`renew`)."""
 
     gamma: float = Field(gt=0, le=1, description="consensus step γ")
 

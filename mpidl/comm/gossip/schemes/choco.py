@@ -29,9 +29,12 @@ class Choco(Packing):
     directed edge has a hat of its own, known to both ends and moved only when the edge is used:
 
         q = C(z_i − x̂_ij);   x̂_ij += q at both ends;   z⁺ = z_i + γ Σ_j w_ij (x̂_ji − x̂_ij)
+
+    When agents are dropped, hats of agents begin at 0 again, since their new neighbours know none; those of edges stay.
     """
 
     feeds_back = True
+    outlives = True
 
     gamma: float = Field(gt=0, le=1, description="consensus step γ; compressors that lose much need a small one")
 
@@ -63,6 +66,7 @@ class Hats(RowsOfAgents):
     def __init__(self, ground: Ground, name: str, gamma: float, blocks: int) -> None:
         super().__init__(ground, name, gamma, blocks)
         self._hats = ground.state.rows(f"{name}: hats")
+        ground.state.renew(f"{name}: hats")
 
     def message(self, place: int, z: Tensor, out: Tensor) -> Tensor:
         return out.copy_(z).sub_(self._hats[place])
@@ -77,6 +81,7 @@ class MixedHats(Hats):
     def __init__(self, ground: Ground, name: str, gamma: float, blocks: int) -> None:
         super().__init__(ground, name, gamma, blocks)
         self._sums = ground.state.rows(f"{name}: mixed hats")
+        ground.state.renew(f"{name}: mixed hats")
 
     def mixed(self, place: int, z: Tensor, own: Term, neighbours: Iterable[Term]) -> None:
         s = self._sums[place]
@@ -93,6 +98,7 @@ class KnownHats(Hats):
         neighbours = ground.topology.at(0).neighbours
         edges = [(i, j) for i, known in enumerate(neighbours) for j in known]
         self._known = ground.state.edge_rows(f"{name}: neighbours' hats", edges)
+        ground.state.renew(f"{name}: neighbours' hats")
 
     def mixed(self, place: int, z: Tensor, own: Term, neighbours: Iterable[Term]) -> None:
         z.add_(self._hats[place], alpha=self.gamma * (own.weight - 1))

@@ -21,6 +21,7 @@ class DeepSqueeze(Packing):
     """
 
     feeds_back = True
+    outlives = True
 
     def exchange(self, ground: Ground, name: str, blocks: int = 2, readable: bool = False) -> DeepSqueezeExchange:
         return DeepSqueezeExchange(ground, name, self.gamma, blocks, readable)

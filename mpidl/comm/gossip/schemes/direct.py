@@ -20,6 +20,8 @@ class Direct(Packing):
     With randomk and `common: true` it averages a random part of the rows in each round.
     """
 
+    outlives = True
+
     def exchange(self, ground: Ground, name: str, blocks: int = 2, readable: bool = False) -> DirectExchange:
         return DirectExchange(ground, name, self.gamma, blocks, readable)
 

@@ -19,6 +19,8 @@ class Exact(Scheme):
     the mean over agents is kept, and the numbers do not depend on which neighbours share a rank.
     """
 
+    outlives = True
+
     name: str = "exact"
     gamma: float = Field(1.0, gt=0, le=1, description="consensus step γ")
 
