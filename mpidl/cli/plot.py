@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command(epilog="Kinds: " + "; ".join(f"{name}: {kind.answers}" for name, kind in KINDS.items()) + ".")
 @click.argument("runs", nargs=-1, required=True, metavar=given.METAVAR)
-@click.option("-k", "--kind", default="curves", show_default=True, metavar="KIND", help="What to draw; see below.")
+@click.option("-k", "--kind", metavar="KIND", help="What to draw, see below; default: curves.")
 @options.output("OUT.png", "Where to write the picture (PNG, PDF or SVG); default: KIND.png.")
 @click.option(
     "-m",
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "metrics",
     multiple=True,
     metavar="NAME",
-    help="A panel column, or a kind of analysis; may be repeated.",
+    help="A panel column; may be repeated.",
 )
 @click.option(
     "-x", "--against", "axes", multiple=True, metavar="AXIS", help="round, epoch, seconds or bytes; may be repeated."
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--title", metavar="TEXT", help="Of the picture; default: what all runs have in common.")
 def plot(
     runs: Sequence[str],
-    kind: str,
+    kind: str | None,
     output: Path | None,
     metrics: Sequence[str],
     axes: Sequence[str],
@@ -52,7 +52,7 @@ def plot(
     The legend names what the runs' configurations differ in. Runs that differ in nothing but their seed are one line,
     their mean, in a band of one standard deviation. Accuracies near the top are shown as error rates.
 
-    Of files that `mpidl analyze` wrote, what was found, a row of panels for each kind and file.
+    Of files that `mpidl analyze` wrote, what was found, a row of panels for each file and kind; -k names one.
     """
     from mpidl import pictures
     from mpidl.results import findings
@@ -65,18 +65,24 @@ def plot(
     analyses = [Path(run) for run in runs if findings.is_findings(Path(run))]
     if analyses and len(analyses) < len(runs):
         raise ConfigError("runs and analyses of runs do not go into one picture; draw them apart", "RUN.h5")
-    output = output or Path("analysis.png" if analyses else f"{kind}.png")
-    pictures.check(output, "-o")
     wanted = Options(tuple(metrics), tuple(axes), title, group, tuple(by))
-    figure = _of_analyses(analyses, wanted) if analyses else draw(kind, given.all_opened(runs), wanted)
+    output = output or Path("analysis.png" if analyses else f"{kind or 'curves'}.png")
+    pictures.check(output, "-o")
+    if analyses:
+        figure = _of_analyses(analyses, kind, wanted)
+    else:
+        figure = draw(kind or "curves", given.all_opened(runs), wanted)
     pictures.save(figure, output, "-o")
     click.echo(str(output))
 
 
-def _of_analyses(paths: Sequence[Path], wanted: Options) -> Figure:
+def _of_analyses(paths: Sequence[Path], kind: str | None, wanted: Options) -> Figure:
     from mpidl.analysis.figures import panels
     from mpidl.results import findings
 
-    if wanted.axes:
-        raise ConfigError("is for curves of runs; leave it out", "--against")
-    return panels.draw([findings.open(path) for path in paths], wanted.metrics)
+    said = {"--against": wanted.axes, "--title": wanted.title, "--by": wanted.by, "--no-group": not wanted.group}
+    for option, value in said.items():
+        if value:
+            raise ConfigError("is for pictures of runs; leave it out", option)
+    kinds = (*wanted.metrics, *([] if kind is None else [kind]))
+    return panels.draw([findings.open(path) for path in paths], kinds)

@@ -70,14 +70,14 @@ def test_others_tools_find_units_axes_and_a_signal(analysed: Path) -> None:
 def test_they_are_drawn_as_a_whole_or_by_kind(analysed: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the plot extra is not installed")
     from mpidl.analysis.figures import panels
+    from tests.analysis.figures import looks
 
     invoke(plot, analysed, "-o", tmp_path / "all.svg", "-m", "alignment")
     assert (tmp_path / "all.svg").stat().st_size > 1000
     figure = panels.draw([findings.open(analysed)])
     shown = [axes for row in figure.subfigs for axes in row.axes if axes.get_title()]
     assert len(shown) == 12
-    assert all(axes.has_data() and axes.get_ylabel() for axes in shown)
-    figure.draw_without_rendering()
+    looks.check(figure)
     twice = panels.draw([findings.open(analysed)] * 2, ["uncertainty"])
     assert [row.get_suptitle() for row in twice.subfigs] == ["uncertainty of first: consensus after round 20"] * 2
 

@@ -16,7 +16,7 @@ from mpidl.cli import show as show_module
 from mpidl.cli.compare import compare
 from mpidl.cli.plot import plot
 from mpidl.cli.show import show
-from mpidl.errors import ResultsError
+from mpidl.errors import ConfigError, ResultsError
 from mpidl.results.run_file import RunFile
 from mpidl.results.snapshots import BEST, SNAPSHOTS
 from mpidl.spoken import amount, duration, fraction, number
@@ -114,6 +114,23 @@ def test_plot_draws_and_names_the_picture(tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     assert invoke(plot, run(tmp_path, "a").path, "-o", picture).output.strip() == str(picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_plot_takes_folders_and_leaves_out_only_what_it_was_not_told_to_draw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib", reason="the plot extra is not installed")
+    monkeypatch.chdir(tmp_path)
+    whole = run(tmp_path, "a").path
+    (tmp_path / "damaged.h5").write_bytes(whole.read_bytes()[:20_000])
+    done = invoke(plot, tmp_path, "-k", "timing")
+    assert done.stdout == "timing.png\n" and Path("timing.png").stat().st_size
+    assert re.fullmatch(r"mpidl: left out: '\S*damaged.h5' [^\n]*\n", done.stderr)
+    with pytest.raises(ResultsError, match="damaged.h5"):
+        invoke(plot, whole, "damaged.h5", "-o", "both.png")
+    with pytest.raises(ConfigError, match="^--by: groups runs, which --no-group asks not to do"):
+        invoke(plot, whole, "--no-group", "--by", "lr")
+    assert not Path("both.png").exists()
 
 
 @pytest.mark.parametrize("command", [show, compare, plot])

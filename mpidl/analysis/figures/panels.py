@@ -118,7 +118,7 @@ def _line(axes: Axes, findings: Findings) -> None:
     axes.set_xticks([0, 0.5, 1])
     axes.set_xticklabels([_folded(ends[0]), "½", _folded(ends[1])])
     axes.legend(frameon=False, fontsize=8)
-    dress(axes, "", "loss", f"line between models: barrier {findings.number('line_barrier'):.3g}")
+    dress(axes, "share of the way", "loss", f"line between models: barrier {findings.number('line_barrier'):.3g}")
 
 
 def _folded(text: str) -> str:
@@ -127,19 +127,22 @@ def _folded(text: str) -> str:
 
 
 def _random_plane(axes: Axes, findings: Findings) -> None:
-    _contours(axes, findings, "random")
+    _contours(axes, findings, "random", np.zeros((1, 2)))
     axes.plot(0, 0, color="0.1", marker="*", markersize=11)
     dress(axes, "first direction", "second direction", "training loss, filter-normalised directions")
 
 
 def _agents_plane(axes: Axes, findings: Findings) -> None:
-    _contours(axes, findings, "agents")
+    from matplotlib.patheffects import withStroke
+
     positions, held = findings["agents_position"], findings["agents_held_position"]
+    _contours(axes, findings, "agents", np.vstack([positions, held]))
     corners = set(findings.settings.get("agents", ()))
     for agent, (across, up) in enumerate(positions):
         axes.plot(across, up, marker="s" if agent in corners else "o", color="0.1", markersize=5)
         if len(positions) <= _NUMBERED:
-            axes.annotate(str(agent), (across, up), xytext=(4, 4), textcoords="offset points", fontsize=8)
+            name = axes.annotate(str(agent), (across, up), xytext=(4, 4), textcoords="offset points", fontsize=8)
+            name.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
     axes.plot(
         *held, color="0.1", marker="*", markersize=11, linestyle="", label=words(str(findings.settings.get("model")))
     )
@@ -148,7 +151,8 @@ def _agents_plane(axes: Axes, findings: Findings) -> None:
     dress(axes, "distance", "distance", f"training loss, plane of agents {', '.join(map(str, sorted(corners)))}")
 
 
-def _contours(axes: Axes, findings: Findings, prefix: str) -> None:
+def _contours(axes: Axes, findings: Findings, prefix: str, points: np.ndarray) -> None:
+    """Lines of equal loss, with their values where these lie on no point and no edge."""
     across, up, loss = (findings[f"{prefix}_{what}"] for what in ("across", "up", "train_loss"))
     finite = loss[np.isfinite(loss)]
     if not finite.size or finite.min() == finite.max():
@@ -158,7 +162,10 @@ def _contours(axes: Axes, findings: Findings, prefix: str) -> None:
     levels = np.geomspace(low, high, _LEVELS) if low > 0 else np.linspace(low, high, _LEVELS)
     axes.contourf(across, up, loss, levels=levels, cmap="Greys", alpha=0.45, norm="log" if low > 0 else None)
     lines = axes.contour(across, up, loss, levels=levels[1:-1], colors=GREY, linewidths=0.7)
-    axes.clabel(lines, fontsize=7, fmt="%.2g")
+    for label in axes.clabel(lines, fontsize=7, fmt="%.2g"):
+        where = axes.transLimits.transform(label.get_position())
+        from_points = np.abs(axes.transLimits.transform(points) - where).max(axis=1)
+        label.set_visible(bool((np.abs(where - 0.5) < 0.45).all() and (from_points > 0.09).all()))
 
 
 def _cosines(axes: Axes, findings: Findings) -> None:
@@ -217,16 +224,16 @@ _PREDICTORS = {"ensemble": "ensemble", "averaged": "averaged model"}
 
 def _accuracies(axes: Axes, findings: Findings) -> None:
     agents = findings["accuracy_agents"]
-    axes.plot(np.arange(len(agents)), agents, label="single agents", **line_style(2) | {"linestyle": ""})
+    axes.plot(np.arange(len(agents)), 100 * agents, label="single agents", **line_style(2) | {"linestyle": ""})
     for index, (name, predictor) in enumerate(_PREDICTORS.items()):
         if f"accuracy_{name}" in findings:
             line = line_style(index) | {"marker": None}
-            axes.axhline(findings.number(f"accuracy_{name}"), label=predictor, **line)
+            axes.axhline(100 * findings.number(f"accuracy_{name}"), label=predictor, **line)
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8)
-    dress(axes, "agent", "test accuracy", "together and alone")
+    dress(axes, "agent", "test accuracy [%]", "together and alone")
 
 
 def _entropies(axes: Axes, findings: Findings) -> None:
@@ -256,7 +263,7 @@ def _errors(axes: Axes, findings: Findings) -> None:
         of = "" if len(bounds) == 1 else words(f", {', '.join(quantities)}")
         axes.axhline(bound, color="0.3", linewidth=1.0, linestyle=(0, (8, 3)), label=f"bound of theory{of}")
     axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(frameon=False, fontsize=8)
     dress(axes, "round", "‖v − C(v)‖² / ‖v‖²", "lost in packing")
 
 
