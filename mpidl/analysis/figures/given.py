@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpidl.analysis.comparison import part_name
+from mpidl.analysis.settings import part_name
 from mpidl.errors import ConfigError, ResultsError
 from mpidl.graphs.base import Mixing
 from mpidl.graphs.draw import MOST_ROUNDS, Shown, draw_rounds

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mpidl.analysis.comparison import part_name
 from mpidl.analysis.differences import differences
 from mpidl.analysis.groups import RunGroup, grouped
+from mpidl.analysis.settings import part_name
 from mpidl.pictures.style import line_style
 from mpidl.results import Run
 from mpidl.spoken import ABSENT, counted
