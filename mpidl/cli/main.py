@@ -24,6 +24,7 @@ from mpidl.sentences import describe, printable
 COMMANDS = {
     "run": ("mpidl.cli.run:run", "Train as a configuration says."),
     "sweep": ("mpidl.cli.sweep:sweep", "Train many times, with other settings each time."),
+    "submit": ("mpidl.cli.submit:submit", "Train in a job of Slurm, PBS or LSF, which starts again until it is done."),
     "list": ("mpidl.cli.list:list_parts", "Algorithms, graphs, models, data, splits and schedules that can be named."),
     "info": ("mpidl.cli.info:info", "What one of them is, and its settings."),
     "show": ("mpidl.cli.show:show", "What is in a run file."),

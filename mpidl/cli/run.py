@@ -6,7 +6,7 @@ import gc
 import os
 import shlex
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,8 +31,8 @@ class Words:
     overwrite: bool
     resume: bool
     allowed: tuple[str, ...]
-    verbose: bool
-    debug: bool
+    verbose: bool = False
+    debug: bool = False
 
     def program(self, output: Path) -> list[str]:
         """What every rank executes: this command again."""
@@ -50,7 +50,7 @@ class Words:
 
 @click.command(epilog=f"Exit codes: {EXIT_CODES}.")
 @click.argument("config", type=click.Path(path_type=Path))
-@options.ranks("How many ranks; default: one per GPU, or one per core.")
+@options.ranks("How many ranks; default: the tasks of a job, else one per GPU, or one per core.")
 @options.settings("overrides", "Replace a key, as in algorithm.lr=0.1.")
 @options.output("OUT.h5", "The run file; default: runs/<name>-s<seed>.h5.")
 @options.overwrite("Replace an existing run file.")
@@ -97,27 +97,19 @@ def run(
         return 0
 
     from mpidl.comm.start.sentinel import interruptible
+    from mpidl.launch.signals import keeping
 
-    with interruptible():
+    with keeping(), interruptible():
         from mpidl.launch.launcher import find
         from mpidl.task import Task
 
         # It takes other processes, and goes on beside what follows.
         finding = Task(find, apart=True)
 
-        from mpidl import experiment
         from mpidl.launch.process import Launch
 
-        loaded = experiment.load(config, overrides)
-        path = experiment.output_path(loaded, output)
-        ranks = ranks or default_ranks(loaded)
-        # A dry run writes nothing, and may be asked for beside a run that is there.
-        experiment.check(loaded, ranks, path, overwrite or dry_run and path.is_file(), resume)
-
-        if resume:
-            from mpidl.experiment import resume as resuming
-
-            resuming.check(loaded, loaded.agents_on(ranks), path, allowed)
+        loaded, ranks, path = checked(words, output, lambda loaded: ranks or default_ranks(loaded), dry_run)
+        _refuse_more_than_the_job_has(ranks)
         program, outliving = words.program(path), loaded.failures.outliving
         if dry_run:
             from mpidl.experiment.rehearsal import rehearse
@@ -131,6 +123,36 @@ def run(
         stopping = signal.Signals[f"SIG{loaded.checkpoint.signal}"]
         found, handed = finding.outcome, loaded.model_dump_json()
         return Launch(ranks, program, path, handed, stopping, found=found, outliving=outliving).run()
+
+
+def checked(
+    words: Words, output: Path | None, ranks_of: Callable[[Config], int], dry_run: bool = False
+) -> tuple[Config, int, Path]:
+    """Configuration, number of ranks and run file, once all is right that can be seen before MPI starts."""
+    from mpidl import experiment
+
+    loaded = experiment.load(words.config, words.overrides)
+    path = experiment.output_path(loaded, output)
+    ranks = ranks_of(loaded)
+    # A dry run writes nothing, and may be asked for beside a run that is there.
+    experiment.check(loaded, ranks, path, words.overwrite or dry_run and path.is_file(), words.resume)
+    if words.resume:
+        from mpidl.experiment import resume as resuming
+
+        resuming.check(loaded, loaded.agents_on(ranks), path, words.allowed)
+    return loaded, ranks, path
+
+
+def _refuse_more_than_the_job_has(ranks: int) -> None:
+    from mpidl.launch.surroundings import job_cores, scheduler
+
+    there = job_cores()
+    if there is not None and ranks > there:
+        raise ConfigError(
+            f"{ranks} ranks are more than the {counted(there, 'core')} of {scheduler()}; ask the scheduler for more, "
+            f"or say {there} or fewer",
+            "-n",
+        )
 
 
 def _described(needs: Needs, config: Config) -> str:
@@ -154,10 +176,13 @@ def _described(needs: Needs, config: Config) -> str:
 
 
 def default_ranks(config: Config, launches: int = 1) -> int:
-    """One per GPU, or per core, of each of so many launches beside each other, and no more than there are agents."""
-    from mpidl.launch.surroundings import cores
+    """As many as a job has tasks; else one per GPU, or per core, of each of so many launches beside each other.
 
-    places = max(1, ((config.train.device != "cpu" and _gpus()) or cores()) // launches)
+    In any case no more than there are agents.
+    """
+    from mpidl.launch.surroundings import cores, tasks
+
+    places = tasks() or max(1, ((config.train.device != "cpu" and _gpus()) or cores()) // launches)
     return places if config.agents == "auto" else min(config.agents, places)
 
 

@@ -194,10 +194,12 @@ def _told(
     if before.records:
         redone = max(0, int(before.metrics["round"][-1]) - facts.round)
         seconds = max(0.0, float(before.metrics["seconds"][-1]) - facts.seconds)
+    job = provenance.job_id()
     again = f"{redone} recorded rounds ({duration(seconds)}) are done again" if redone else "no recorded round is lost"
     ranks = f"{run.world.size} ranks ({len(checkpoint.files)} before)"
     gone = f", without {'agent' if len(facts.gone) == 1 else 'agents'} {ranges(facts.gone)}" if facts.gone else ""
-    yield "resume", f"resumed after round {facts.round} on {ranks}{gone}; {again}"
+    where = f"{ranks}{job and f' in {job}'}"
+    yield "resume", f"resumed after round {facts.round} on {where}{gone}; {again}"
     if changes:
         yield "resume", f"with a changed configuration: {'; '.join(changes)}"
     for name, then, now in other_versions(facts.versions, run.plug_ins):

@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mpidl.comm.start import presence
@@ -35,6 +35,12 @@ class Forwarded:
             self._early.append(number)
         for route in routes:
             route.take(number)
+
+    def hand_over(self, other: Forwarded) -> None:
+        """Gives another one those that came while there was no launcher."""
+        with contextlib.suppress(IndexError):
+            while True:
+                other(self._early.pop(0))
 
     def to(
         self, process: subprocess.Popen[bytes], stoppable: Path, stopping: signal.Signals, directly: bool = False
@@ -116,13 +122,27 @@ class Recipient:
 
 
 @contextlib.contextmanager
-def forwarding() -> Iterator[Forwarded]:
-    """While this lasts, signals go to launchers, which pass them to the ranks; what is ignored stays so."""
+def forwarding(numbers: Sequence[int] = _NUMBERS) -> Iterator[Forwarded]:
+    """While this lasts, signals go to launchers, which pass them to the ranks; what is ignored stays so.
+
+    What has come to one around it, and has not gone to a launcher yet, is taken over.
+    """
     forwarded = Forwarded()
-    numbers = [number for number in _NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, forwarded) for number in numbers}
+    ours = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, forwarded) for number in ours}
+    for handler in dict.fromkeys(before.values()):
+        if isinstance(handler, Forwarded):
+            handler.hand_over(forwarded)
     try:
         yield forwarded
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def keeping() -> contextlib.AbstractContextManager[Forwarded]:
+    """While this lasts, signals that ask for a stop are kept for the launcher to come: they would end this process.
+
+    A scheduler may send one at any time, and what precedes the launcher takes seconds.
+    """
+    return forwarding((signal.SIGUSR1, signal.SIGUSR2))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import resource
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from mpidl.comm.start import launchers
@@ -62,6 +64,34 @@ def scheduler(environment: Mapping[str, str] = os.environ) -> str | None:
         if environment.get(variable):
             return f"{name} job {environment[variable]}"
     return None
+
+
+def tasks(environment: Mapping[str, str] = os.environ) -> int | None:
+    """How many ranks the job around is for; None outside of one, and where it has a single task or does not say.
+
+    A job of one task may be for several ranks on the cores, or GPUs, of that one.
+    """
+    count = 0
+    if environment.get("SLURM_JOB_ID"):
+        count = _number(environment.get("SLURM_NTASKS"))
+    elif environment.get("PBS_JOBID"):
+        # A line for each task.
+        with suppress(OSError):
+            count = len(Path(environment.get("PBS_NODEFILE", "")).read_text().split())
+    elif environment.get("LSB_JOBID"):
+        count = _number(environment.get("LSB_DJOB_NUMPROC"))
+    return count if count > 1 else None
+
+
+def job_cores(environment: Mapping[str, str] = os.environ) -> int | None:
+    """The cores of all nodes of the Slurm job around, as in `8(x2),4`; None elsewhere: other schedulers do not say."""
+    entries = environment.get("SLURM_JOB_CPUS_PER_NODE", "") if environment.get("SLURM_JOB_ID") else ""
+    found = re.findall(r"(\d+)(?:\(x(\d+)\))?", entries)
+    return sum(int(cores) * int(nodes or 1) for cores, nodes in found) or None
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.isdigit() else 0
 
 
 def is_rank(environment: Mapping[str, str] = os.environ) -> bool:

@@ -29,14 +29,10 @@ def test_every_script_is_valid_bash(script: Path) -> None:
     assert bash("-n", str(script)).stderr == ""
 
 
-def test_the_slurm_script_runs_the_configuration_on_every_task(tmp_path: Path) -> None:
-    executable(tmp_path / "bin" / "mpidl", '#!/bin/sh\nprintf "<%s>" "$@"\necho\n')
-    script = ROOT / "jobs" / "slurm-single-node.sh"
-    path = f"{tmp_path / 'bin'}:/usr/bin:/bin"
-    command = f"cd {tmp_path} && bash {script} configs/a.yaml -s 'b=[1, 2]'"
-    done = bash("-c", command, PATH=path, SLURM_NTASKS="8", SLURM_JOB_ID="7")
-    assert done.stdout == "<env>\n<run><configs/a.yaml><-n><8><-o><runs/a-7.h5><-s><b=[1, 2]>\n"
-    assert "usage" in bash(str(script), PATH=path, SLURM_NTASKS="8").stderr
+@pytest.mark.parametrize("script", sorted(ROOT.glob("jobs/*.sh")), ids=lambda path: path.name)
+def test_a_job_script_without_a_configuration_says_how_it_is_used(script: Path, tmp_path: Path) -> None:
+    done = bash("-c", f"cd {tmp_path} && bash {script}", PBS_O_WORKDIR=str(tmp_path))
+    assert "usage: " in done.stderr and script.name.partition("-")[0] in done.stderr and done.returncode != 0
 
 
 @pytest.mark.parametrize(

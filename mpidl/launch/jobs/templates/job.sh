@@ -1,0 +1,86 @@
+#!/bin/bash
+{% block usage %}{% endblock %}
+{% block directives %}{% endblock %}
+
+set -uo pipefail
+{% block folder %}{% endblock %}
+
+{% block why_signal %}{% endblock %}
+# A shell hears a signal at once only while it waits for what runs in the background, and that wait ends with the
+# signal: so it waits again, for a run that stops after a checkpoint and ends with code 75.
+# TERM (INT in LSF) comes to a job that is cancelled, and perhaps to `mpidl run` itself, which then stops already. A
+# second one would end it without a checkpoint, so it is passed on as {{ job.signal }}, a moment later; the job stays cancelled.
+ranks="" signalled="" cancelled=""
+stop() {
+    signalled=yes
+    [ -z "$ranks" ] || kill -s {{ job.signal }} "$ranks" 2>/dev/null
+}
+trap stop {{ job.signal }}
+trap 'cancelled=yes; sleep 1; stop' TERM INT
+
+# What you load when you work by hand. With the cluster's MPI loaded, install mpidl without its extra `mpi`.
+{% for name in asks.modules %}
+module load {{ name | quoted }}
+{% endfor %}
+{% for line in asks.prologue %}
+{{ line }}
+{% endfor %}
+{% for name, value in job.exports %}
+export {{ name }}={{ value | quoted }}
+{% endfor %}
+
+{% if job.run is none %}
+{% block configuration %}{% endblock %}
+mkdir -p runs
+# Begins the run, or goes on with it from its newest checkpoint: so the output is named by what is trained, and not by
+# the job, which gets another number when you submit it again.
+run=(mpidl run "$config" -n {{ self.ranks() }} -o "runs/$(basename "$config" .yaml).h5" --resume "$@")
+{% else %}
+# Begins the run, or goes on with it from its newest checkpoint.
+run=({% for word in job.run %}{{ word | quoted }}{{ " " if not loop.last }}{% endfor %})
+{% endif %}
+{% block walltime %}{% endblock %}
+
+# What a question to the cluster's support would need, at the top of the log.
+{% for word in job.report %}{{ word | quoted }}{{ " " if not loop.last }}{% endfor +%}
+
+{% if job.shares_gpus %}
+# Ranks share GPUs: with NVIDIA's MPS their kernels run beside each other and not in turns. One daemon per node, of this
+# user and this job alone; ranks find it by the variable, and it ends with the job.
+export CUDA_MPS_PIPE_DIRECTORY="/tmp/mps-$(id -u)-{{ self.number() }}"
+{% block on_each_node %}{% endblock %}
+on_each_node env CUDA_MPS_PIPE_DIRECTORY="$CUDA_MPS_PIPE_DIRECTORY" CUDA_MPS_LOG_DIRECTORY="$CUDA_MPS_PIPE_DIRECTORY" \
+    sh -c 'mkdir -p "$CUDA_MPS_PIPE_DIRECTORY" && exec nvidia-cuda-mps-control -f' &
+# Until they listen.
+sleep 5
+{% endif %}
+
+if [ -n "$cancelled" ]; then
+    exit 143
+fi
+"${run[@]}" &
+ranks=$!
+if [ -n "$signalled" ]; then
+    # It came early: `mpidl run` listens after a moment.
+    sleep 2
+    stop
+fi
+wait "$ranks"
+code=$?
+while [ -n "$signalled" ]; do
+    signalled=""
+    wait "$ranks"
+    code=$?
+done
+
+# 0 done; 2 the configuration is wrong; 3 diverged; 5 communication failed; 75 stopped after a checkpoint. A signal that
+# comes before `mpidl run` can listen ends it, with {{ job.ended_by_signal }}: nothing is lost then.
+if [ "$code" -eq {{ job.ended_by_signal }} ]; then
+    code=75
+fi
+if [ "$code" -eq 75 ] && [ -n "$cancelled" ]; then
+    echo "stopped; submitted again, it goes on from its checkpoint"
+    exit 143
+fi
+{% block requeue %}{% endblock %}
+exit "$code"

@@ -1,0 +1,59 @@
+{% extends "job.sh" %}
+{% block ranks %}"$LSB_DJOB_NUMPROC"{% endblock %}
+{% block number %}$LSB_JOBID{% endblock %}
+{% block usage %}
+{% if job.run is none %}
+# One training on {{ "one node" if asks.nodes == 1 else "several nodes, with their GPUs" }}. From the folder where the configuration and its output belong:
+#
+#     CONFIG=configs/quickstart-dsgd.yaml bsub < jobs/lsf-{{ "single-node" if asks.nodes == 1 else "gpu-nodes" }}.sh
+#
+# Options on bsub's command line replace those below: CONFIG=… bsub -W 02:00 -q gpu < jobs/…
+{% endif %}
+{% endblock %}
+{% block directives %}
+#BSUB -J {{ job.name }}
+# A slot is a rank. An agent is not a rank: 16 agents run on 8 ranks as well, two on each, with the same numbers.
+#BSUB -n {{ job.ranks }}
+#BSUB -R "span[ptile={{ job.ranks_per_node }}] affinity[core({{ job.cores_per_rank }})]"
+{% if asks.gpus_per_node %}
+# On each node; ranks take them in turn.
+#BSUB -gpu "num={{ asks.gpus_per_node }}"
+{% endif %}
+{% if asks.time is not none %}
+# Hours and minutes.
+#BSUB -W {{ asks.time | hours }}
+# The signal comes so many minutes before.
+#BSUB -wa {{ job.signal }}
+#BSUB -wt {{ (asks.notice + 59) // 60 }}
+{% endif %}
+{% if asks.account is not none %}
+#BSUB -P {{ asks.account | quoted }}
+{% endif %}
+{% if asks.partition is not none %}
+#BSUB -q {{ asks.partition | quoted }}
+{% endif %}
+# Code 75 has it start again, under the same number; so has the death of a node.
+#BSUB -Q 75
+#BSUB -r
+# Goes on with the same log. %J is the number.
+#BSUB -o {{ (job.log ~ ".%J.log") | quoted }}
+{% for line in asks.directives %}
+#BSUB {{ line }}
+{% endfor %}
+{% endblock %}
+{% block configuration %}
+config="${CONFIG:?usage: CONFIG=my.yaml bsub < jobs/lsf-….sh}"
+{% endblock %}
+{% block on_each_node %}
+on_each_node() {
+    local host
+    sort -u "$LSB_DJOB_HOSTFILE" | while read -r host; do blaunch "$host" "$@" </dev/null & done
+    wait
+}
+{% endblock %}
+{% block why_signal %}
+# LSF sends {{ job.signal }} before the time is over.
+{% endblock %}
+{% block requeue %}
+# LSF reads the code.
+{% endblock %}

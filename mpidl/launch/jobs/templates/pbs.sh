@@ -1,0 +1,64 @@
+{% extends "job.sh" %}
+{% block ranks %}"$(wc -l <"$PBS_NODEFILE")"{% endblock %}
+{% block number %}${PBS_JOBID%%.*}{% endblock %}
+{% block usage %}
+{% if job.run is none %}
+# One training on {{ "one node" if asks.nodes == 1 else "several nodes, with their GPUs" }}. From the folder where the configuration and its output belong:
+#
+#     qsub -v CONFIG=configs/quickstart-dsgd.yaml jobs/pbs-{{ "single-node" if asks.nodes == 1 else "gpu-nodes" }}.sh
+#
+# Options on qsub's command line replace those below: qsub -l walltime=02:00:00 -q gpu -v CONFIG=… jobs/…
+{% endif %}
+{% endblock %}
+{% block directives %}
+#PBS -N {{ job.name }}
+# A chunk is a node, and mpiprocs its ranks. An agent is not a rank: 16 agents run on 8 ranks as well, two on each.
+#PBS -l select={{ asks.nodes }}:ncpus={{ job.ranks_per_node * job.cores_per_rank }}:mpiprocs={{ job.ranks_per_node }}{{ ":ngpus=" ~ asks.gpus_per_node if asks.gpus_per_node }}
+#PBS -l place=scatter
+{% if asks.time is not none %}
+#PBS -l walltime={{ asks.time | clock }}
+{% endif %}
+{% if asks.account is not none %}
+#PBS -A {{ asks.account | quoted }}
+{% endif %}
+{% if asks.partition is not none %}
+#PBS -q {{ asks.partition | quoted }}
+{% endif %}
+# It may start again, under the same number.
+#PBS -r y
+# Output and errors in one file.
+#PBS -j oe
+#PBS -o {{ (job.log ~ ".log") | quoted }}
+{% for line in asks.directives %}
+#PBS {{ line }}
+{% endfor %}
+{% endblock %}
+{% block folder %}
+# PBS begins in the home folder.
+cd "$PBS_O_WORKDIR" || exit 2
+{% endblock %}
+{% block configuration %}
+config="${CONFIG:?usage: qsub -v CONFIG=my.yaml jobs/pbs-….sh}"
+{% endblock %}
+{% block walltime %}
+{% if job.stops_after is not none %}
+# PBS sends nothing before the time is over: the run itself stops after a checkpoint, {{ asks.notice }} s before.
+run+=(-s train.walltime={{ job.stops_after }})
+{% endif %}
+{% endblock %}
+{% block on_each_node %}
+on_each_node() {
+    local host
+    sort -u "$PBS_NODEFILE" | while read -r host; do pbs_tmrsh "$host" "$@" </dev/null & done
+    wait
+}
+{% endblock %}
+{% block why_signal %}
+# `qsig -s {{ job.signal }} JOB` has the run stop and start again.
+{% endblock %}
+{% block requeue %}
+if [ "$code" -eq 75 ]; then
+    # Many sites leave this to their operators.
+    qrerun "$PBS_JOBID" || echo "not requeued; submitted again, it goes on from its checkpoint"
+fi
+{% endblock %}
