@@ -21,8 +21,6 @@
 # Goes on with the same log. %J is the number.
 #BSUB -o mpidl.%J.log
 
-set -uo pipefail
-
 # LSF sends USR2 before the time is over.
 # A shell hears a signal at once only while it waits for what runs in the background, and that wait ends with the
 # signal: so it waits again, for a run that stops after a checkpoint and ends with code 75.
@@ -39,6 +37,8 @@ trap 'cancelled=yes; sleep 1; stop' TERM INT
 # What you load when you work by hand. With the cluster's MPI loaded, install mpidl without its extra `mpi`.
 # module load python openmpi
 # source ~/venvs/mpidl/bin/activate
+# From here on: what others have written for your shell may use variables that are not set.
+set -u
 
 config="${CONFIG:?usage: CONFIG=my.yaml bsub < jobs/lsf-….sh}"
 mkdir -p runs

@@ -15,7 +15,6 @@
 #PBS -j oe
 #PBS -o mpidl.log
 
-set -uo pipefail
 # PBS begins in the home folder.
 cd "$PBS_O_WORKDIR" || exit 2
 
@@ -35,6 +34,8 @@ trap 'cancelled=yes; sleep 1; stop' TERM INT
 # What you load when you work by hand. With the cluster's MPI loaded, install mpidl without its extra `mpi`.
 # module load python openmpi
 # source ~/venvs/mpidl/bin/activate
+# From here on: what others have written for your shell may use variables that are not set.
+set -u
 
 config="${CONFIG:?usage: qsub -v CONFIG=my.yaml jobs/pbs-….sh}"
 mkdir -p runs

@@ -18,8 +18,6 @@
 #SBATCH --output=mpidl-%j.log
 #SBATCH --open-mode=append
 
-set -uo pipefail
-
 # Slurm sends USR2 to this shell before the time is over.
 # A shell hears a signal at once only while it waits for what runs in the background, and that wait ends with the
 # signal: so it waits again, for a run that stops after a checkpoint and ends with code 75.
@@ -36,6 +34,8 @@ trap 'cancelled=yes; sleep 1; stop' TERM INT
 # What you load when you work by hand. With the cluster's MPI loaded, install mpidl without its extra `mpi`.
 # module load python openmpi
 # source ~/venvs/mpidl/bin/activate
+# From here on: what others have written for your shell may use variables that are not set.
+set -u
 
 config="${1:?usage: sbatch jobs/slurm-….sh CONFIG [more words for mpidl run]}"
 shift

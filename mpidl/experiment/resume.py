@@ -15,6 +15,7 @@ from mpidl import results
 from mpidl.errors import ConfigError, ResultsError
 from mpidl.experiment.changes import compare, compare_data, compare_rates, facts_of, other_versions
 from mpidl.experiment.schema import Config
+from mpidl.results import provenance
 from mpidl.results.checkpoints import reader
 from mpidl.results.checkpoints.folder import CheckpointFolder
 from mpidl.results.checkpoints.reader import Checkpoint

@@ -16,16 +16,18 @@ import pytest
 
 from tests.launch.test_scripts import ROOT, executable
 
+EARLY = "USR2, while the job gets ready"
 # What a job calls; each leaves its words in a file.
 NOTES = '#!/bin/sh\nprintf "%s " "$(basename "$0")" "$@" >>"$NOTES"; echo >>"$NOTES"\n'
 
 
-def ended(tmp_path: Path, scheduler: str, told: signal.Signals | None, code: int) -> tuple[int, list[str]]:
+def ended(tmp_path: Path, scheduler: str, told: signal.Signals | str | None, code: int) -> tuple[int, list[str]]:
     """The exit code of a job whose run ends with this code, once the job is told to, and what it has called."""
+    early = "os.kill(os.getppid(), signal.SIGUSR2)" if told == EARLY else ""
     run = executable(
         tmp_path / "bin" / "mpidl",
-        f"#!{sys.executable}\nimport signal, sys, time\n"
-        "if sys.argv[1] == 'env':\n    sys.exit()\n"
+        f"#!{sys.executable}\nimport os, signal, sys, time\n"
+        f"if sys.argv[1] == 'env':\n    {early}\n    sys.exit()\n"
         f"signal.signal(signal.SIGUSR2, lambda *_: sys.exit({code}))\n"
         f"signal.signal(signal.SIGTERM, signal.SIG_IGN)\nopen('started', 'w').write(' '.join(sys.argv[1:]))\n"
         f"time.sleep({60 if told else 0})\nsys.exit({code})\n",
@@ -51,7 +53,7 @@ def ended(tmp_path: Path, scheduler: str, told: signal.Signals | None, code: int
         while not (tmp_path / "started").exists() or not (tmp_path / "started").read_text():
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        if told is not None:
+        if isinstance(told, signal.Signals):
             job.send_signal(told)
         ended_with = job.wait(30)
     finally:
@@ -77,6 +79,7 @@ def test_a_job_that_is_told_to_stop_does_and_starts_again(scheduler: str, requeu
         (signal.SIGTERM, 75, 143, False),
         # As a shell has a process that the signal has ended, before it could listen.
         (signal.SIGUSR2, 140, 75, True),
+        (EARLY, 75, 75, True),
         (signal.SIGUSR2, 5, 5, False),
         (None, 0, 0, False),
         (None, 3, 3, False),
@@ -85,6 +88,6 @@ def test_a_job_that_is_told_to_stop_does_and_starts_again(scheduler: str, requeu
     ],
 )
 def test_only_a_job_that_can_go_on_starts_again(
-    told: signal.Signals | None, code: int, ends: int, again: bool, tmp_path: Path
+    told: signal.Signals | str | None, code: int, ends: int, again: bool, tmp_path: Path
 ) -> None:
     assert ended(tmp_path, "slurm", told, code) == (ends, ["scontrol requeue 7 "] if again else [])

@@ -2,7 +2,6 @@
 {% block usage %}{% endblock %}
 {% block directives %}{% endblock %}
 
-set -uo pipefail
 {% block folder %}{% endblock %}
 
 {% block why_signal %}{% endblock %}
@@ -28,6 +27,8 @@ module load {{ name | quoted }}
 {% for name, value in job.exports %}
 export {{ name }}={{ value | quoted }}
 {% endfor %}
+# From here on: what others have written for your shell may use variables that are not set.
+set -u
 
 {% if job.run is none %}
 {% block configuration %}{% endblock %}
