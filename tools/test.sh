@@ -6,7 +6,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup_venv.sh"
 cd "$ROOT"
 
-extras=plot,safetensors,test,lint
+extras=plot,pandas,safetensors,test,lint
 case " $* " in *" --full "*) extras+=,fuzz ;; esac
 
 # Chromium and h5dump, with which tests look at what mpidl writes; where they are not and cannot be installed, those

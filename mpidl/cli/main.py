@@ -31,7 +31,8 @@ COMMANDS = {
     "evaluate": ("mpidl.cli.evaluate:evaluate", "Measure a model that a run has kept."),
     "analyze": ("mpidl.cli.analyze:analyze", "What the models that a run has kept tell: sharpness, landscape, …"),
     "checkpoint": ("mpidl.cli.checkpoint:checkpoint", "Take out, describe and verify the models that a run has kept."),
-    "compare": ("mpidl.cli.compare:compare", "Runs side by side in a table."),
+    "compare": ("mpidl.cli.compare:compare", "Runs side by side in a table, grouped over seeds."),
+    "export": ("mpidl.cli.export:export", "The records of runs as a table for other programs, in CSV or JSON."),
     "plot": ("mpidl.cli.plot:plot", "Curves of one or more runs as a picture."),
     "report": ("mpidl.cli.report:report", "One page about runs: tables, pictures, configurations."),
     "graph": ("mpidl.cli.graph:graph", "A graph's neighbours, weights and spectrum."),
@@ -49,7 +50,6 @@ _ELSEWHERE = {
     "resume": "mpidl run CONFIG --resume",
     "train": "mpidl run CONFIG",
     "eval": "mpidl evaluate RUN.h5",
-    "export": "mpidl checkpoint export RUN.h5 -o weights.pt",
 }
 
 _DEBUG = "--debug"

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mpidl.results import checked, glance, lock, models
+from mpidl.results import checked, frames, glance, lock, models
 from mpidl.results.checked import Group
 from mpidl.results.glance import Glance
 from mpidl.results.lazy import NUMBERS, WHOLE, Columns
 from mpidl.results.models import Kept, KeptModel
 
 if TYPE_CHECKING:
+    import pandas
     from torch import Tensor, nn
 
 
@@ -76,6 +77,10 @@ class Run(Glance):
         A network that does not come with mpidl is code, which runs only where `plug_ins` says so.
         """
         return models.build(self.model(model, round), self.config.get("model"), plug_ins)
+
+    def frame(self, by_agent: bool = False) -> pandas.DataFrame:
+        """The records as a DataFrame: a row for each, with means over agents, or for each value (see `frames`)."""
+        return frames.frame(self, by_agent)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {self.status}, {self.records} records)"
