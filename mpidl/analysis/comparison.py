@@ -28,14 +28,16 @@ from mpidl.results.names import SCALES
 from mpidl.sentences import ranges
 from mpidl.spoken import counted, of_metric, with_deviation
 
-Groups = Sequence[RunGroup[Glance]]
+Groups = Sequence[RunGroup[Any]]
 
 METRICS = ("test_accuracy", "test_loss")
 
 # What it takes to come to a record: how it is titled, and its units.
 _COSTS = {"round": ("rounds", "1"), "bytes": ("bytes sent", "bytes"), "seconds": ("time", "s")}
 # Weights of columns.
-_FIRST, _DECISIVE, _STATUS, _METRIC, _COST, _SEEDS, _REDUNDANT, _HOUSEKEEPING = 9, 8, 7, 6, 5, 3, 2, 1
+_FIRST, _DECISIVE, _STATUS, _METRIC, _COST, _SEEDS, _HOUSEKEEPING = 9, 8, 7, 6, 5, 3, 1
+REDUNDANT = 2
+"""The weight of a column that tells what others do."""
 _MOST_VALUES = 3
 
 
@@ -67,7 +69,7 @@ def compare(
     metrics: Sequence[str] = METRICS,
     at: Instant = END,
     target: float | None = None,
-    groups: Sequence[RunGroup[Glance]] | None = None,
+    groups: Groups | None = None,
 ) -> Comparison:
     """These runs, or these groups of them (by default those over seeds), with metrics read at a moment.
 
@@ -84,7 +86,7 @@ def compare(
     constant = dict(apart.constant)
     outcomes = [each.column for each in reached]
     placed = tuple(_several(str(len(run.hosts)) for run in group.runs) for group in groups)
-    ranks = TableColumn("ranks", placed, _REDUNDANT)
+    ranks = TableColumn("ranks", placed, REDUNDANT)
     for column in [*outcomes, ranks]:
         if column.weight <= _COST and len(groups) > 1 and len(set(column.cells)) == 1:
             constant[column.title] = column.cells[0]
@@ -183,7 +185,7 @@ def _seeds(group: RunGroup[Glance]) -> str:
 def _names(groups: Groups, used: Sequence[TableColumn]) -> TableColumn:
     """What runs are called, which is worth little where their settings tell them apart."""
     told = set(zip(*(column.cells for column in used if column.weight == _DECISIVE), strict=True))
-    weight = _REDUNDANT if len(told) == len(groups) > 1 else _DECISIVE
+    weight = REDUNDANT if len(told) == len(groups) > 1 else _DECISIVE
     return TableColumn("run", tuple(group.name for group in groups), weight, is_text=True)
 
 

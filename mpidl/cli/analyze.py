@@ -15,7 +15,7 @@ from mpidl.cli import options as shared
 from mpidl.cli import runs as given
 from mpidl.cli.analyze_words import KINDS, CommandLine
 from mpidl.cli.options import round_or_best
-from mpidl.cli.tables import console, json_line
+from mpidl.cli.tables import console, json_line, print_fitting
 from mpidl.errors import ConfigError, ResultsError
 
 if TYPE_CHECKING:
@@ -139,8 +139,9 @@ def _work(words: CommandLine, workers: Workers, device: object) -> None:
     """What each process does; the first prints and writes."""
     every = {path: list(_of_run(words, path, workers, device)) for path in words.runs}
     if workers.rank == 0 and len(words.runs) > 1 and not words.options["json"]:
-        for table in tables.of_several(every):
-            console().print(table)
+        for title, columns in tables.of_several(every):
+            click.echo(title)
+            print_fitting(columns, "--json has them, and the files beside the runs")
 
 
 def _of_run(words: CommandLine, path: Path, workers: Workers, device: object) -> Iterator[Findings]:

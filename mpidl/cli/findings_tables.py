@@ -11,6 +11,7 @@ from mpidl.spoken import counted, number, with_deviation
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from mpidl.analysis.comparison import TableColumn
     from mpidl.results.findings import Finding, Findings
 
 
@@ -41,36 +42,24 @@ def table(findings: Findings) -> Table:
     return rows
 
 
-def of_several(found: Mapping[Path, Sequence[Findings]]) -> Iterator[Table]:
-    """Of each kind, what is one number: mean and deviation over the runs that differ in nothing but their seed."""
-    from rich import box
-    from rich.table import Table
-
+def of_several(found: Mapping[Path, Sequence[Findings]]) -> Iterator[tuple[str, list[TableColumn]]]:
+    """Of each kind, under a title, what is one number: mean and deviation over runs that differ in their seed alone."""
     from mpidl import results
+    from mpidl.analysis.comparison import TableColumn
     from mpidl.analysis.gathered import numbers
     from mpidl.analysis.groups import grouped
 
     groups = grouped([results.open(path) for path in found])
     for kind in dict.fromkeys(each.kind for findings in found.values() for each in findings):
         members = [[each for run in group.runs for each in found[run.path] if each.kind == kind] for group in groups]
-        known = numbers(members)
+        columns = [TableColumn("", tuple(group.label for group in groups), 0, is_text=True)]
+        for quantity in numbers(members):
+            name, units = quantity.name, quantity.units
+            cells = tuple(with_deviation(each.mean, each.deviation, name, units) for each in quantity.groups)
+            # Those that are told first matter most.
+            columns.append(TableColumn(name.replace("_", " "), cells, -len(columns)))
         title = f"{kind} of {counted(sum(map(len, members)), 'run')}; mean ± deviation over those of one setting"
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-        header = ["", *(group.label for group in groups)]
-        cells = [
-            [
-                each.name.replace("_", " "),
-                *(with_deviation(cell.mean, cell.deviation, each.name, each.units) for cell in each.groups),
-            ]
-            for each in known
-        ]
-        # Whichever are fewer stand beside each other.
-        turned = list(zip(header, *cells, strict=True)) if len(groups) > len(known) else [header, *cells]
-        for place, words in enumerate(turned[0]):
-            table.add_column(words, justify="right" if place else "left")
-        for row in turned[1:]:
-            table.add_row(*row)
-        yield table
+        yield title, columns
 
 
 def plain(findings: Findings) -> dict[str, Any]:

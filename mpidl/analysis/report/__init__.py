@@ -24,11 +24,10 @@ def page(runs: Sequence[Run], title: str | None = None, warnings: Iterable[str] 
     """The page about these runs; `warnings` are said on top of it."""
     groups = grouped(runs)
     parts = {
-        "What differs": sections.settings(runs, groups),
         "Results": sections.results(groups),
         "Pictures": pictures.of_runs(runs),
         "What the models tell": models.findings(groups),
-        "Runs": sections.each_run(groups),
+        "Runs": list(sections.each_run(groups)),
     }
     title = title or sections.title(runs)
     contents = [element("a", name, href=f"#{_anchor(name)}") for name, part in parts.items() if part]
@@ -36,7 +35,7 @@ def page(runs: Sequence[Run], title: str | None = None, warnings: Iterable[str] 
         title,
         STYLE,
         element("header", element("h1", title), sections.abstract(runs, groups)),
-        *(element("p", warning, class_="warning") for warning in (*warnings, *sections.warnings(runs))),
+        *(element("p", warning, class_="warning") for warning in warnings),
         element("nav", *contents),
         *(_section(name, part) for name, part in parts.items() if part),
         element("footer", element("p", f"Written by mpidl {__version__} at {utc_now()}.", class_="quiet")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from mpidl.sentences import printable
 
@@ -54,18 +54,19 @@ def _indent(line: str) -> int:
     return min(len(line) - len(line.lstrip(" ")), _LONGEST // 10)
 
 
-def table(header: Iterable[str], rows: Iterable[Iterable[str]], numbers: int) -> Markup:
-    """A table that scrolls within its own box where it is too wide; the last so many columns are numbers."""
-    titles = list(header)
-    words = len(titles) - numbers
+def table(header: Iterable[str], rows: Iterable[Iterable[str]], numbers: Collection[int]) -> Markup:
+    """A table that scrolls within its own box where it is too wide; columns in these places are numbers."""
 
     def cells(tag: str, row: Iterable[str]) -> Markup:
         return element(
             "tr",
-            *(element(tag, cell, **({"class_": "number"} if place >= words else {})) for place, cell in enumerate(row)),
+            *(
+                element(tag, cell, class_="number") if place in numbers else element(tag, cell)
+                for place, cell in enumerate(row)
+            ),
         )
 
-    head, body = cells("th", titles), joined(cells("td", row) for row in rows)
+    head, body = cells("th", header), joined(cells("td", row) for row in rows)
     return element("div", element("table", element("thead", head), element("tbody", body)), class_="scroll")
 
 

@@ -49,7 +49,7 @@ def _kind(groups: Sequence[RunGroup[Run]], known: Gathered, kind: str) -> Iterat
             ]
             for each in numbers
         ]
-        yield table(header, rows, numbers=len(groups))
+        yield table(header, rows, numbers=range(2, len(header)))
     firsts = [
         (group, next((analysis for analysis in analyses if kind in analysis.kinds), None))
         for group, analyses in zip(groups, known.groups, strict=True)

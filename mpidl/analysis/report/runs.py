@@ -28,9 +28,14 @@ def one(run: Run, title: str) -> Markup:
     return folded(title, *parts)
 
 
+def status_of(run: Run) -> str:
+    """How a run stands, in a word."""
+    return "killed" if run.abandoned else run.status
+
+
 def _standing(run: Run) -> Iterator[tuple[str, str]]:
     yield "file", str(run.path)
-    yield "status", "killed" if run.abandoned else run.status
+    yield "status", status_of(run)
     yield "agents", f"{run.agents:,}"
     yield "records", f"{run.records:,}"
     yield "begun", run.created
@@ -72,5 +77,5 @@ def _events(run: Run) -> Iterator[Markup]:
             )
             for event in run.events[-_MOST_EVENTS:]
         ),
-        numbers=0,
+        numbers=(),
     )
