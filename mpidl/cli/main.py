@@ -33,7 +33,7 @@ COMMANDS = {
     "checkpoint": ("mpidl.cli.checkpoint:checkpoint", "Take out, describe and verify the models that a run has kept."),
     "compare": ("mpidl.cli.compare:compare", "Runs side by side in a table, grouped over seeds."),
     "export": ("mpidl.cli.export:export", "The records of runs as a table for other programs, in CSV or JSON."),
-    "plot": ("mpidl.cli.plot:plot", "Curves of one or more runs as a picture."),
+    "plot": ("mpidl.cli.plot:plot", "Pictures of runs: curves with bands of seeds, spread of agents, timing, …"),
     "report": ("mpidl.cli.report:report", "One page about runs: tables, pictures, configurations."),
     "graph": ("mpidl.cli.graph:graph", "A graph's neighbours, weights and spectrum."),
     "partition": ("mpidl.cli.partition:partition", "How a split divides the data: classes × agents."),

@@ -81,6 +81,8 @@ def framed(
     room = width - 2 * _MARGIN
     heading = folded(title, room, TITLE)[:3]
     entries = dict(list((legend or {}).items())[:_ENTRIES])
+    if legend and len(legend) > _ENTRIES:
+        notes = [f"The legend names {_ENTRIES} of {len(legend)} lines.", *notes]
     labels = ["\n".join(folded(label, room - _HANDLE, LEGEND)[:3]) for label in entries]
     columns = _columns(labels, room)
     below = [line for note in notes for line in folded(note, room, NOTE, 1000)][:_NOTES]

@@ -107,7 +107,9 @@ def test_bytes_that_are_far_apart_go_onto_a_logarithmic_axis(tmp_path: Path) -> 
 
 
 def test_a_legend_of_long_names_is_no_wider_than_the_picture(tmp_path: Path) -> None:
-    figure = curves.draw([run(tmp_path, name, graph={"name": name}) for name in ("a" * 60, "b" * 60, "c" * 60)])
+    figure = curves.draw(
+        [run(tmp_path, name, graph={"name": name}) for name in ("a" * 60, "b" * 60, "c" * 60)], ["test_loss"]
+    )
     figure.draw_without_rendering()
     (shown,) = [each for part in figure.subfigs for each in part.legends]
     assert shown.get_window_extent().width <= figure.bbox.width
@@ -118,16 +120,16 @@ def test_a_legend_of_long_names_is_no_wider_than_the_picture(tmp_path: Path) -> 
 def test_a_text_of_a_file_is_no_formula_and_no_burden(tmp_path: Path, text: str) -> None:
     first, second = run(tmp_path, "a"), run(tmp_path, "b")
     units = first.quantities | {"test_loss_consensus": (text, "")}
-    figure = curves.draw([replace(first, name=text, quantities=units), second])
+    figure = curves.draw([replace(first, name=text, quantities=units), second], ["test_loss"], ["epoch"])
     figure.draw_without_rendering()
-    for shown in (figure.axes[1].get_ylabel(), legend(figure)[0].replace("\n", "")):
+    for shown in (figure.axes[0].get_ylabel(), legend(figure)[0].replace("\n", "")):
         assert 0 < len(shown) < 250 and shown.isprintable()
     assert len(legend(figure)) == 2
 
 
 def test_lines_differ_in_more_than_colour(tmp_path: Path) -> None:
     runs = [run(tmp_path, f"run-{seed}", seed=seed) for seed in range(8)]
-    figure = curves.draw(runs, groups=alone(runs))
+    figure = curves.draw(runs, ["test_loss"], ["epoch"], groups=alone(runs))
     styles = [(line.get_linestyle(), line.get_marker()) for line in figure.axes[0].lines]
     assert len(set(styles)) == len(styles) == 8
 
