@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--group/--no-group", default=True, help="Runs that differ in nothing but the seed as one line, or each by itself."
 )
+@click.option("--linear", is_flag=True, help="Accuracies and losses as they are, on linear axes.")
 @click.option("--title", metavar="TEXT", help="Of the picture; default: what all runs have in common.")
 def plot(
     runs: Sequence[str],
@@ -45,6 +46,7 @@ def plot(
     axes: Sequence[str],
     by: Sequence[str],
     group: bool,
+    linear: bool,
     title: str | None,
 ) -> None:
     """Runs in one picture; folders and patterns name all run files in them.
@@ -65,7 +67,7 @@ def plot(
     analyses = [Path(run) for run in runs if findings.is_findings(Path(run))]
     if analyses and len(analyses) < len(runs):
         raise ConfigError("runs and analyses of runs do not go into one picture; draw them apart", "RUN.h5")
-    wanted = Options(tuple(metrics), tuple(axes), title, group, tuple(by))
+    wanted = Options(tuple(metrics), tuple(axes), title, group, tuple(by), linear)
     output = output or Path("analysis.png" if analyses else f"{kind or 'curves'}.png")
     pictures.check(output, "-o")
     if analyses:
@@ -80,7 +82,13 @@ def _of_analyses(paths: Sequence[Path], kind: str | None, wanted: Options) -> Fi
     from mpidl.analysis.figures import panels
     from mpidl.results import findings
 
-    said = {"--against": wanted.axes, "--title": wanted.title, "--by": wanted.by, "--no-group": not wanted.group}
+    said = {
+        "--against": wanted.axes,
+        "--title": wanted.title,
+        "--by": wanted.by,
+        "--no-group": not wanted.group,
+        "--linear": wanted.linear,
+    }
     for option, value in said.items():
         if value:
             raise ConfigError("is for pictures of runs; leave it out", option)

@@ -29,7 +29,7 @@ class Options:
     """How a picture is to be: what is drawn against what, and its title; empty metrics and axes are those of the kind.
 
     Runs that differ in nothing but their seed are one line; without `group`, each is one, and with `by`, those that
-    have the same values of these keys.
+    have the same values of these keys. `linear` leaves accuracies and losses of curves as they are, on linear axes.
     """
 
     metrics: tuple[str, ...] = ()
@@ -37,6 +37,7 @@ class Options:
     title: str | None = None
     group: bool = True
     by: tuple[str, ...] = ()
+    linear: bool = False
 
     def groups(self, runs: Sequence[Run]) -> list[RunGroup[Run]]:
         """What is one line."""
@@ -47,7 +48,7 @@ class Options:
 
 @dataclass(frozen=True)
 class FigureKind:
-    """A kind of picture: what it answers, how it is drawn, and whether metrics and axes can be chosen."""
+    """A kind of picture: what it answers, how it is drawn, and what of it can be chosen."""
 
     answers: str
     draw: Callable[[Sequence[Run], Options], Figure]
@@ -58,10 +59,10 @@ def draw(kind: str, runs: Sequence[Run], options: Options = Options()) -> Figure
     """A picture of these runs."""
     if kind not in KINDS:
         raise ConfigError(choices_sentence(kind, KINDS), "--kind")
-    for name in ("metrics", "axes"):
+    for name in ("metrics", "axes", "linear"):
         if getattr(options, name) and name not in KINDS[kind].chosen:
             able = ", ".join(other for other, each in KINDS.items() if name in each.chosen)
-            raise ConfigError(f"{kind} has its own {name}; they can be chosen for {able}")
+            raise ConfigError(f"{kind} has its own {_NAMED[name]}; they can be chosen for {able}")
     return KINDS[kind].draw(runs, options)
 
 
@@ -75,6 +76,7 @@ def _curves(metrics: tuple[str, ...] = (), axes: tuple[str, ...] = ()) -> Callab
             options.axes or axes or curves.AXES,
             groups=options.groups(runs),
             title=options.title,
+            as_they_are=options.linear,
         )
 
     return drawn
@@ -113,7 +115,8 @@ def _flatness(runs: Sequence[Run], options: Options) -> Figure:
     return flatness.draw(runs, options.metrics or flatness.METRICS, groups=options.groups(runs), title=options.title)
 
 
-_CHOSEN = ("metrics", "axes")
+_CHOSEN = ("metrics", "axes", "linear")
+_NAMED = {"metrics": "metrics", "axes": "axes", "linear": "scales"}
 
 KINDS: Mapping[str, FigureKind] = {
     "curves": FigureKind(
@@ -127,7 +130,9 @@ KINDS: Mapping[str, FigureKind] = {
     "consensus": FigureKind(
         "how far agents' models are apart, over rounds", _curves(("consensus_distance",), ("round",)), _CHOSEN
     ),
-    "spread": FigureKind("agents' own models: median and range over agents, and each at the end", _spread, _CHOSEN),
+    "spread": FigureKind(
+        "agents' own models: median and range over agents, and each at the end", _spread, ("metrics", "axes")
+    ),
     "classes": FigureKind("which agent holds how many examples of which class; needs the data", _classes),
     "graph": FigureKind("who talks with whom, and with which weights", _graph),
     "flatness": FigureKind("accuracy beside the sharpness that mpidl analyze has found", _flatness, ("metrics",)),

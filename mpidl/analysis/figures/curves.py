@@ -67,11 +67,13 @@ def draw(
     *,
     groups: Sequence[RunGroup[Run]] | None = None,
     title: str | None = None,
+    as_they_are: bool = False,
 ) -> Figure:
     """One picture of these runs, a line for each of `groups`; by default, runs that differ in their seed alone are one.
 
     `test_loss` stands for that of each run's consensus or server model. Metrics and axes that no run has a value of
-    that can be drawn are left out; so is a run from panels that it lacks.
+    that can be drawn are left out; so is a run from panels that it lacks. Accuracies and losses are drawn `as_they_are`
+    on linear axes if that is wished for.
     """
     refuse_unknown(runs, metrics, axes)
     lines, frame = lines_of(runs, groups, title)
@@ -85,7 +87,8 @@ def draw(
     if not across:
         raise ResultsError(f"nothing to plot: no run has values of {', '.join(metrics)} against {', '.join(axes)} yet")
     measures = {
-        metric: measure(runs, metric, [line for axis in across for line in every[metric, axis]]) for metric in shown
+        metric: measure(runs, metric, [line for axis in across for line in every[metric, axis]], as_they_are)
+        for metric in shown
     }
     entries, absent = legend(lines, [any(_any(curves[line.index]) for curves in every.values()) for line in lines])
     notes = [*_notes(lines, measures, every, across[0]), *absent, *frame.notes]
@@ -115,16 +118,16 @@ def refuse_unknown(runs: Sequence[Run], metrics: Sequence[str], axes: Sequence[s
             raise ConfigError(f"axis {choices_sentence(axis, SCALES, _MEANT.get(axis))}")
 
 
-def measure(runs: Sequence[Run], metric: str, drawn: Sequence[MeanCurve]) -> Measure:
+def measure(runs: Sequence[Run], metric: str, drawn: Sequence[MeanCurve], as_it_is: bool = False) -> Measure:
     """How a metric of these runs is shown, of which these lines and bands are drawn."""
-    wrong = is_fraction(metric) and near_the_top(line.mean for line in drawn)
+    wrong = is_fraction(metric) and not as_it_is and near_the_top(line.mean for line in drawn)
     values = [1 - line.mean if wrong else line.mean for line in drawn if line.across.size]
-    bands = [np.clip(1 - each if wrong else each, 0, None) for line in drawn for each in (line.low, line.high)]
     limits = None
-    if wrong or any(word in metric for word in _LOGARITHMIC) and not any((line < 0).any() for line in values):
+    spans = not as_it_is and any(word in metric for word in _LOGARITHMIC)
+    if wrong or spans and not any((line < 0).any() for line in values):
         limits = logarithmic(values, ROUNDING[_precision(runs)], with_zero=wrong)
-    # A band wider than its mean has no end on a logarithmic axis: it does not stretch it.
-    limits = limits or linear([*values, *(bands if is_fraction(metric) else [])])
+    # A band wider than its mean has no end on a logarithmic axis: it stretches linear ones alone.
+    limits = limits or linear([each for line in drawn for each in (line.low, line.high)])
     units = "%" if is_fraction(metric) else "1"
     return Measure(titled(runs, metric, wrong), limits or Limits(0.0, 1.0), units, wrong)
 

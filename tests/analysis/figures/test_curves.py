@@ -83,6 +83,8 @@ def test_accuracies_are_errors_on_a_logarithmic_axis_where_some_are_near_the_top
     (panel,) = figure.axes
     assert panel.lines[0].get_ydata()[-1] == pytest.approx(0.005)
     assert panel.get_yticklabels()[0].get_text() == "0"
+    (panel,) = curves.draw([high], ["test_accuracy"], ["round"], as_they_are=True).axes
+    assert (panel.get_yscale(), panel.get_ylabel()) == ("linear", "test accuracy (consensus) [%]")
     (panel,) = curves.draw([low], ["test_accuracy"], ["round"]).axes
     assert (panel.get_yscale(), panel.get_ylabel()) == ("linear", "test accuracy (consensus) [%]")
 
