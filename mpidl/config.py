@@ -38,7 +38,8 @@ def read(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {str(path)!r}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{str(path)!r} is not a text file; give a configuration, in YAML") from error
+        more = f"; with it, --resume and -o {path} a run goes on" if Path(path).suffix in (".h5", ".hdf5") else ""
+        raise ConfigError(f"{str(path)!r} is not a text file; give a configuration, in YAML{more}") from error
     content = notation.load(text, str(path))
     if not isinstance(content, dict):
         raise ConfigError(f"{str(path)!r} holds no 'key: value' lines")
@@ -188,6 +189,10 @@ Rounds = Annotated[
 ]
 
 _UNITS = {"s": 1, "min": 60, "h": 3600}
+# How a sweep is written elsewhere, and pydantic's names for what is no number.
+_NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?"
+_SEVERAL = re.compile(rf"{_NUMBER}((\s*[,;:-]\s*|\s+|\.\.+){_NUMBER})+", re.IGNORECASE)
+_OF_A_NUMBER = ("int_type", "int_parsing", "float_type", "float_parsing")
 
 
 def _seconds(value: Any) -> float:
@@ -246,7 +251,17 @@ def _explain(errors: Sequence[ErrorDetails], schema: type[BaseModel], settings: 
         alike = [error for error in errors if _path(schema, error) == _path(schema, details)]
         wishes = dict.fromkeys(_wish(error, list(_section_at(schema, steps).model_fields)) for error in alike)
         message = f"{quoted(details['input'])} is not allowed: input should be {' or '.join(wishes)}"
+        if details["type"] in _OF_A_NUMBER and _is_several(details["input"]):
+            message += "; mpidl sweep takes several, as in 1,2,3 or 1:3"
     return ConfigError(message, ".".join(steps))
+
+
+def _is_several(given: Any) -> bool:
+    """Whether this was meant as several numbers, or as a range."""
+    if isinstance(given, list):
+        return len(given) > 1
+    # A longer one would take long.
+    return isinstance(given, str) and len(given) < 100 and _SEVERAL.fullmatch(given.strip()) is not None
 
 
 def _wish(details: ErrorDetails, known: Sequence[str]) -> str:

@@ -81,13 +81,15 @@ class _Loader(yaml.SafeLoader):
             lines[key] = place.start_mark.line + 1
         return mapping
 
-    def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        """A number of 64 bits."""
+    def construct_number(self, node: yaml.ScalarNode) -> int | float | str:
+        """A number of 64 bits; `1:30`, which YAML 1.1 takes for 90, is a text."""
         whole = node.tag.endswith(":int")
         try:
-            # Of a longer one, digits in base 60 would take for ever.
+            # A longer one would take for ever.
             if len(node.value) > _LONGEST_NUMBER:
                 raise OverflowError
+            if ":" in node.value:
+                return str(node.value)
             value = self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
             if whole and not -(2**63) <= value < 2**63:
                 raise OverflowError

@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem
 
 from mpidl import __version__
 from mpidl.cli.completion import SHELLS
+from mpidl.cli.mistakes import COMMANDS_ELSEWHERE, in_our_words
 from mpidl.errors import ExitCode, Told, choices_sentence
 from mpidl.sentences import describe, printable
 
@@ -43,15 +44,6 @@ COMMANDS = {
     "schema": ("mpidl.cli.schema:schema", "The JSON schema of a configuration, for an editor."),
 }
 
-# What other programs call a command, and how it is said here.
-_ELSEWHERE = {
-    "help": "mpidl --help, or mpidl COMMAND --help",
-    "version": "mpidl --version",
-    "resume": "mpidl run CONFIG --resume",
-    "train": "mpidl run CONFIG",
-    "eval": "mpidl evaluate RUN.h5",
-}
-
 _DEBUG = "--debug"
 _COMPLETE = "_MPIDL_COMPLETE"
 
@@ -67,7 +59,7 @@ class Commands(click.Group):
             if ctx.resilient_parsing:
                 # A shell that completes a line has nobody to tell.
                 return None
-            meant = f"; that is `{_ELSEWHERE[name]}`" if name in _ELSEWHERE else ""
+            meant = f"; that is `{COMMANDS_ELSEWHERE[name]}`" if name in COMMANDS_ELSEWHERE else ""
             raise click.UsageError(f"command {choices_sentence(name, COMMANDS)}{meant}")
         module, _, attribute = COMMANDS[name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
@@ -104,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(error.format_message(), err=True)
         return ExitCode.USAGE
     except click.ClickException as error:
-        return _answer(printable(_in_our_words(error)), ExitCode.USAGE)
+        return _answer(printable(in_our_words(error)), ExitCode.USAGE)
     except click.Abort as error:
         # What click makes of an interrupt.
         return _answer(*describe(error.__cause__ or KeyboardInterrupt()))
@@ -127,17 +119,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sentence += "; run again with --debug for the traceback"
         return _answer(sentence, exit_code)
     return code if isinstance(code, int) else ExitCode.DONE
-
-
-def _in_our_words(error: click.ClickException) -> str:
-    """Click's sentence about a command line, with what it lacks of a cure."""
-    words = error.format_message().replace("is not a valid integer range.", "is not a whole number")
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    if context is None or not words.startswith("Got unexpected extra argument"):
-        return words
-    first = words.partition("(")[2].rstrip(")").split(" ")[0]
-    hint = f"write -s {first}" if "=" in first else f"{context.command_path} --help shows what it takes"
-    return f"{words}: {context.command_path} takes {' '.join(context.command.collect_usage_pieces(context))}; {hint}"
 
 
 def _answer(sentence: str, code: int) -> int:

@@ -55,6 +55,11 @@ def show(run: Path, watch: bool, timing: bool, as_json: bool) -> None:
 
 def _await(path: Path) -> None:
     """Returns when there is a file: a run makes its own once all of it is seen to be right."""
+    from mpidl.errors import ResultsError
+    from mpidl.results.output import SUFFIXES
+
+    if not path.exists() and path.suffix.lower() not in SUFFIXES:
+        raise ResultsError(f"{str(path)!r} is not there, nor will be: the name of a run file ends in .h5")
     if not path.exists():
         click.echo(f"waiting for {str(path)!r}, which is not there yet; Ctrl-C ends it", err=True)
     while not path.exists():

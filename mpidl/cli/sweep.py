@@ -79,9 +79,9 @@ def sweep(
         from mpidl.experiment.sweep import axes, members
 
         swept = axes.read(assignments)
+        found = members.members(config, swept, output, lambda loaded: ranks or default_ranks(loaded, at_once))
         total, values = counted(axes.count(swept), "run"), axes.described(swept)
         click.echo(f"{total}: {values}" if values else total, err=True)
-        found = members.members(config, swept, output, lambda loaded: ranks or default_ranks(loaded, at_once))
         found = members.checked(found, inputs=dry_run)
         tell_changed(found)
         if finding is None:

@@ -107,7 +107,10 @@ class Dataset:
         if self.task == "classification":
             for part, labels in (("training", self.y), ("test", self.y_test)):
                 if len(labels.shape) != 1:
-                    raise DataError(f"{part} labels must be one number per example, not of shape {tuple(labels.shape)}")
+                    raise DataError(
+                        f"{part} labels must be one number per example, not of shape {tuple(labels.shape)}; of rows "
+                        "with a 1 for the class take argmax(1)"
+                    )
         for name, (low, high) in self._spans.items():
             if low < 0 or high >= self.outputs:
                 raise DataError(

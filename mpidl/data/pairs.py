@@ -8,8 +8,15 @@ import numpy as np
 
 from mpidl.data.dataset import Dataset, Task
 from mpidl.errors import DataError
+from mpidl.sentences import printable
 
 _EXAMPLE = "each must be a pair (x, y) of tensors, arrays or numbers"
+_CURES = {
+    "Image": "an image wants a transform to a tensor",
+    "str": "number the classes from 0",
+    "Tensor": "TensorDataset(x, y) makes some of tensors",
+    "ndarray": "mpidl.data.Dataset(x, y, x_test, y_test) takes arrays as they are",
+}
 
 
 def from_pairs(train: Any, test: Any, owner: Any = None, task: Task | None = None) -> Dataset:
@@ -39,7 +46,8 @@ def _read(part: str, examples: Any) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"the {part} data set has no length (__len__): one that is only iterated cannot be dealt")
     count = len(examples)
     if count == 0:
-        raise DataError(f"the {part} data set has no example")
+        cure = "; hold some of the data out for it" if part == "test" else ""
+        raise DataError(f"the {part} data set has no example{cure}")
     first, again = _pair(part, examples, 0), _pair(part, examples, 0)
     # Bytes, since NaN is told by another check.
     if any(one.tobytes() != other.tobytes() for one, other in zip(first, again, strict=True)):
@@ -69,7 +77,7 @@ def _pair(part: str, examples: Any, number: int) -> tuple[np.ndarray, np.ndarray
     example = examples[number]
     where = f"example {number} of the {part} data set"
     if not isinstance(example, tuple | list) or len(example) != 2:
-        raise DataError(f"{where} is {type(example).__name__}; {_EXAMPLE}")
+        raise DataError(f"{where} is {_wrong(example)}")
     x, y = (_array(f"{name} of {where}", value) for name, value in zip("xy", example, strict=True))
     return x, y
 
@@ -83,5 +91,12 @@ def _array(name: str, value: Any) -> np.ndarray:
     elif isinstance(value, bool | int | float):
         array = np.asarray(value, np.float32 if isinstance(value, float) else np.int64)
     else:
-        raise DataError(f"{name} is {type(value).__name__}; {_EXAMPLE}: an image wants a transform to a tensor")
+        raise DataError(f"{name} is {_wrong(value)}")
     return array
+
+
+def _wrong(value: Any) -> str:
+    """What it is instead of an example or of part of one, and what to do about it."""
+    names = [kind.__name__ for kind in type(value).__mro__]
+    cure = next((f": {_CURES[name]}" for name in names if name in _CURES), "")
+    return f"{printable(names[0], 100)}; {_EXAMPLE}{cure}"

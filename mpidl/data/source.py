@@ -19,7 +19,7 @@ from mpidl.data.splits.base import Split
 from mpidl.errors import ConfigError, DataError, MpidlError
 from mpidl.registry import Part, keyword_part
 from mpidl.seeding import stream
-from mpidl.sentences import told
+from mpidl.sentences import printable, told
 
 if TYPE_CHECKING:
     from mpidl.data.batches import Batches, Storage
@@ -124,9 +124,12 @@ class PlugIn(Source):
             # Whatever a user's function raises, the culprit is this name.
             raise DataError(f"data {self.name!r} raised {told(error)}") from error
         if not isinstance(dataset, Dataset):
+            kind = type(dataset).__name__
+            if isinstance(dataset, list | tuple):
+                kind = f"a {kind} of {', '.join(type(part).__name__ for part in dataset[:4]) or 'nothing'}"
             raise DataError(
-                f"data {self.name!r} returned {type(dataset).__name__}, neither an mpidl.data.Dataset nor a tuple "
-                "(train, test) or (train, test, owner) of data sets as torch has them"
+                f"data {self.name!r} returned {printable(kind, 200)}, neither an mpidl.data.Dataset nor a tuple "
+                "(train, test) or (train, test, owner) of data sets as torch has them, which give examples by number"
             )
         return dataset
 
@@ -140,7 +143,9 @@ class AugmentedPlugIn(PlugIn, Augmented):
 def adapt(function: Callable[..., Any]) -> type[PlugIn]:
     """A data set part whose keys are the function's parameters; common keys that it names are handed to it as well."""
     if not callable(function):
-        raise ConfigError(f"a data set must be a function or a class, not {type(function).__name__}")
+        raise ConfigError(
+            f"a data set must be a function or a class, not {type(function).__name__}; name a function that returns it"
+        )
     # A function with a parameter `crop` or `flip` means something of its own, which must not move images as well.
     own = {"crop", "flip"} & set(inspect.signature(function).parameters)
     part = keyword_part(function, PlugIn if own else AugmentedPlugIn, given=tuple(Source.model_fields))

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
-from mpidl.errors import ConfigError, choices_sentence
+from mpidl.errors import ConfigError, choices_sentence, quoted
 from mpidl.results.layout import as_text
 
 _EVENTS = "events.out.tfevents.*"
@@ -123,6 +123,12 @@ class WeightsAndBiases(Mirror):
 MIRRORS: Mapping[str, type[Mirror]] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
 
 
+def _listed(value: Any) -> Any:
+    if isinstance(value, bool | int | float | dict):
+        raise ConfigError(f"{quoted(value)} is not allowed: name {' or '.join(MIRRORS)}, or a list of them")
+    return (value,) if isinstance(value, str) else value
+
+
 def _known(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if name not in MIRRORS:
@@ -132,7 +138,7 @@ def _known(names: tuple[str, ...]) -> tuple[str, ...]:
 
 Names = Annotated[
     tuple[str, ...],
-    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    BeforeValidator(_listed),
     AfterValidator(_known),
 ]
 """Mirrors as a configuration names them: one, or a list, each once."""

@@ -75,7 +75,7 @@ class Failing:
         (Listed(), "the training data set has no example"),
         (Listed([3]), r"example 0 of the training data set is int; each must be a pair \(x, y\)"),
         (Listed([(X[0], 0, 1)]), "example 0 of the training data set is tuple"),
-        (Listed([(object(), 0)]), "x of example 0 of the training data set is object; .* an image wants a transform"),
+        (Listed([(object(), 0)]), "x of example 0 of the training data set is object; each must be a pair"),
         (Listed([(X[0], 0), (X[0, :2], 0)]), r"example 1 of the training data set has shape \(2,\), example 0 \(4,\)"),
         (
             Listed([(X[0], 0), (X[0], 0.5)]),

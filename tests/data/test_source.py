@@ -119,7 +119,7 @@ def test_a_plug_in_that_cannot_be_used_is_refused_at_once(keys: dict[str, object
     "name, message",
     [
         ("failing", "plugins:failing' raised KeyError: 'no such thing'"),
-        ("wrong", "plugins:wrong' returned list, neither an mpidl.data.Dataset nor a tuple"),
+        ("wrong", "plugins:wrong' returned a list of .*, neither an mpidl.data.Dataset nor a tuple"),
         ("mismatched", r"the training part has x of shape \(4, 2\), but y of shape \(3,\)"),
     ],
 )

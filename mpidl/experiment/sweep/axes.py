@@ -1,7 +1,7 @@
 """What `-s` says in a sweep: which keys take which values, and how a run is called after those that are its own.
 
 Values stand between commas: `algorithm.lr=0.01,0.1`. Each is YAML, so that a list or what is in quotes is one value;
-`1:5` stands for 1, 2, 3, 4, 5, and what is only like that is refused: YAML has 3725 for `1:2:5`.
+`1:5` stands for 1, 2, 3, 4, 5, and what is only like that is refused.
 """
 
 from __future__ import annotations
