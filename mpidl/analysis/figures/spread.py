@@ -57,7 +57,9 @@ def draw(
     entries, absent = legend(
         lines, [any(agents[line.index].across.size for agents in every.values()) for line in lines]
     )
-    told = "Lines: median over agents; bands: from the least to the largest; right: each agent at the end."
+    told = (
+        "Lines: median over the agents of all runs; bands: from the least to the largest; right: each agent at the end."
+    )
     notes = [told, *absent, *frame.notes]
     figure, body = framed(9.0, 3.0 * len(shown), frame.title, entries, notes)
     panels = body.subplots(len(shown), 2, squeeze=False, sharey="row", width_ratios=(2, 1))

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mpidl.analysis.figures.lines import lines_of
+from mpidl.analysis.figures.series import LARGEST
 from mpidl.analysis.groups import RunGroup
 from mpidl.comm.meters import SECONDS
-from mpidl.errors import ResultsError
+from mpidl.errors import ConfigError, ResultsError
 from mpidl.pictures.scales import Limits, divide, of_time
 from mpidl.pictures.style import TICK, bar_style, dress, folded, framed
 from mpidl.results import Run
@@ -24,6 +25,7 @@ REST = "everything else"
 
 # Of more ranks, half as many that waited longest are shown, and half as many that waited least.
 _MOST = 32
+_MOST_BARS = 100
 
 
 def draw(runs: Sequence[Run], *, groups: Sequence[RunGroup[Run]] | None = None, title: str | None = None) -> Figure:
@@ -33,7 +35,9 @@ def draw(runs: Sequence[Run], *, groups: Sequence[RunGroup[Run]] | None = None, 
         bars, notes = _by_rank(runs[0])
     else:
         bars = {line.label: np.mean([_spent(run).mean(axis=1) for run in line.runs], axis=0) for line in lines}
-        notes = ["Mean over ranks" + (", and over runs." if any(len(line.runs) > 1 for line in lines) else ".")]
+        notes = [f"Mean over ranks{' and runs' if any(len(line.runs) > 1 for line in lines) else ''}."]
+    if len(bars) > _MOST_BARS:
+        raise ConfigError(f"these runs make {len(bars)} bars; name fewer of them, up to {_MOST_BARS}", "RUN.h5")
     table = np.array(list(bars.values()))
     if not table.size or not (table > 0).any():
         raise ResultsError("nothing to plot: no run has measured where its seconds went yet")
@@ -73,9 +77,9 @@ def _spent(run: Run) -> np.ndarray:
     if not ranks:
         return np.zeros((len(_METERS) + 1, 1))
     known = np.array([total if len(total) == ranks else np.zeros(ranks) for total in totals])
-    known = np.where(np.isfinite(known) & (known > 0), known, 0.0)
+    known = np.where((known > 0) & (known < LARGEST), known, 0.0)
     whole = run.last("seconds")
-    rest = np.maximum(whole - known.sum(axis=0), 0.0) if np.isfinite(whole) else np.zeros(ranks)
+    rest = np.maximum(whole - known.sum(axis=0), 0.0) if abs(whole) < LARGEST else np.zeros(ranks)
     return np.vstack([known, rest])
 
 

@@ -78,6 +78,12 @@ def test_bars_of_time_add_up_to_the_whole(few: Sequence[results.Run]) -> None:
     assert ends == pytest.approx([16, 16])
 
 
+def test_more_bars_than_can_be_read_are_refused(few: Sequence[results.Run]) -> None:
+    runs = [replace(few[0], name=str(number), config_text=f"seed: {number}") for number in range(101)]
+    with pytest.raises(ConfigError, match="^RUN.h5: these runs make 101 bars; name fewer of them, up to 100$"):
+        draw("timing", runs, Options(group=False))
+
+
 def test_what_a_kind_has_none_of_is_one_sentence(few: Sequence[results.Run], tmp_path: Path) -> None:
     empty = written(tmp_path, "empty", {"test_loss_consensus": []}, graph=None)
     for kind in ("curves", "cost", "consensus", "spread", "graph", "timing"):
