@@ -17,7 +17,7 @@ _FORMATS = (".html", ".htm")
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar=given.METAVAR)
 @options.output("OUT.html", "Where to write the page.", default=Path("report.html"), show_default=True)
-@click.option("--title", metavar="TEXT", help="Of the page; default: how many runs of how many settings they are.")
+@click.option("--title", metavar="TEXT", help="Of the page; default: what all runs have in common.")
 def report(runs: Sequence[str], output: Path, title: str | None) -> None:
     """Make a page about runs: what they differ in and have in common, what they reached, curves and other pictures,
     what `mpidl analyze` has found out about them, configurations, provenance and events.

@@ -33,7 +33,9 @@ class Agents:
 
     def quantile(self, share: float) -> np.ndarray:
         """Of the agents measured in each record."""
-        return np.nanquantile(self.values, share, axis=1)
+        # A hundred times as fast where all are measured.
+        quantile = np.nanquantile if np.isnan(self.values).any() else np.quantile
+        return quantile(self.values, share, axis=1)
 
 
 def draw(

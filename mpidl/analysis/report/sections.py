@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -36,11 +37,11 @@ def abstract(runs: Sequence[Run], groups: Sequence[RunGroup[Run]]) -> Markup:
 def results(groups: Sequence[RunGroup[Run]]) -> list[Markup]:
     """What sets groups apart, what each has reached, and what is the same in all."""
     runs = [run for group in groups for run in group.runs]
-    metrics = [metric for metric in _METRICS if any(metric_of(run, metric) in run.metrics for run in runs)]
+    metrics = [metric for metric in _METRICS if any(not math.isnan(run.last(metric_of(run, metric))) for run in runs)]
     compared = compare(runs, metrics or _METRICS[:1], groups=groups)
     columns = [column for column in compared.columns if column.weight > REDUNDANT]
     if _ACCURACY in metrics:
-        columns = [each for column in columns for each in (column, *_at_best(runs, groups, column))]
+        columns = list(_with_best(runs, groups, columns))
     models = dict.fromkeys(
         name.removeprefix("test_accuracy_") for run in runs if (name := metric_of(run, _ACCURACY)) in run.metrics
     )
@@ -60,11 +61,16 @@ def results(groups: Sequence[RunGroup[Run]]) -> list[Markup]:
     ]
 
 
-def _at_best(runs: Sequence[Run], groups: Sequence[RunGroup[Run]], column: TableColumn) -> Iterator[TableColumn]:
-    """What stands beside a column: the best accuracy beside the last."""
-    for best in compare(runs, [_ACCURACY], BEST, groups=groups).columns:
-        if best.title == column.title == _ACCURACY.replace("_", " "):
-            yield best._replace(title="at best")
+def _with_best(
+    runs: Sequence[Run], groups: Sequence[RunGroup[Run]], columns: Sequence[TableColumn]
+) -> Iterator[TableColumn]:
+    """These columns, the best accuracy beside the last."""
+    title = _ACCURACY.replace("_", " ")
+    for column in columns:
+        yield column
+        if column.title == title:
+            best = {each.title: each for each in compare(runs, [_ACCURACY], BEST, groups=groups).columns}
+            yield best[title]._replace(title="at best")
 
 
 def each_run(groups: Sequence[RunGroup[Run]]) -> Iterator[Markup]:
