@@ -11,12 +11,12 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-BROWSER = next((path for path in map(shutil.which, NAMES) if path), None)
-WHY_NOT = "no Chromium on PATH (" + ", ".join(NAMES) + ")"
+WHY_NOT = "no Chromium that starts on PATH (" + ", ".join(NAMES) + ")"
 
 _BEGINNING = '<meta charset="utf-8">'
 # In the page, before it says what is refused from there on: waits until all is there, then tells its frame's owner.
@@ -59,6 +59,16 @@ addEventListener("message", event => document.getElementById("measured").textCon
 </script>"""
 
 
+@cache
+def find() -> str | None:
+    """The browser, if there is one: some systems have a program of that name that tells how to install it."""
+    for path in filter(None, map(shutil.which, NAMES)):
+        asked = subprocess.run([path, "--version"], capture_output=True, check=False, timeout=60)
+        if asked.returncode == 0:
+            return path
+    return None
+
+
 @dataclass(frozen=True)
 class Layout:
     """What was measured of a page at a width; `said` is what the browser's console has heard."""
@@ -87,9 +97,10 @@ def measure(page: Path, folder: Path, width: int, opened: bool = False) -> Layou
 
 def chromium(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Runs the browser once; its profile goes into `folder`."""
-    assert BROWSER is not None
+    browser = find()
+    assert browser is not None
     command = [
-        *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
+        *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
         *(f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr", "--no-first-run", *words),
     ]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)

@@ -14,6 +14,7 @@ from mpidl.errors import MpidlError, ResultsError
 from mpidl.results import Run
 from mpidl.spoken import with_deviation
 
+# Of a kind.
 _MOST_PICTURES = 6
 
 

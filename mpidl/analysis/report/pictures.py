@@ -11,7 +11,7 @@ from mpidl.analysis.report.markup import Markup, element, folded
 from mpidl.errors import MpidlError
 from mpidl.results import Run
 
-# Kind, metric, axis, caption; of one with its own metrics these are empty.
+# Metric, axis and caption of curves; kind and caption of what has metrics of its own.
 _CURVES = (
     ("test_accuracy", "epoch", "Test accuracy over epochs."),
     ("test_accuracy", "bytes", "Test accuracy against the bytes that all agents have sent."),

@@ -141,7 +141,7 @@ def test_its_size_is_bounded_whatever_a_file_holds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_overlaps_or_is_wider_than_a_screen(written: Path, tmp_path: Path, width: int) -> None:
-    if browser.BROWSER is None:
+    if browser.find() is None:
         pytest.skip(browser.WHY_NOT)
     # The folded parts have the longest texts.
     layout = browser.measure(written, tmp_path, width, opened=True)
