@@ -187,6 +187,9 @@ def _limits(metric: str, values: Sequence[np.ndarray]) -> Limits:
     """Of an axis that has place for all runs: logarithmic where they are far apart."""
     every = np.concatenate(values)
     every = every[np.isfinite(every)]
-    if not is_fraction(metric) and every.min() > 0 and every.max() > _APART * every.min():
+    if is_fraction(metric):
+        limits = linear([every]) or Limits(0.0, 1.0)
+        return Limits(max(limits.low, -0.02), min(limits.high, 1.02))
+    if every.min() > 0 and every.max() > _APART * every.min():
         return logarithmic([every]) or Limits(0.0, 1.0)
     return linear([every]) or Limits(0.0, 1.0)

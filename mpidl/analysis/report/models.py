@@ -22,7 +22,7 @@ def findings(groups: Sequence[RunGroup[Run]]) -> list[Markup]:
     """By kind, a table and the pictures of one run of each group; nothing where nothing was analysed."""
     known = gathered.beside(groups)
     parts = [element("p", str(error), class_="warning") for error in known.unreadable]
-    if known.kinds:
+    if known.kinds and len(groups) > 1:
         parts += _beside(groups)
     for kind in known.kinds:
         parts += [element("h3", kind.capitalize()), *_kind(groups, known, kind)]
