@@ -83,7 +83,7 @@ def train(
 
     `verbose`: whether all that is logged is told, or warnings alone; None: nothing is.
     """
-    policy = config.failures.policy
+    policy = config.failures.policy if config.failures.outliving else "abort"
     if policy in ("adopt", "drop") and comm.size > 1 and not survivors.supported():
         raise ConfigError(
             f"{policy!r} needs Open MPI 5 and mpirun --with-ft ulfm, but the ranks run with {startup.library()}; say "

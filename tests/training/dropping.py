@@ -82,7 +82,7 @@ def trained(config: Any, comm: Any, losses: Sequence[tuple[int, Sequence[int]]])
         name: np.array([record.get(name, nothing if name.endswith("_local") else np.nan) for record in outcome.records])
         for name in names
     }
-    return records | {"model": models["consensus"]}
+    return records | {"model": models.get("consensus", models.get("server"))}
 
 
 def main(path: str, rounds: str, losses: str, out: str) -> None:

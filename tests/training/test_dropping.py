@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 
@@ -44,9 +45,12 @@ CASES = {
     "scaffold": ({"algorithm": {"name": "scaffold"} | HALF}, ("control", "controls")),
     "feddyn": ({"algorithm": {"name": "feddyn"} | HALF}, ("gradient corrections", "h")),
 }
+SHORT = ("dsgd", "choco", "choco, edge by edge", "ngc", "gradient-tracking", "scaffold")
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [name if name in SHORT else pytest.param(name, marks=pytest.mark.full) for name in CASES]
+)
 @on_ranks(4)
 def test_those_that_are_left_go_on_as_they_would_alone(name, comm):
     from mpi4py import MPI
@@ -130,6 +134,28 @@ def test_rows_of_those_that_are_left_come_to_their_mean(comm):
         world = World(comm, placement)
         assert (world.agents, world.everyone) == (6, (0, 1, 4, 5))
         world.close()
+
+
+@on_ranks(1)
+def test_a_run_goes_on_without_those_whom_its_newest_whole_checkpoint_is_without(comm):
+    from mpidl.experiment.compose import compose
+    from mpidl.experiment.recovery import left_out
+    from mpidl.results.checkpoints.folder import CheckpointFolder, part_name
+
+    config = configuration(agents=5, train={"rounds": 9})
+    with shared_folder(comm) as folder:
+        path = folder / "run.h5"
+        assert left_out(comm, path) == ()
+        save(compose(config, comm), path, done=2)
+        assert left_out(comm, path) == ()
+        save(compose(config, comm, placement=Placement.contiguous(5, 1, (1, 4))), path, done=3)
+        assert left_out(comm, path) == (1, 4)
+        newest = CheckpointFolder(path).of_round(3)
+        with h5py.File(newest / "index.h5") as index:
+            rows = index["state/parameters"][()]
+            assert np.isnan(rows[[1, 4]]).all() and np.isfinite(rows[[0, 2, 3]]).all() and len(rows) == 5
+        (newest / part_name(0)).write_bytes(b"")
+        assert left_out(comm, path) == ()
 
 
 @pytest.mark.parametrize(
