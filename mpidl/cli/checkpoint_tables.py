@@ -81,7 +81,7 @@ def states(checkpoint: Checkpoint) -> tuple[Table, str]:
         shape = "×".join(map(str, state.shape)) or "number"
         items = f"{state.count:,}" + (f" of {state.total:,}" if state.lazy else "")
         table.add_row(state.name, str(state.kind), str(state.dtype).removeprefix("torch."), shape, items)
-    gone = f" without {ranges(facts.gone)}" if facts.gone else ""
+    gone = f", without agents {ranges(facts.gone)}" if facts.gone else ""
     return table, (
         f"{checkpoint.path.name}: after round {facts.round} of {facts.rounds}, {duration(facts.seconds)} of training; "
         f"{facts.agents} agents on {len(checkpoint.files)} ranks{gone}; {amount(checkpoint.nbytes)}, of "
