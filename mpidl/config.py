@@ -272,8 +272,9 @@ def _wish(details: ErrorDetails, known: Sequence[str]) -> str:
     if details["type"] == "model_type":
         return f"a section, with keys of its own ({', '.join(known)})"
     if details["type"] in ("tuple_type", "list_type"):
+        items = given.split(",") if isinstance(given, str) else [given]
         single = isinstance(given, bool | int | float | str)
-        return f"a list, such as [{quoted(given)}]" if single else "a list"
+        return f"a list, such as [{', '.join(quoted(item) for item in items)}]" if single else "a list"
     message = details["msg"]
     return message.removeprefix("Input should be ") if message.startswith("Input should be ") else f"right: {message}"
 

@@ -28,6 +28,8 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\ud
 _BEGINNING = re.compile(r"^(?=[A-Za-z_]\w*:(?:[ \n]|$))", re.MULTILINE)
 _RELATION = re.compile(r"[&*]|^(?:---|\.\.\.|%)", re.MULTILINE)
 _KNOWN_LENGTH = 2**16
+# In base 8, says YAML 1.1, and 1.2 not.
+_ZERO_BEFORE = re.compile(r"[-+]?0[0-7_]+")
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -93,6 +95,8 @@ class _Loader(yaml.SafeLoader):
             value = self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
             if whole and not -(2**63) <= value < 2**63:
                 raise OverflowError
+            if _ZERO_BEFORE.fullmatch(node.value) and value != int(node.value):
+                raise _refusal(f"{node.value} is {value} to some, {int(node.value)} to others; leave the 0 out", node)
         except OverflowError as error:
             raise _refusal(f"{node.value[:40]} has more digits than a number here can have", node) from error
         return value

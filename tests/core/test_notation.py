@@ -35,6 +35,7 @@ FORGED = {
     "long text": ("a: " + "x" * 2**20, "larger than any such file"),
     "digits": ("a: 99999999999999999999999999", "more digits than"),
     "many digits": ("a: 0x" + "f" * 1_000_000, "more digits than"),
+    "base 8": ("a: 010", "line 1: 010 is 8 to some, 10 to others; leave the 0 out"),
     "base 60": ("a: 1" + ":1" * 500_000, "more digits than"),
     "base 60 with a point": ("a: 1" + ":1" * 500_000 + ".5", "more digits than"),
     "NUL": ('a: "x\\0y"', r"U\+0000 cannot stand here"),
