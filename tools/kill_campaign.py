@@ -114,8 +114,8 @@ def lost(path: Path, flushed: int | None, seen: results.Run | None) -> str:
     try:
         run = results.open(path)
         before, now = (columns(seen), columns(run)) if seen else ({}, {})
-        # What was done again after a rank had died took other times.
-        done = min((event.round for event in run.events if event.kind == "failure"), default=None)
+        # What was done again after a rank had died took other times, the beginning (0) too.
+        done = min((event.round or -1 for event in run.events if event.kind == "failure"), default=None)
         stand = None if done is None or not seen else int(np.searchsorted(seen.metrics["round"], done, side="right"))
         lasting = {
             name: values[:stand] if name == "seconds" or name.startswith("timing/") else values
