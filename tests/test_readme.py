@@ -43,7 +43,7 @@ def test_the_first_configuration_and_the_commands_after_it_work(
     monkeypatch.chdir(tmp_path)
     Path("first.yaml").write_text(CONFIGURATION)
     assert [words[0] for words in SHOWN] == [
-        *("run", "run", "show", "compare", "plot", "sweep", "analyze", "run", "checkpoint")
+        *("run", "run", "show", "compare", "plot", "sweep", "compare", "plot", "analyze", "run", "checkpoint")
     ]
     for words in SHOWN:
         # As a shell does it.
