@@ -21,7 +21,7 @@ class CheckpointSettings(Strict):
     memory: Rounds | None = Field(
         None,
         description="how often two ranks keep a copy of each rank's state in memory, from which the others go on when "
-        "one dies; null: never",
+        "one dies; null: never. With failures.policy drop, how often each rank keeps one of its own; null: every round",
     )
     keep: PositiveInt = Field(2, description="how many checkpoints are kept, the newest ones")
     signal: Literal["USR1", "USR2"] = Field("USR2", description="the signal that asks a rank to stop")
