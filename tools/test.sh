@@ -37,6 +37,17 @@ say "style and types of the source"
 "$VENV/bin/mypy" || fail "mypy does not pass"
 
 setup_mpich
+
+# Jobs are tried on a Slurm of this machine's own, where there is one or can be; else those tests say why they are not.
+case " $* " in
+*" --full "*)
+    if ! command -v slurmctld >/dev/null && [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        say "installing Slurm"
+        { apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm; } >/dev/null ||
+            say "Slurm cannot be installed; jobs are not tried on it"
+    fi
+    ;;
+esac
 wait "$others"
 
 # What pytest returns where tests failed, and where none were selected; what lies between ended it early.

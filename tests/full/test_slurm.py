@@ -1,0 +1,103 @@
+"""Preempted, cancelled and repeated jobs on a real Slurm."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mpidl import results
+from tests.launch.slurm import Cluster, is_over
+from tests.launch.test_scripts import ROOT, executable
+from tests.training.resumed import assert_alike, told
+
+pytestmark = pytest.mark.full
+
+
+def records(output: Path) -> int:
+    return results.open(output).records if output.exists() else 0
+
+
+def test_a_training_longer_than_its_job_finishes_by_itself_with_the_same_bits(tmp_path: Path) -> None:
+    cluster, output = Cluster(tmp_path), tmp_path / "out.h5"
+    # Too slow for a job of one minute, until it has been stopped twice.
+    cluster.pause(1)
+    job = cluster.submit("-t", "00:01:00", "--notice", "20 s")
+    cluster.wait(job, lambda state: int(state["Restarts"]) >= 2 and state["JobState"] == "RUNNING")
+    cluster.pause(0)
+    state = cluster.wait(job, is_over)
+    assert (state["JobState"], state["ExitCode"]) == ("COMPLETED", "0:0"), cluster.log(job)
+    assert cluster.log(job).count("mpidl: stopped after round ") == int(state["Restarts"])
+    assert all(f" in slurm {job}; no recorded round is lost" in text for text in told(output))
+    assert len(told(output)) == int(state["Restarts"])
+    alone = cluster.mpidl("run", "small.yaml", "-n", "1", "-o", "alone.h5")
+    assert alone.returncode == 0, alone.stderr
+    assert_alike(output, tmp_path / "alone.h5")
+
+
+def test_a_cancelled_job_does_not_start_again_and_leaves_a_run_to_go_on_with(tmp_path: Path) -> None:
+    cluster, output = Cluster(tmp_path), tmp_path / "out.h5"
+    for batch in ([], ["--batch", "--signal=TERM"]):
+        cluster.pause(0.2)
+        before = records(output)
+        job = cluster.submit("-t", "10 min", "-s", "checkpoint.every=2", "-s", "evaluate.every=1")
+        deadline = time.monotonic() + 60
+        while records(output) < before + 3:
+            assert time.monotonic() < deadline, cluster.log(job)
+            time.sleep(0.2)
+        assert cluster.call("scancel", *batch, job).returncode == 0
+        state = cluster.wait(job, is_over)
+        assert state["JobState"] == ("FAILED" if batch else "CANCELLED") and state["Restarts"] == "0"
+        assert "--resume goes on from there" in cluster.log(job) and results.open(output).status == "interrupted"
+    cluster.pause(0)
+    last = cluster.wait(cluster.submit("-s", "checkpoint.every=2", "-s", "evaluate.every=1"), is_over)
+    assert last["JobState"] == "COMPLETED" and len(told(output)) == 2
+    alone = cluster.mpidl("run", "small.yaml", "-n", "1", "-o", "alone.h5", "-s", "evaluate.every=1")
+    assert alone.returncode == 0, alone.stderr
+    assert_alike(output, tmp_path / "alone.h5")
+
+
+def test_each_task_of_an_array_starts_again_by_itself(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    executable(
+        tmp_path / "mpidl",
+        '#!/bin/bash\n[ "$1" = run ] && touch "$SLURM_ARRAY_TASK_ID-${SLURM_RESTART_COUNT:-0}"\n'
+        '[ "$1" = env ] || [ "$SLURM_ARRAY_TASK_ID" = 1 ] || [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] || exit 75\n',
+    )
+    script = str(ROOT / "jobs" / "slurm-single-node.sh")
+    path = f"{tmp_path}:/usr/bin:/bin"
+    done = cluster.call("sbatch", "--parsable", "--array=0-2", "--ntasks=2", script, "a.yaml", PATH=path)
+    job = done.stdout.strip()
+    for task in range(3):
+        state = cluster.wait(f"{job}_{task}", is_over)
+        assert (state["JobState"], state["Restarts"]) == ("COMPLETED", "0" if task == 1 else "1")
+    assert {path.name for path in tmp_path.glob("?-?")} == {"0-0", "0-1", "1-0", "2-0", "2-1"}
+
+
+INSIDE = """#!/bin/bash
+#SBATCH --nodes=2 --ntasks=4 --ntasks-per-node=2 --output=inside.log
+mpidl run small.yaml -s agents=auto -s graph=ring --dry-run -o a.h5
+mpidl run small.yaml -s agents=5 -n 5 --dry-run -o a.h5
+echo "code $?"
+srun mpidl run small.yaml -o a.h5
+echo "code $?"
+"""
+
+
+def test_a_run_has_the_ranks_of_its_job_and_ranks_that_do_not_find_each_other_are_refused(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    executable(tmp_path / "mpidl", f'#!/bin/bash\nexec {sys.executable} -m mpidl "$@"\n')
+    (tmp_path / "inside.sh").write_text(INSIDE)
+    done: subprocess.CompletedProcess[str] = cluster.call(
+        "sbatch", "--parsable", "inside.sh", PATH=f"{tmp_path}:/usr/bin:/bin"
+    )
+    cluster.wait(done.stdout.strip(), is_over)
+    log = (tmp_path / "inside.log").read_text()
+    assert "agents on ranks     4 on 4\n" in log
+    assert "mpidl: -n: 5 ranks are more than the 4 cores of Slurm job " in log
+    sentence = "mpidl: srun started 4 processes, but MPI (Open MPI v"
+    assert sentence in log and "start with `srun --mpi=pmix` or `--mpi=pmi2`" in log
+    assert log.count("code 2\n") == 2 and not (tmp_path / "a.h5").exists()
