@@ -77,7 +77,8 @@ if [ "$code" -eq 75 ] && [ -n "$cancelled" ]; then
     exit 143
 fi
 if [ "$code" -eq 75 ]; then
-    # An array's task has a number of its own, too.
+    # The number of one of an array's tasks stands for all of them.
+    [ -z "${SLURM_ARRAY_JOB_ID:-}" ] || SLURM_JOB_ID="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
     scontrol requeue "$SLURM_JOB_ID" || echo "not requeued; submitted again, it goes on from its checkpoint"
 fi
 exit "$code"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mpidl import results
+from mpidl.results.checkpoints.folder import CheckpointFolder
 from tests.launch.slurm import Cluster, is_over
 from tests.launch.test_scripts import ROOT, executable
 from tests.training.resumed import assert_alike, told
@@ -17,8 +18,9 @@ from tests.training.resumed import assert_alike, told
 pytestmark = pytest.mark.full
 
 
-def records(output: Path) -> int:
-    return results.open(output).records if output.exists() else 0
+def kept(output: Path) -> int:
+    """The round of the newest checkpoint."""
+    return max(CheckpointFolder(output).rounds(), default=0)
 
 
 def test_a_training_longer_than_its_job_finishes_by_itself_with_the_same_bits(tmp_path: Path) -> None:
@@ -42,19 +44,21 @@ def test_a_cancelled_job_does_not_start_again_and_leaves_a_run_to_go_on_with(tmp
     cluster, output = Cluster(tmp_path), tmp_path / "out.h5"
     for batch in ([], ["--batch", "--signal=TERM"]):
         cluster.pause(0.2)
-        before = records(output)
+        before = kept(output)
         job = cluster.submit("-t", "10 min", "-s", "checkpoint.every=2", "-s", "evaluate.every=1")
         deadline = time.monotonic() + 60
-        while records(output) < before + 3:
+        while kept(output) <= before:
             assert time.monotonic() < deadline, cluster.log(job)
             time.sleep(0.2)
         assert cluster.call("scancel", *batch, job).returncode == 0
         state = cluster.wait(job, is_over)
-        assert state["JobState"] == ("FAILED" if batch else "CANCELLED") and state["Restarts"] == "0"
-        assert "--resume goes on from there" in cluster.log(job) and results.open(output).status == "interrupted"
+        assert state["JobState"] in ("CANCELLED", "FAILED") and state["Restarts"] == "0"
+        # Slurm itself ends the ranks, which leaves the checkpoints that there are, unless the script alone is told to.
+        last = "--resume goes on from there" if batch else "mpidl: interrupted"
+        assert last in cluster.log(job) and results.open(output).status == "interrupted"
     cluster.pause(0)
-    last = cluster.wait(cluster.submit("-s", "checkpoint.every=2", "-s", "evaluate.every=1"), is_over)
-    assert last["JobState"] == "COMPLETED" and len(told(output)) == 2
+    state = cluster.wait(cluster.submit("-s", "checkpoint.every=2", "-s", "evaluate.every=1"), is_over)
+    assert state["JobState"] == "COMPLETED" and len(told(output)) == 2
     alone = cluster.mpidl("run", "small.yaml", "-n", "1", "-o", "alone.h5", "-s", "evaluate.every=1")
     assert alone.returncode == 0, alone.stderr
     assert_alike(output, tmp_path / "alone.h5")
@@ -100,4 +104,4 @@ def test_a_run_has_the_ranks_of_its_job_and_ranks_that_do_not_find_each_other_ar
     assert "mpidl: -n: 5 ranks are more than the 4 cores of Slurm job " in log
     sentence = "mpidl: srun started 4 processes, but MPI (Open MPI v"
     assert sentence in log and "start with `srun --mpi=pmix` or `--mpi=pmi2`" in log
-    assert log.count("code 2\n") == 2 and not (tmp_path / "a.h5").exists()
+    assert log.count("\ncode 2\n") == 2 and not (tmp_path / "a.h5").exists()

@@ -52,7 +52,8 @@ on_each_node() { srun --overlap --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-nod
 {% endblock %}
 {% block requeue %}
 if [ "$code" -eq 75 ]; then
-    # An array's task has a number of its own, too.
+    # The number of one of an array's tasks stands for all of them.
+    [ -z "${SLURM_ARRAY_JOB_ID:-}" ] || SLURM_JOB_ID="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
     scontrol requeue "$SLURM_JOB_ID" || echo "not requeued; submitted again, it goes on from its checkpoint"
 fi
 {% endblock %}
