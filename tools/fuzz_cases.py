@@ -19,6 +19,7 @@ from mpidl.data import DATA
 from mpidl.data.reading import whole
 from mpidl.experiment import inputs, rehearsal
 from mpidl.results import open as open_run
+from mpidl.sentences import printable
 from tests.data.formats import fuzz
 from tests.results import forged
 from tools import fuzz_checkpoints
@@ -129,7 +130,7 @@ class Campaign:
             code = getattr(error, "exit_code", None)
             if code is None:
                 raise
-            print(f"mpidl: {error}", file=sys.stderr)
+            print(f"mpidl: {printable(str(error))}", file=sys.stderr)
             return int(code)
         return 0
 

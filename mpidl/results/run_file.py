@@ -164,8 +164,9 @@ class RunFile:
         self._timing.append({name: np.asarray(value, dtype=np.float64) for name, value in meters.items()})
 
     def event(self, kind: str, text: str, round: int = -1) -> None:
-        """Adds an event (a resume, a warning, a failure, …), stamped with the time; -1 is before the first round."""
-        self._events.append((time.time(), round, kind.encode(), text.encode()))
+        """Adds an event, stamped with the time; round -1: before the first. What HDF5 takes in no text is escaped."""
+        words = text.encode(errors="backslashreplace").replace(b"\0", rb"\x00")
+        self._events.append((time.time(), round, kind.encode(), words))
 
     def keep(self, group: str, form: Form, models: Models, places: int) -> None:
         """Commits models, one of so many times, after what was appended before; see `mpidl.results.snapshots`.

@@ -123,6 +123,14 @@ def test_timing_belongs_to_its_record_and_may_change_its_number_of_ranks(create:
     assert np.array_equal(results.open(run.path).timing["waiting"], expected, equal_nan=True)
 
 
+def test_an_event_may_quote_what_no_text_can_hold(create: Create) -> None:
+    run = create()
+    run.append({"round": 0})
+    run.event("warning", "is damaged: float6\udccd and \0")
+    run.finish()
+    assert results.open(run.path).events[0].text == "is damaged: float6\\udccd and \\x00"
+
+
 def test_events_keep_every_word(create: Create) -> None:
     run = create(room=2)
     texts = ["kurz", "größer " * 200, "", "ring → chain"]
