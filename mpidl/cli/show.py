@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mpidl.cli.tables import console, json_line
+from mpidl.results.names import SIGNALS
 from mpidl.sentences import printable
-from mpidl.spoken import ABSENT, duration, measured, number, of_metric
+from mpidl.spoken import ABSENT, counted, duration, measured, number, of_metric
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
     from mpidl.results import Run
@@ -75,9 +76,9 @@ def _watch(run: Run, timing: bool, as_json: bool) -> None:
     from rich.console import Group
     from rich.live import Live
 
-    with Live(Group(*_parts(run, timing)), console=out, auto_refresh=False, vertical_overflow="visible") as live:
+    with Live(Group(), console=out, auto_refresh=False) as live:
         for state in _states(run):
-            live.update(Group(*_parts(state, timing)), refresh=True)
+            live.update(Group(*_that_fit(state, timing, out)), refresh=True)
 
 
 def _watch_lines(run: Run, as_json: bool) -> None:
@@ -120,17 +121,42 @@ def _version(path: Path) -> tuple[int, ...]:
     return (status.st_ino, status.st_mtime_ns, status.st_size) if status else ()
 
 
-def _parts(run: Run, timing: bool) -> Iterator[RenderableType]:
+def _parts(
+    run: Run, timing: bool, facts: bool = True, events: int = _EVENTS_SHOWN, metrics: int | None = None
+) -> Iterator[RenderableType]:
+    """All that is shown of a run, or without its facts, or with so many of its events or metrics."""
     from rich.text import Text
 
     yield Text.assemble((printable(run.name or run.path.stem), "bold"), "  ", printable(_standing(run)))
-    yield _facts(run)
-    if run.records:
-        yield _metrics(run)
+    if facts:
+        yield _facts(run)
+    if run.records and metrics != 0:
+        yield _metrics(run, metrics)
     if timing and len(run.timing):
         yield _timing(run)
-    if run.events:
-        yield _events(run)
+    if run.events and events:
+        yield _events(run, events)
+
+
+def _that_fit(run: Run, timing: bool, out: Console) -> list[RenderableType]:
+    """As much as a window holds: events go first, then what does not change, then timing and the lesser metrics."""
+    room = out.height - 1
+    whole = list(_parts(run, timing))
+    if _height(whole, out) <= room:
+        return whole
+    more = f"(this window is too small for more; without --watch all is shown of {printable(str(run.path))})"
+    for facts, events in ((True, 3), (False, 3), (False, 1)):
+        parts = [*_parts(run, timing, facts, events), more]
+        if _height(parts, out) <= room:
+            return parts
+    # Without a row a table has its title and lines still.
+    bare = _height([*_parts(run, False, False, 0, 0), *([_metrics(run, 1)] if run.records else []), more], out)
+    return [*_parts(run, False, False, 0, max(0, room - bare + 1)), more]
+
+
+def _height(parts: Sequence[RenderableType], out: Console) -> int:
+    """How many lines they take."""
+    return sum(len(out.render_lines(part, pad=False)) for part in parts)
 
 
 def _standing(run: Run) -> str:
@@ -148,13 +174,15 @@ def _facts(run: Run) -> Table:
     from rich.table import Table
 
     table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
     config, provenance = run.config, run.provenance
     for key in _SECTIONS:
         if config.get(key) is not None:
             table.add_row(key, _in_short(config[key]))
     hosts = list(provenance.get("hosts", ()))
     places = ", ".join(f"{hosts.count(host)} on {host}" for host in dict.fromkeys(hosts))
-    table.add_row("agents", f"{run.agents}" + (f" over {len(hosts)} ranks ({places})" if hosts else ""))
+    table.add_row("agents", f"{run.agents}" + (f" over {counted(len(hosts), 'rank')} ({places})" if hosts else ""))
     if provenance.get("transport"):
         table.add_row("exchange", str(provenance["transport"]))
     if run.kept:
@@ -181,15 +209,18 @@ def _in_short(section: Any) -> str:
     return ", ".join([*head, *rest])
 
 
-def _metrics(run: Run) -> Table:
+def _metrics(run: Run, most: int | None = None) -> Table:
+    """All metrics, or so many of them, those that tell most."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for title in ("last", "best", "in round"):
-        table.add_column(title, justify="right")
-    for name, values in run.metrics.items():
+        table.add_column(title, justify="right", no_wrap=True)
+    telling = sorted(run.metrics, key=lambda name: name not in ("round", *SIGNALS))[:most]
+    for name in (name for name in run.metrics if name in telling):
+        values = run.metrics[name]
         words = name if values.ndim == 1 else f"{name} (mean of agents)"
         best = run.best(name) if "accuracy" in name or "loss" in name else None
         table.add_row(
@@ -212,7 +243,7 @@ def _timing(run: Run) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("in the whole run, by rank")
     for title in ("mean", "least", "most", "on rank"):
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     for name, total in sorted(_totals(run).items(), key=lambda item: (run.units(item[0]), -sum(item[1]))):
         mean, most = sum(total) / len(total), max(total)
         cells = (measured(value, run.units(name)) for value in (mean, min(total), most))
@@ -225,14 +256,17 @@ def _totals(run: Run) -> dict[str, list[float]]:
     return {name: run.timing_total(name).tolist() for name in run.timing}
 
 
-def _events(run: Run) -> Table:
+def _events(run: Run, most: int) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=False)
-    hidden = len(run.events) - _EVENTS_SHOWN
+    for place in range(4):
+        # What happened is told in words, over as many lines as it takes.
+        table.add_column(no_wrap=place < 3)
+    hidden = len(run.events) - most
     if hidden > 0:
         table.add_row("", "", "", f"({hidden} earlier events: --json has them)")
-    for event in run.events[-_EVENTS_SHOWN:]:
+    for event in run.events[-most:]:
         when = datetime.fromtimestamp(event.time, UTC).strftime("%H:%M:%S")
         table.add_row(when, "" if event.round < 0 else f"round {event.round}", event.kind, event.text)
     return table

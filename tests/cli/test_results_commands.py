@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from mpidl import results
 from mpidl.cli import show as show_module
 from mpidl.cli.compare import compare
 from mpidl.cli.plot import plot
@@ -99,6 +101,26 @@ def test_show_follows_a_running_run_to_its_end(tmp_path: Path, monkeypatch: pyte
     assert f"waiting for '{path}', which is not there yet" in text
     assert [line.split()[1] for line in text.splitlines() if line.startswith("round")] == ["1", "2", "3", "4"]
     assert text.splitlines()[-1] == "finished; 4 records"
+
+
+@pytest.mark.parametrize("height", [10, 16, 30, 40, 90])
+@pytest.mark.parametrize("width", [80, 120])
+def test_what_is_watched_fits_the_window(tmp_path: Path, width: int, height: int) -> None:
+    from rich.console import Console, Group
+
+    path = run(tmp_path, "small", model={"name": "mlp", "hidden": list(range(100, 140))}).path
+    writer = RunFile.open(path)
+    for place in range(20):
+        writer.event("note", f"{place} " + "words " * 30)
+    writer.finish()
+    out = Console(width=width, height=height, file=io.StringIO(), force_terminal=True, color_system=None)
+    out.print(Group(*show_module._that_fit(results.open(path), True, out)))
+    lines = out.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    text = " ".join(lines)
+    assert len(lines) <= height and max(map(len, lines)) <= width
+    assert "finished; 5 records" in lines[0] and re.search(r"test_accuracy_consensus +90.00 % +90.00 % +40", text)
+    assert ("gradient" in text, "this window is too small for more" in text) == (height >= 30, height < 90)
+    assert not re.search(r"\bword\b|\bfinishe\b|\brecor\b", text)
 
 
 def test_show_tells_a_killed_run(tmp_path: Path) -> None:
