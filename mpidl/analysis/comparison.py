@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from mpidl.analysis.differences import Differences, differences
+from mpidl.analysis.differences import Column, Differences, differences
 from mpidl.analysis.groups import RunGroup, grouped
 from mpidl.analysis.readings import (
     END,
@@ -23,10 +23,11 @@ from mpidl.analysis.readings import (
     spread,
 )
 from mpidl.analysis.settings import settings
+from mpidl.errors import ConfigError
 from mpidl.results import Glance
 from mpidl.results.names import SCALES
 from mpidl.sentences import ranges
-from mpidl.spoken import counted, of_metric, with_deviation
+from mpidl.spoken import counted, is_fraction, number, of_metric, with_deviation
 
 Groups = Sequence[RunGroup[Any]]
 
@@ -34,20 +35,25 @@ METRICS = ("test_accuracy", "test_loss")
 
 # What it takes to come to a record: how it is titled, and its units.
 _COSTS = {"round": ("rounds", "1"), "bytes": ("bytes sent", "bytes"), "seconds": ("time", "s")}
-# Weights of columns.
-_FIRST, _DECISIVE, _STATUS, _METRIC, _COST, _SEEDS, _HOUSEKEEPING = 9, 8, 7, 6, 5, 3, 1
+# Weights of columns. How a run stands says what its numbers are worth; what it took to a target was asked for, and is
+# worth as much as the algorithm.
+_FIRST, _STATUS, _ALGORITHM, _DECISIVE, _METRIC, _COST, _SEEDS, _HOUSEKEEPING = 10, 9, 8, 7, 6, 5, 3, 1
 REDUNDANT = 2
 """The weight of a column that tells what others do."""
 _MOST_VALUES = 3
 
 
 class TableColumn(NamedTuple):
-    """A column as people read it; where there is no room, that of the least `weight` goes first."""
+    """A column as people read it; where there is no room, that of the least `weight` goes first.
+
+    Rows are told apart by columns that are `distinctive`: where those for which there is room do not, another stays.
+    """
 
     title: str
     cells: tuple[str, ...]
     weight: int
     is_text: bool = False
+    distinctive: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,9 @@ def compare(
     groups = grouped(runs) if groups is None else groups
     members = [run for group in groups for run in group.runs]
     require_known(members, metrics, "--metric")
+    if target is not None and is_fraction(metrics[0]) and not 0 <= target <= 1:
+        cure = f"; did you mean {number(target)}%?" if 1 < target <= 100 else ""
+        raise ConfigError(f"{metrics[0]} lies between 0 and 1, and never comes to {number(target)}{cure}", "--to")
     apart = differences(members)
     reached = [_metric(groups, metric, at, first=metric == metrics[0]) for metric in metrics]
     reached += [] if target is None else _to_target(groups, metrics[0], target)
@@ -128,7 +137,9 @@ def _to_target(groups: Groups, metric: str, target: float) -> Iterator[_Reached]
             spread([spent(run, scale, record) for run, record in zip(group.runs, records, strict=True)])
             for group, records in zip(groups, reached, strict=True)
         ]
-        yield _column(f"{scale}_to_target", f"{title.removesuffix(' sent')} to {words}", scale, units, spreads, _METRIC)
+        yield _column(
+            f"{scale}_to_target", f"{title.removesuffix(' sent')} to {words}", scale, units, spreads, _ALGORITHM
+        )
 
 
 def _costs(groups: Groups, metric: str, at: Instant) -> Iterator[_Reached]:
@@ -164,9 +175,16 @@ def _settings(groups: Groups, apart: Differences) -> Iterator[TableColumn]:
             yield TableColumn("seeds", tuple(map(_seeds, groups)), _SEEDS)
         else:
             is_text = not all(cell.replace(".", "").replace("-", "").isdigit() for cell in cells)
-            yield TableColumn(column.title, cells, _DECISIVE if column.matters else _HOUSEKEEPING, is_text)
+            weight = _weight(column)
+            yield TableColumn(column.title, cells, weight, is_text, distinctive=weight > _HOUSEKEEPING)
     if several:
         yield TableColumn("n", tuple(str(len(group.runs)) for group in groups), _DECISIVE)
+
+
+def _weight(column: Column) -> int:
+    if not column.matters:
+        return _HOUSEKEEPING
+    return _ALGORITHM if column.key.partition(".")[0] == "algorithm" else _DECISIVE
 
 
 def _several(texts: Iterable[str]) -> str:
@@ -184,9 +202,9 @@ def _seeds(group: RunGroup[Glance]) -> str:
 
 def _names(groups: Groups, used: Sequence[TableColumn]) -> TableColumn:
     """What runs are called, which is worth little where their settings tell them apart."""
-    told = set(zip(*(column.cells for column in used if column.weight == _DECISIVE), strict=True))
+    told = set(zip(*(column.cells for column in used if column.distinctive), strict=True))
     weight = REDUNDANT if len(told) == len(groups) > 1 else _DECISIVE
-    return TableColumn("run", tuple(group.name for group in groups), weight, is_text=True)
+    return TableColumn("run", tuple(group.name for group in groups), weight, is_text=True, distinctive=True)
 
 
 def _standing(groups: Groups) -> Iterator[TableColumn]:

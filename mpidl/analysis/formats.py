@@ -20,6 +20,9 @@ _LATEX = {
     "\\": r"\textbackslash{}",
     "^": r"\textasciicircum{}",
     "~": r"\textasciitilde{}",
+    # What follows the end of a row would be taken for its option.
+    "[": "{[}",
+    "*": "{*}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
@@ -100,7 +103,7 @@ def _text(value: Any) -> Any:
 
 
 def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", printable(text))
+    return re.sub(r"([\\`*\[\]<>|$&~])", r"\\\1", printable(text))
 
 
 def _latex(text: str) -> str:

@@ -66,12 +66,30 @@ def facts(values: Mapping[str, str]) -> Table:
 
 
 def _those_that_fit(columns: Sequence[TableColumn], width: int) -> list[TableColumn]:
-    """Columns in their order, without as many of the least weight, the last of them first, as it takes."""
+    """Columns in their order, without as many of the least weight, the last of them first, as it takes.
+
+    Where those left do not tell all rows apart, the first that can stays, at the cost of others.
+    """
+    shown = _without_least(columns, width, ())
+    named = next((column for column in columns if column.distinctive and column not in shown), None)
+    if named is None or _rows(shown) == _rows(columns):
+        return shown
+    kept = _without_least(columns, width, (named,))
+    return kept if _rows(kept) > _rows(shown) else shown
+
+
+def _without_least(columns: Sequence[TableColumn], width: int, needed: Sequence[TableColumn]) -> list[TableColumn]:
     shown = list(columns)
     while len(shown) > 1 and _total(map(_narrowest, shown)) > width:
-        least = min(column.weight for column in shown)
-        shown.remove([column for column in shown if column.weight == least][-1])
+        free = [column for column in shown if column not in needed]
+        least = min(column.weight for column in free)
+        shown.remove([column for column in free if column.weight == least][-1])
     return shown
+
+
+def _rows(columns: Sequence[TableColumn]) -> int:
+    """How many rows these columns tell apart."""
+    return len(set(zip(*(column.cells for column in columns if column.distinctive), strict=True)))
 
 
 def _widths(columns: Sequence[TableColumn], width: int) -> list[int]:

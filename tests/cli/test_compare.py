@@ -124,6 +124,9 @@ def test_what_it_took_to_a_target_is_told(sweep: Path) -> None:
     assert "rounds to 91.50 %" in invoke(sweep, "--to", "0.915").output
     with pytest.raises(ConfigError, match="--to: 'high' is no number"):
         invoke(sweep, "--to", "high")
+    with pytest.raises(ConfigError, match="--to: test_accuracy lies between 0 and 1.*; did you mean 95%"):
+        invoke(sweep, "--to", "95")
+    assert "rounds to 95 " in invoke(sweep, "-m", "test_loss", "--to", "95").output
 
 
 def test_numbers_for_programs_are_whole(tmp_path: Path) -> None:
@@ -143,11 +146,12 @@ def test_markdown_and_latex_are_escaped(tmp_path: Path) -> None:
         file.append({"round": 1, "test_accuracy_consensus": 0.5, "bytes": np.nan, "seconds": np.nan})
         file.finish()
     markdown = invoke(tmp_path, "--no-group", "--format", "markdown").output
-    assert r"| a_b & 50% \| \[red\]$x^2$ {\\end} ünïcode– |" in markdown
+    assert r"| a_b \& 50% \| \[red\]\$x^2\$ {\\end} ünïcode– |" in markdown
     table = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
     latex = invoke(tmp_path, "--no-group", "--format", "latex").output
-    assert r"a\_b \& 50\% \textbar{} [red]\$x\textasciicircum{}2\$ \{\textbackslash{}end\} ünïcode-- & " in latex
+    # A row that begins with a bracket or a star is no option of the line before it.
+    assert r"a\_b \& 50\% \textbar{} {[}red]\$x\textasciicircum{}2\$ \{\textbackslash{}end\} ünïcode-- & " in latex
     assert latex.count("\\toprule") == latex.count("\\midrule") == latex.count("\\bottomrule") == 1
     columns = len(re.search(r"tabular}{([lr]+)}", latex)[1])  # type: ignore[index]
     body = [line for line in latex.splitlines() if line.endswith(r"\\")]
@@ -208,6 +212,17 @@ def test_an_unknown_metric_is_answered_with_the_nearest(sweep: Path) -> None:
     with pytest.raises(ConfigError, match="--metric: 'test_acc' is not known; did you mean 'test_accuracy'"):
         invoke(sweep, "-m", "test_acc")
     assert "consensus" in invoke(sweep, "-m", "test_loss_consensus").output
+
+
+def test_rows_are_told_apart_in_the_narrowest_window() -> None:
+    columns = [
+        TableColumn("run", ("first", "second"), 2, is_text=True, distinctive=True),
+        TableColumn("algorithm", ("dsgd lr 0.1", "dsgd lr 0.1"), 8, is_text=True, distinctive=True),
+        TableColumn("train.rounds", ("60", "2000"), 7, distinctive=True),
+        TableColumn("accuracy", ("90.00 %", "95.00 %"), 10),
+    ]
+    shown = [[column.title for column in tables._those_that_fit(columns, width)] for width in (37, 36, 30)]
+    assert shown == [["algorithm", "train.rounds", "accuracy"], ["run", "algorithm", "accuracy"], ["run", "accuracy"]]
 
 
 def test_a_table_that_cannot_fit_keeps_what_tells_most() -> None:
