@@ -8,6 +8,8 @@ ABSENT = "–"
 
 # Of a mean that is told with its deviation: places behind the point, and from where it is told by its power of ten.
 _PLACES, _LARGE = 5, 1e7
+# Seconds from which on minutes are told.
+_MINUTES = 100
 
 
 def number(value: float) -> str:
@@ -33,18 +35,25 @@ def amount(count: float) -> str:
     """`1.5 GB`, with a thousand bytes to the kB."""
     if math.isnan(count):
         return ABSENT
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(count) < 999.5 or unit == "TB":
-            break
-        count /= 1000
-    return f"{count:.3g} {unit}" if unit != "B" else f"{count:.0f} B"
+    size, unit = _size(count)
+    return f"{count / size:.3g} {unit}" if unit != "B" else f"{count:.0f} B"
+
+
+def _size(count: float) -> tuple[float, str]:
+    """The unit that so many bytes are told in: its bytes and its name."""
+    size = 1.0
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 999.5 * size:
+            return size, unit
+        size *= 1000
+    return size, "TB"
 
 
 def duration(seconds: float) -> str:
     """`3.21 s`, `4 min 10 s`, `2 h 05 min`."""
     if math.isnan(seconds):
         return ABSENT
-    if seconds < 100 or math.isinf(seconds):
+    if seconds < _MINUTES or math.isinf(seconds):
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
@@ -80,10 +89,16 @@ def with_deviation(mean: float, deviation: float, name: str = "", units: str = "
     """
     if not math.isfinite(mean) or not math.isfinite(deviation) or deviation == 0:
         return of_metric(name, mean, units)
-    if units in ("bytes", "s"):
-        return f"{measured(mean, units)} ± {measured(deviation, units)}"
-    scale, unit = (100, " %") if is_fraction(name) else (1, "")
-    mean, deviation = scale * mean, scale * deviation
+    if units == "s" and abs(mean) >= _MINUTES:
+        return f"{duration(mean)} ± {duration(deviation)}"
+    size, unit = 1.0, ""
+    if units == "bytes":
+        size, unit = _size(mean)
+    elif units == "s":
+        unit = "s"
+    elif is_fraction(name):
+        size, unit = 0.01, "%"
+    mean, deviation, unit = mean / size, deviation / size, f" {unit}" if unit else ""
     places = max(0, 1 - math.floor(math.log10(deviation)))
     if places > _PLACES or abs(mean) >= _LARGE:
         return f"{mean:.3g} ± {deviation:.2g}{unit}"
