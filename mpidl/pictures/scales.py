@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
 
 ROUNDING = {"float32": 1e-9, "float64": 1e-24}
-"""Parts of the largest value below which there is rounding alone: squares of what a number is precise to, with room."""
+"""Parts of the largest value below which there is rounding alone: squares of what a number is precise to, with room.
+
+Values of one and more are never taken for it, however large that of a run is which explodes beside others.
+"""
 
 # An accuracy from which on differences are seen better in what is wrong.
 _HIGH = 0.9
@@ -56,15 +59,15 @@ def logarithmic(
 ) -> Limits | None:
     """A logarithmic axis for these values; None where none is positive.
 
-    What lies below so many parts of the largest value is rounding: it lies below the axis. Zeros have a place of their
-    own at its end `with_zero`.
+    What lies below so many parts of the largest value, or of 1 where that is less, is rounding: it lies below the axis.
+    Zeros have a place of their own at its end `with_zero`.
     """
     values = np.concatenate([*lines, np.zeros(0)])
     positive = values[values > 0]
     if not positive.size:
         return None
     high = float(positive.max())
-    low = float(positive[positive >= rounding * high].min())
+    low = float(positive[positive >= rounding * min(high, 1.0)].min())
     zero = low / 2 if with_zero and (values == 0).any() else None
     low = low if zero is None else zero
     # A level line is seen as one.
@@ -108,6 +111,18 @@ def divide(axes: Axes, which: Literal["x", "y"], limits: Limits, units: str = "1
         axis.set_major_locator(MaxNLocator(_TICKS, steps=_STEPS))
         axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, place: "0" if value == limits.zero else tick(value, units)))
+
+
+def divide_time(axes: Axes, limits: Limits) -> str:
+    """The same for seconds across, told in a unit that suits them, with round numbers of it; returns its name."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    second, unit = of_time(limits.high)
+    divide(axes, "x", limits)
+    steps = MaxNLocator(_TICKS, steps=_STEPS).tick_values(limits.low / second, limits.high / second)
+    axes.xaxis.set_ticks([second * step for step in steps if limits.low <= second * step <= limits.high])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value / second:,.4g}"))
+    return unit
 
 
 def log_ticks(low: float, high: float) -> tuple[list[float], list[float]]:

@@ -79,13 +79,13 @@ def framed(
     they are longer than a reader's patience.
     """
     room = width - 2 * _MARGIN
-    heading = folded(title, room, TITLE)[:3]
+    heading = first_of(folded(title, room, TITLE), 3)
     entries = dict(list((legend or {}).items())[:_ENTRIES])
     if legend and len(legend) > _ENTRIES:
         notes = [f"The legend names {_ENTRIES} of {len(legend)} lines.", *notes]
-    labels = ["\n".join(folded(label, room - _HANDLE, LEGEND)[:3]) for label in entries]
+    labels = ["\n".join(first_of(folded(label, room - _HANDLE, LEGEND), 3)) for label in entries]
     columns = _columns(labels, room)
-    below = [line for note in notes for line in folded(note, room, NOTE, 1000)][:_NOTES]
+    below = first_of([line for note in notes for line in folded(note, room, NOTE, 1000)], _NOTES)
     heights = {
         "head": _height(heading, TITLE) + _legend_height(labels, columns),
         "panels": height,
@@ -161,6 +161,13 @@ def folded(text: str, room: float, size: float, longest: int = LONGEST) -> list[
             word = word[fits:]
         lines.append(word)
     return [plain(line) for line in lines]
+
+
+def first_of(lines: list[str], most: int) -> list[str]:
+    """At most so many of these lines, the last with `…` where there are more."""
+    if len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], f"{lines[most - 1].rpartition(' ')[0]} …"]
 
 
 @lru_cache(4096)

@@ -20,6 +20,11 @@ def test_rounding_does_not_stretch_a_logarithmic_axis() -> None:
     assert exact is not None and exact.low < 1e-13
 
 
+def test_a_line_that_explodes_hides_no_other() -> None:
+    limits = logarithmic([np.array([1.0, 1e20, 1e42]), np.array([2.0, 0.1])])
+    assert limits is not None and limits.low < 0.1 and limits.high > 1e42
+
+
 def test_a_line_of_rounding_alone_is_level() -> None:
     limits = logarithmic([np.array([1.0, 1.001, 1.0]) * 1e-13])
     assert limits is not None and limits.high / limits.low < 1.2

@@ -19,7 +19,7 @@ from mpidl.analysis.groups import RunGroup
 from mpidl.analysis.readings import metric_of
 from mpidl.errors import ConfigError, ResultsError, choices_sentence
 from mpidl.pictures import words
-from mpidl.pictures.scales import ROUNDING, Limits, apart, divide, linear, logarithmic, near_the_top, of_time
+from mpidl.pictures.scales import ROUNDING, Limits, apart, divide, divide_time, linear, logarithmic, near_the_top
 from mpidl.pictures.style import dress, framed
 from mpidl.results import Run
 from mpidl.results.names import SCALES
@@ -84,6 +84,8 @@ def draw(
     }
     shown = [metric for metric in metrics if any(any(map(_any, every[metric, axis])) for axis in axes)]
     across = [axis for axis in axes if any(any(map(_any, every[metric, axis])) for metric in shown)]
+    # Along an axis on which nothing has moved, such as the bytes of one agent, there is nothing to see.
+    across = [axis for axis in across if any(_moves(every[metric, axis]) for metric in shown)] or across
     if not across:
         raise ResultsError(f"nothing to plot: no run has values of {', '.join(metrics)} against {', '.join(axes)} yet")
     measures = {
@@ -98,8 +100,9 @@ def draw(
     width, height = 1 + 3.6 * columns + 1.2 * (columns == 1), 2.7 * rows + 0.5 * (rows == 1)
     figure, body = framed(width, height, frame.title, entries, notes)
     for panel, (metric, axis) in zip(body.subplots(rows, columns, squeeze=False).flat, places, strict=True):
-        _fill(panel, lines, every[metric, axis], measures[metric])
-        divide_across(panel, axis, [line.across for each in shown for line in every[each, axis] if _any(line)])
+        limits = limits_across(axis, [line.across for each in shown for line in every[each, axis] if _any(line)])
+        _fill(panel, lines, every[metric, axis], measures[metric], limits)
+        divide_across(panel, axis, limits)
     return figure
 
 
@@ -107,15 +110,19 @@ def _any(line: MeanCurve) -> bool:
     return bool(line.across.size)
 
 
+def _moves(drawn: Iterable[MeanCurve]) -> bool:
+    return any((line.across > 0).any() for line in drawn)
+
+
 def refuse_unknown(runs: Sequence[Run], metrics: Sequence[str], axes: Sequence[str]) -> None:
     """ConfigError about metrics that no run has, and about what is no axis."""
     known = {name for run in runs for name in run.metrics} | {*METRICS, *OWN}
     for metric in metrics:
         if metric not in known:
-            raise ConfigError(f"metric {choices_sentence(metric, known)}")
+            raise ConfigError(choices_sentence(metric, known), "metric")
     for axis in axes:
         if axis not in SCALES:
-            raise ConfigError(f"axis {choices_sentence(axis, SCALES, _MEANT.get(axis))}")
+            raise ConfigError(choices_sentence(axis, SCALES, _MEANT.get(axis)), "axis")
 
 
 def measure(runs: Sequence[Run], metric: str, drawn: Sequence[MeanCurve], as_it_is: bool = False) -> Measure:
@@ -142,34 +149,36 @@ def _precision(runs: Sequence[Run]) -> str:
     )
 
 
-def _fill(panel: Axes, lines: Sequence[Line], drawn: Sequence[MeanCurve], shown: Measure) -> None:
+def _fill(panel: Axes, lines: Sequence[Line], drawn: Sequence[MeanCurve], shown: Measure, limits: Limits) -> None:
     for line, values in zip(lines, drawn, strict=True):
         # About eight markers per line, staggered so that those of lines that coincide do not hide each other.
         every = max(1, len(values.across) // _MARKERS)
         first = line.index * every // len(lines)
-        panel.plot(values.across, shown.of(values.mean), markevery=(first, every), **line.style)
+        across = limits.place(values.across)
+        panel.plot(across, shown.of(values.mean), markevery=(first, every), **line.style)
         if values.runs > 1:
             low, high = (np.clip(shown.of(each), shown.limits.low, None) for each in (values.low, values.high))
-            panel.fill_between(values.across, low, high, color=line.style["color"], alpha=0.18, linewidth=0)
+            panel.fill_between(across, low, high, color=line.style["color"], alpha=0.18, linewidth=0)
     divide(panel, "y", shown.limits, shown.units)
     dress(panel, panel.get_xlabel(), words(shown.words))
 
 
-def divide_across(panel: Axes, axis: str, drawn: Iterable[np.ndarray]) -> None:
-    """Divides and names what a panel's values are drawn against, from where it begins to where it ends."""
-    from matplotlib.ticker import FuncFormatter
+def limits_across(axis: str, drawn: Sequence[np.ndarray]) -> Limits:
+    """What values are drawn against, from where it begins to where it ends: here, too, is their `place`."""
+    low, high = min(float(each.min()) for each in drawn), max(float(each.max()) for each in drawn)
+    spread_out = axis == "bytes" and apart([float(each.max()) for each in drawn])
+    # Before the first round nothing was sent.
+    limits = logarithmic(drawn, with_zero=True) if spread_out else None
+    return limits or Limits(low, high + (0.015 * (high - low) or 1.0))
 
-    ends = list(drawn)
-    if axis == "bytes" and apart([float(end.max()) for end in ends]):
-        divide(panel, "x", logarithmic(ends) or Limits(0.0, 1.0), "bytes")
-    else:
-        low, high = min(float(end.min()) for end in ends), max(float(end.max()) for end in ends)
-        divide(panel, "x", Limits(low, high + (0.015 * (high - low) or 1.0)), "bytes" if axis == "bytes" else "1")
+
+def divide_across(panel: Axes, axis: str, limits: Limits) -> None:
+    """Divides and names what a panel's values are drawn against."""
     named = {"round": "rounds", "epoch": "epochs", "bytes": "sent by all agents [bytes]"}
     if axis == "seconds":
-        second, unit = of_time(max(float(end.max()) for end in ends))
-        named[axis] = f"time [{unit}]"
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value / second:,.4g}"))
+        named[axis] = f"time [{divide_time(panel, limits)}]"
+    else:
+        divide(panel, "x", limits, "bytes" if axis == "bytes" else "1")
     panel.set_xlabel(named[axis])
 
 

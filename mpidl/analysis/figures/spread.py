@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpidl.analysis.figures.curves import OWN, divide_across, refuse_unknown, titled
+from mpidl.analysis.figures.curves import OWN, divide_across, limits_across, refuse_unknown, titled
 from mpidl.analysis.figures.lines import Line, legend, lines_of
 from mpidl.analysis.figures.series import LARGEST
 from mpidl.analysis.groups import RunGroup
@@ -68,8 +68,9 @@ def draw(
     for (curves, ends), metric in zip(panels, shown, strict=True):
         measured = [agents for agents in every[metric] if agents.across.size]
         limits = _limits(metric, measured)
-        _fill(curves, lines, every[metric], limits)
-        divide_across(curves, axis, [agents.across for agents in measured])
+        across = limits_across(axis, [agents.across for agents in measured])
+        _fill(curves, lines, every[metric], limits, across)
+        divide_across(curves, axis, across)
         dress(curves, curves.get_xlabel(), words(titled(runs, metric)))
         _ends(ends, lines, every[metric], limits)
         dress(ends, "agents, in the order of their numbers", "")
@@ -108,16 +109,14 @@ def _limits(metric: str, measured: Sequence[Agents]) -> Limits:
     return limits or linear(values) or Limits(0.0, 1.0)
 
 
-def _fill(axes: Axes, lines: Sequence[Line], drawn: Sequence[Agents], limits: Limits) -> None:
+def _fill(axes: Axes, lines: Sequence[Line], drawn: Sequence[Agents], limits: Limits, across: Limits) -> None:
     for line, agents in zip(lines, drawn, strict=True):
         if not agents.across.size:
             continue
-        every = max(1, len(agents.across) // 8)
-        axes.plot(
-            agents.across, limits.place(agents.quantile(0.5)), markevery=(line.index % every, every), **line.style
-        )
+        every, places = max(1, len(agents.across) // 8), across.place(agents.across)
+        axes.plot(places, limits.place(agents.quantile(0.5)), markevery=(line.index % every, every), **line.style)
         low, high = (limits.place(agents.quantile(share)) for share in (0.0, 1.0))
-        axes.fill_between(agents.across, low, high, color=line.style["color"], alpha=0.15, linewidth=0)
+        axes.fill_between(places, low, high, color=line.style["color"], alpha=0.15, linewidth=0)
 
 
 def _ends(axes: Axes, lines: Sequence[Line], drawn: Sequence[Agents], limits: Limits) -> None:

@@ -49,7 +49,8 @@ def draw(runs: Sequence[Run], *, groups: Sequence[RunGroup[Run]] | None = None, 
     legend = {_said(names[index]): Patch(**bar_style(index)) for index in shown}
     width, wide = 8.0, 2.6
     labels = [folded(label, wide, TICK) for label in bars]
-    height = 0.8 + sum(max(0.34, 0.16 * len(label)) for label in labels)
+    # Bars are equally far apart.
+    height = 0.8 + len(labels) * max(0.34, 0.16 * max(map(len, labels)))
     figure, body = framed(width, height, frame.title, legend, [*notes, *frame.notes])
     axes = body.subplots()
     start = np.zeros(len(table))
@@ -59,7 +60,7 @@ def draw(runs: Sequence[Run], *, groups: Sequence[RunGroup[Run]] | None = None, 
         start += table[:, index]
     dress(axes, f"time [{unit}]", "rank" if len(runs) == 1 else "")
     axes.grid(visible=False, axis="y")
-    axes.set_yticks(places, ["\n".join(label[:3]) for label in labels], fontsize=TICK)
+    axes.set_yticks(places, ["\n".join(label) for label in labels], fontsize=TICK)
     axes.set_ylim(len(table) - 0.4, -0.6)
     divide(axes, "x", Limits(0.0, 1.04 * float(start.max()) / second))
     return figure

@@ -104,8 +104,29 @@ def test_bytes_that_are_far_apart_go_onto_a_logarithmic_axis(tmp_path: Path) -> 
     little = written(
         tmp_path, "little", {"test_loss_consensus": [2.0, 1.0], "bytes": [0, 1e4]}, graph={"name": "chain"}
     )
-    assert curves.draw([much, little], ["test_loss"], ["bytes"]).axes[0].get_xscale() == "log"
+    figure = curves.draw([much, little], ["test_loss"], ["bytes"])
+    figure.draw_without_rendering()
+    (panel,) = figure.axes
+    assert panel.get_xscale() == "log"
+    # What was before anything was sent has a place of its own.
+    assert [line.get_xdata().tolist() for line in panel.lines] == [[5e3, 1e6], [5e3, 1e4]]
+    assert panel.get_xlim()[0] < 5e3 and panel.get_xticklabels()[0].get_text() == "0"
     assert curves.draw([much], ["test_loss"], ["bytes"]).axes[0].get_xscale() == "linear"
+
+
+def test_an_axis_along_which_nothing_moves_is_left_out(tmp_path: Path) -> None:
+    single = written(tmp_path, "single", {"test_loss_consensus": [2.0, 1.0], "bytes": [0, 0]})
+    assert [panel.get_xlabel() for panel in curves.draw([single], ["test_loss"]).axes] == ["epochs"]
+    assert len(curves.draw([single], ["test_loss"], ["bytes"]).axes) == 1
+
+
+def test_time_has_round_numbers_of_its_unit(tmp_path: Path) -> None:
+    run = written(tmp_path, "long", {"test_loss_consensus": [2.0, 1.0], "seconds": [0, 190.0]})
+    figure = curves.draw([run], ["test_loss"], ["seconds"])
+    figure.draw_without_rendering()
+    (panel,) = figure.axes
+    assert panel.get_xlabel() == "time [min]"
+    assert [text.get_text() for text in panel.get_xticklabels()] == ["0", "1", "2", "3"]
 
 
 def test_a_legend_of_long_names_is_no_wider_than_the_picture(tmp_path: Path) -> None:
