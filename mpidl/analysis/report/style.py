@@ -20,7 +20,7 @@ nav a { color: var(--accent); white-space: nowrap }
 .scroll { overflow-x: auto; margin: .6rem 0 }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums }
 th, td { padding: .3rem .9rem .3rem 0; text-align: left; vertical-align: top; white-space: nowrap }
-td:not(.number) { white-space: normal; min-width: 6rem; overflow-wrap: anywhere }
+td:not(.number) { white-space: normal; min-width: 6rem; max-width: 24rem; overflow-wrap: break-word }
 thead th { border-bottom: 1.5px solid var(--ink); vertical-align: bottom; font-weight: 600 }
 tbody tr + tr > * { border-top: 1px solid var(--line) }
 .number { text-align: right }
