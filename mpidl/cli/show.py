@@ -214,6 +214,8 @@ def _metrics(run: Run, most: int | None = None) -> Table:
     from rich import box
     from rich.table import Table
 
+    from mpidl.analysis.readings import read
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for title in ("last", "best", "in round"):
@@ -225,7 +227,7 @@ def _metrics(run: Run, most: int | None = None) -> Table:
         best = run.best(name) if "accuracy" in name or "loss" in name else None
         table.add_row(
             words,
-            _cell(run, name, run.last(name)),
+            _cell(run, name, read(run, name).value),
             _cell(run, name, best.value) if best else "",
             number(best.round) if best else "",
         )

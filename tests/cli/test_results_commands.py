@@ -83,6 +83,15 @@ def test_json_has_null_for_what_is_not_a_number(tmp_path: Path) -> None:
         json.loads(invoke(command, "--json", file.path).output, parse_constant=pytest.fail)
 
 
+def test_show_tells_no_earlier_loss_where_the_last_is_no_number(tmp_path: Path) -> None:
+    file = RunFile.create(tmp_path / "nan.h5", {"name": "nan"}, {}, None, 1)
+    scales = {"epoch": 0, "seconds": 0, "bytes": 0}
+    file.append(scales | {"round": 0, "test_accuracy_consensus": 0.5, "test_loss_consensus": 2.3})
+    file.append(scales | {"round": 1, "test_accuracy_consensus": 0.1, "test_loss_consensus": np.nan})
+    file.finish("diverged")
+    assert re.search(r"test_loss_consensus +– +2.3 +0", invoke(show, file.path).output)
+
+
 def test_show_follows_a_running_run_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(show_module, "_WATCH_SECONDS", 0.02)
     program = (
