@@ -52,13 +52,17 @@ def beside(groups: Iterable[RunGroup[Run]]) -> Gathered:
 
 
 def numbers(groups: Sequence[Sequence[Findings]]) -> list[Number]:
-    """What is one number among the findings of a kind, group by group; standard errors stand apart from it."""
+    """What is one number among the findings of a kind, group by group; standard errors stand apart from it.
+
+    What was found of each round is one number where each run keeps models of one round.
+    """
+    every = [findings for group in groups for findings in group]
+    several = {name for findings in every for name, finding in findings.found.items() if finding.values.size != 1}
     known = {
         name: finding
-        for group in groups
-        for findings in group
+        for findings in every
         for name, finding in findings.found.items()
-        if finding.values.ndim == 0 and not (name.endswith("_error") and name.removesuffix("_error") in findings)
+        if name not in several and not (name.endswith("_error") and name.removesuffix("_error") in findings)
     }
     return [
         Number(name, finding.description, finding.units, tuple(spread(_values(group, name)) for group in groups))

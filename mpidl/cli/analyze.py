@@ -141,7 +141,8 @@ def _work(words: CommandLine, workers: Workers, device: object) -> None:
     if workers.rank == 0 and len(words.runs) > 1 and not words.options["json"]:
         for title, columns in tables.of_several(every):
             click.echo(title)
-            print_fitting(columns, "--json has them, and the files beside the runs")
+            if columns:
+                print_fitting(columns, "--json has them, and the files beside the runs")
 
 
 def _of_run(words: CommandLine, path: Path, workers: Workers, device: object) -> Iterator[Findings]:

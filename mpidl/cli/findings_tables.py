@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 _FEW = 8
+_DRAWN = "no single numbers; mpidl plot draws what was found"
 
 
 def table(findings: Findings) -> Table:
@@ -39,11 +40,16 @@ def table(findings: Findings) -> Table:
             text += f" ± {number(findings.number(f'{name}_error'))}"
         if finding.values.ndim == 0 or (finding.values.ndim == 1 and len(finding.values) <= _FEW):
             rows.add_row(name.replace("_", " "), text, finding.description)
+    if not rows.rows:
+        rows.add_row(_DRAWN)
     return rows
 
 
 def of_several(found: Mapping[Path, Sequence[Findings]]) -> Iterator[tuple[str, list[TableColumn]]]:
-    """Of each kind, under a title, what is one number: mean and deviation over runs that differ in their seed alone."""
+    """Of each kind, under a title, what is one number: mean and deviation over runs that differ in their seed alone.
+
+    Without columns, the title says that nothing is.
+    """
     from mpidl import results
     from mpidl.analysis.comparison import TableColumn
     from mpidl.analysis.gathered import numbers
@@ -58,8 +64,11 @@ def of_several(found: Mapping[Path, Sequence[Findings]]) -> Iterator[tuple[str, 
             cells = tuple(with_deviation(each.mean, each.deviation, name, units) for each in quantity.groups)
             # Those that are told first matter most.
             columns.append(TableColumn(name.replace("_", " "), cells, -len(columns)))
-        title = f"{kind} of {counted(sum(map(len, members)), 'run')}; mean ± deviation over those of one setting"
-        yield title, columns
+        title = f"{kind} of {counted(sum(map(len, members)), 'run')}"
+        if len(columns) > 1:
+            yield f"{title}; mean ± deviation over those of one setting", columns
+        else:
+            yield f"{title}: {_DRAWN}", []
 
 
 def plain(findings: Findings) -> dict[str, Any]:

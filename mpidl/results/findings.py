@@ -67,7 +67,7 @@ class Findings:
 
     def number(self, name: str) -> float:
         """A finding that is one number."""
-        return float(self.found[name].values)
+        return float(self.found[name].values.item())
 
 
 @dataclass(frozen=True)

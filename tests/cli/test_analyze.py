@@ -167,6 +167,9 @@ def test_runs_that_differ_in_their_seed_are_told_together(tmp_path: Path) -> Non
     ]
     told = with_deviation(float(np.mean(traces)), float(np.std(traces, ddof=1)))
     assert "sharpness of 2 runs" in done.stdout and told in done.stdout
+    # Of the one round that models are kept of, alignment is numbers.
+    told = invoke(analyze, tmp_path, "alignment", *FEW).stdout
+    assert "alignment of 2 runs; mean" in told and "gradient variance" in told
     # What it wrote lies among the runs, and is none.
     each = invoke(analyze, *sorted(tmp_path.glob("[34].*")), "sharpness", "--json", *FEW).stdout.splitlines()
     assert [json.loads(line)["hessian_trace"] for line in each] == traces
