@@ -3,7 +3,7 @@
 Every setting in which runs differ is told. Where they differ in a part (an algorithm, a graph, a compressor), its own
 settings are told with it, as one text: `dsgd lr 0.05 momentum 0.9` beside `csgd lr 0.4`. There, what is as it is by
 default for this part goes without saying, unless runs with the same part differ in it. A graph and gossip are compared
-among the runs that have a graph.
+among the runs that have a graph, and so they are told.
 """
 
 from __future__ import annotations
@@ -213,4 +213,8 @@ def _constant(keys: Iterable[str], runs: Sequence[Settings]) -> dict[str, str]:
         run = next(run for run in runs if key in run)
         if not run[key].usual or key in _WELCOME:
             told.setdefault(section, []).append(_words(key, section, run))
-    return {section: ", ".join(words) for section, words in told.items()}
+    some = {section for section in _DECENTRALIZED if not all("graph.name" in run for run in runs)}
+    return {
+        section: ", ".join(words) + (" (of runs that have a graph)" if section in some else "")
+        for section, words in told.items()
+    }
