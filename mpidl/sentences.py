@@ -56,7 +56,8 @@ def ranges(numbers: Iterable[int]) -> str:
 def told(error: BaseException) -> str:
     """What was raised: `IndexError: no such agent`."""
     try:
-        words = error.msg if isinstance(error, SyntaxError) else str(error)
+        # A bare SyntaxError has None in place of a message.
+        words = str(error.msg or "") if isinstance(error, SyntaxError) else str(error)
     except Exception:
         # The class is a user's, and so is what makes it a text.
         words = ""

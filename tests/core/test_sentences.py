@@ -85,6 +85,8 @@ def test_an_installed_plug_in_is_named_too(monkeypatch: pytest.MonkeyPatch):
 def test_a_broken_file_is_named_with_its_line():
     error = raised(compile, "x = 1\ndef f(:", "own.py", "exec")
     assert place(error) == "own.py, line 2" and told(error) == "SyntaxError: invalid syntax"
+    # One that a user's own code raises need not have a message.
+    assert (told(SyntaxError()), told(SyntaxError(5))) == ("SyntaxError", "SyntaxError: 5")
 
 
 def test_a_limit_of_the_process_is_named_as_the_cause(monkeypatch: pytest.MonkeyPatch):
