@@ -48,11 +48,11 @@ def fingerprint_of_shares(shares: Shares) -> Mapping[str, str]:
     }
 
 
-def fingerprint_of_split(shares: Shares) -> Mapping[str, str]:
-    """The same in one line."""
-    known = json.dumps(dict(fingerprint_of_shares(shares))).encode()
-    together = hashlib.blake2b(known, digest_size=8).hexdigest()
-    return {"the split": f"one over {len(shares)} agents with digest {together}"}
+def fingerprint_of_split(parts: Mapping[str, str]) -> Mapping[str, str]:
+    """The same in one line; `parts` are those that `fingerprint_of_shares` tells."""
+    together = hashlib.blake2b(json.dumps(dict(parts)).encode(), digest_size=8).hexdigest()
+    # One of them is the validation part.
+    return {"the split": f"one over {len(parts) - 1} agents with digest {together}"}
 
 
 def _sample(rows: Any) -> np.ndarray:

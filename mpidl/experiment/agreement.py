@@ -51,8 +51,9 @@ def agree_on_data(comm: Communicator, dataset: Dataset) -> Mapping[str, str]:
 
 def agree_on_shares(comm: Communicator, shares: Shares) -> Mapping[str, str]:
     """The same examples for every agent; returned is, in a line, which they are."""
-    agree(comm, fingerprint_of_shares(shares), "make the split depend on nothing but the data and the seed")
-    return fingerprint_of_split(shares)
+    parts = fingerprint_of_shares(shares)
+    agree(comm, parts, "make the split depend on nothing but the data and the seed")
+    return fingerprint_of_split(parts)
 
 
 def agree_on_start(comm: Communicator, module: nn.Module) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from mpidl import results
 from mpidl.config import Duration
 from mpidl.data.dataset import Dataset
-from mpidl.data.fingerprint import fingerprint, fingerprint_of_split
+from mpidl.data.fingerprint import fingerprint, fingerprint_of_shares, fingerprint_of_split
 from mpidl.data.shares import Shares, batches_per_pass
 from mpidl.errors import ConfigError, ResultsError
 from mpidl.experiment.schema import Config
@@ -90,7 +90,7 @@ class Inputs:
     @cached_property
     def known(self) -> Mapping[str, str]:
         """What tells these data, and their split, from others."""
-        return {**fingerprint(self.dataset), **fingerprint_of_split(self.shares)}
+        return {**fingerprint(self.dataset), **fingerprint_of_split(fingerprint_of_shares(self.shares))}
 
     def steps_per_pass(self, agent: int) -> int:
         """Batches in one pass of an agent over its examples."""

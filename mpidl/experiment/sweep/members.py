@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +60,10 @@ def checked(sweep: Sequence[Member], inputs: bool = True) -> list[Member]:
             raise _blamed(error, member.label) from error
     found = {member.number: member for member in sweep}
     for member, its_inputs in check_inputs([each for each in sweep if inputs or each.output.exists()], LastDataset()):
-        from mpidl.experiment.sweep.outputs import standing, versions_changed
+        from mpidl.experiment.sweep.outputs import seen
 
         try:
-            known = standing(member, its_inputs)
-            changed = tuple(versions_changed(member)) if known.is_over else ()
-            found[member.number] = replace(member, standing=known, changed=changed)
+            found[member.number] = seen(member, its_inputs)
         except MpidlError as error:
             raise _blamed(error, member.label) from error
     return list(found.values())

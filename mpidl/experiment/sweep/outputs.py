@@ -24,14 +24,22 @@ from mpidl.results.checkpoints.folder import CheckpointFolder
 
 if TYPE_CHECKING:
     from mpidl.experiment.inputs import Inputs
+    from mpidl.results import Run
 
 
-def standing(member: Member, inputs: Inputs) -> Standing:
-    """Where a run on these data and their split stands; refuses a file that is another run's, or is written now."""
+def seen(member: Member, inputs: Inputs) -> Member:
+    """The run as its file tells of it; refuses one that is another run's, by these data and their split, too."""
+    if not member.output.exists():
+        return member
+    run = results.open(member.output)
+    standing = _standing(member, inputs, run)
+    changed = tuple(_versions_changed(member, run)) if standing.is_over else ()
+    return replace(member, standing=standing, changed=changed)
+
+
+def _standing(member: Member, inputs: Inputs, run: Run) -> Standing:
+    """Where the run of this file stands; refuses what is another run, or is written now."""
     config, output = member.config, member.output
-    if not output.exists():
-        return Standing.WAITING
-    run = results.open(output)
     if run.status == "running" and not run.abandoned:
         raise ConfigError(f"{str(output)!r} is being written by another process; wait for it, or choose another -o")
     facts, agents = facts_of(run), config.agents_on(member.ranks)
@@ -65,10 +73,10 @@ def standing(member: Member, inputs: Inputs) -> Standing:
     return Standing.HALF
 
 
-def versions_changed(member: Member) -> Iterator[VersionChange]:
+def _versions_changed(member: Member, run: Run) -> Iterator[VersionChange]:
     """What the numbers in the file of a run depend on, and is another now: packages, and files of plug-ins."""
     plug_ins = provenance.plug_ins(member.config.model_dump(mode="json"))
-    yield from other_versions(facts_of(results.open(member.output)).versions, plug_ins)
+    yield from other_versions(facts_of(run).versions, plug_ins)
 
 
 def _another(output: Path, what: str, changes: str) -> ConfigError:
