@@ -125,7 +125,10 @@ class State:
 
     def renew(self, *names: str) -> None:
         """Name states that speak of several agents at once: when some are dropped, they begin anew with the others."""
-        self.renewed.update(names)
+        for name in names:
+            if name not in self.declarations:
+                raise ValueError(f"state {name!r} was never declared")
+            self.renewed.add(name)
 
     def scratch(self, *shape: int) -> Tensor:
         """Memory for rows that need not survive a round; counted, never saved."""

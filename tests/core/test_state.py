@@ -140,5 +140,7 @@ def test_mistakes_of_an_owner_are_refused():
         state.scratch_bytes(8)
     with pytest.raises(ValueError, match="'parameter' was never declared"):
         state.rebind("parameter", torch.zeros(2, PARAMETERS))
+    with pytest.raises(ValueError, match="'parameter' was never declared"):
+        state.renew("parameters", "parameter")
     with pytest.raises(ValueError, match=r"'parameters' has items of shape \(6,\), not \(1,\)"):
         state.load("parameters", [1], torch.zeros(1, 1))
