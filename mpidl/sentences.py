@@ -9,7 +9,7 @@ import os
 import resource
 import sysconfig
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mpidl.errors import ExitCode, Interruption, MpidlError
@@ -51,6 +51,11 @@ def ranges(numbers: Iterable[int]) -> str:
         else:
             runs.append([number, number])
     return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
+
+
+def numbered(noun: str, numbers: Sequence[int]) -> str:
+    """`agent 3`, `agents 0-3, 6`: those of these ascending numbers."""
+    return f"{noun}{'s' * (len(numbers) != 1)} {ranges(numbers)}"
 
 
 def told(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mpidl.sentences import ranges
+from mpidl.sentences import numbered
 from mpidl.spoken import amount, duration, number, of_metric
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def states(checkpoint: Checkpoint) -> tuple[Table, str]:
         shape = "×".join(map(str, state.shape)) or "number"
         items = f"{state.count:,}" + (f" of {state.total:,}" if state.lazy else "")
         table.add_row(state.name, str(state.kind), str(state.dtype).removeprefix("torch."), shape, items)
-    gone = f", without agents {ranges(facts.gone)}" if facts.gone else ""
+    gone = f", without {numbered('agent', facts.gone)}" if facts.gone else ""
     return table, (
         f"{checkpoint.path.name}: after round {facts.round} of {facts.rounds}, {duration(facts.seconds)} of training; "
         f"{facts.agents} agents on {len(checkpoint.files)} ranks{gone}; {amount(checkpoint.nbytes)}, of "

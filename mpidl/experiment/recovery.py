@@ -14,7 +14,7 @@ from mpidl.experiment.resume import Resumption, checkpoints, load_all, newest
 from mpidl.results.checkpoints import reader
 from mpidl.results.checkpoints.folder import CheckpointFolder
 from mpidl.results.checkpoints.reader import Checkpoint
-from mpidl.sentences import ranges
+from mpidl.sentences import numbered
 from mpidl.spoken import counted
 from mpidl.training.buddies import deal, restore
 
@@ -46,10 +46,9 @@ def go_back(run: ComposedRun, output: Path, deaths: Deaths, memory: Memory | Non
     round, size = run.training.done, run.world.size
     if lost is not None and lost > round:
         how = f", since copies of round {lost} in memory died with those who kept them"
-    again = deaths.done - round
     text = (
-        f"{deaths.who} died after round {deaths.done}; {counted(size, 'rank')} went on from round {round}{how}, so "
-        f"that {counted(again, 'round')} {'is' if again == 1 else 'are'} done again"
+        f"{deaths.who} died after round {deaths.done}; {counted(size, 'rank')} went on from round {round}{how}"
+        f"{_redone(deaths, round)}"
     )
     return Resumption(round, (*(("warning", damage) for damage in damages), ("failure", text)))
 
@@ -68,17 +67,20 @@ def go_without(run: ComposedRun, output: Path, deaths: Deaths, memory: Memory | 
         # Those of later rounds are of another run, in which nobody has died.
         folder = CheckpointFolder(output)
         folder.keep([each for each in folder.rounds() if each <= round])
-    again = deaths.done - round
-    redone = f", so that {counted(again, 'round')} {'is' if again == 1 else 'are'} done again" if again > 0 else ""
     mixing = None if run.topology is None else run.topology.at(round)
     graph = "" if mixing is None else f", who send {counted(mixing.messages, 'row')} in a round"
-    gone = world.placement.gone
     text = (
         f"{deaths.who} died after round {deaths.done}; {counted(world.size, 'rank')} went on from round {round} with "
-        f"{len(world.everyone)} of {world.agents} agents{graph}, without {'agent' if len(gone) == 1 else 'agents'} "
-        f"{ranges(gone)}{redone}"
+        f"{len(world.everyone)} of {world.agents} agents{graph}, without "
+        f"{numbered('agent', world.placement.gone)}{_redone(deaths, round)}"
     )
     return Resumption(round, (("failure", text),))
+
+
+def _redone(deaths: Deaths, round: int) -> str:
+    """How many rounds are done again, as the end of a sentence; nothing where none is."""
+    again = deaths.done - round
+    return f", so that {counted(again, 'round')} {'is' if again == 1 else 'are'} done again" if again > 0 else ""
 
 
 def left_out(comm: Communicator, output: Path) -> tuple[int, ...]:
@@ -94,9 +96,11 @@ def _gone(folder: CheckpointFolder) -> tuple[int, ...]:
         # What is damaged is named when the run is resumed.
         with suppress(ResultsError):
             found.append(reader.open(folder.of_round(round)))
-    if len({each.facts.gone for each in found}) > 1:
-        found = [each for each in found if not any(map(each.damaged, range(len(each.files))))]
-    return found[0].facts.gone if found else ()
+    differ = len({each.facts.gone for each in found}) > 1
+    for each in found:
+        if not differ or not any(map(each.damaged, range(len(each.files)))):
+            return each.facts.gone
+    return ()
 
 
 def tell_of_deaths(run_file: RunFile, deaths: Deaths, resumed: Resumption) -> None:

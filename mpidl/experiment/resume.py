@@ -19,8 +19,8 @@ from mpidl.results import provenance
 from mpidl.results.checkpoints import reader
 from mpidl.results.checkpoints.folder import CheckpointFolder
 from mpidl.results.checkpoints.reader import Checkpoint
-from mpidl.sentences import ranges
-from mpidl.spoken import duration
+from mpidl.sentences import numbered
+from mpidl.spoken import counted, duration
 
 if TYPE_CHECKING:
     from mpidl.experiment.compose import ComposedRun
@@ -78,9 +78,10 @@ def resume(run: ComposedRun, output: Path, allowed: Sequence[str] | None) -> Res
     if checkpoint is None:
         return None
     if checkpoint.facts.gone != world.placement.gone:
+        gone = checkpoint.facts.gone
+        there = f"is without {numbered('agent', gone)}" if gone else "has all agents"
         raise ResultsError(
-            f"the checkpoint {str(checkpoint.path)!r} has lost agents {ranges(checkpoint.facts.gone) or 'none'}, and "
-            "this run others; mpidl run --resume goes on from it"
+            f"the checkpoint {str(checkpoint.path)!r} {there}, unlike this run; mpidl run --resume goes on from it"
         )
     changes = compare(run.config, world.agents, checkpoint.facts, allowed, run.length.rounds)
     compare_rates(run.config, checkpoint.facts, allowed, run.length.rounds)
@@ -196,9 +197,11 @@ def _told(
         redone = max(0, int(before.metrics["round"][-1]) - facts.round)
         seconds = max(0.0, float(before.metrics["seconds"][-1]) - facts.seconds)
     job = provenance.job_id()
-    again = f"{redone} recorded rounds ({duration(seconds)}) are done again" if redone else "no recorded round is lost"
-    ranks = f"{run.world.size} ranks ({len(checkpoint.files)} before)"
-    gone = f", without {'agent' if len(facts.gone) == 1 else 'agents'} {ranges(facts.gone)}" if facts.gone else ""
+    again = "no recorded round is lost"
+    if redone:
+        again = f"{counted(redone, 'recorded round')} ({duration(seconds)}) {'is' if redone == 1 else 'are'} done again"
+    ranks = f"{counted(run.world.size, 'rank')} ({len(checkpoint.files)} before)"
+    gone = f", without {numbered('agent', facts.gone)}" if facts.gone else ""
     where = f"{ranks}{job and f' in {job}'}"
     yield "resume", f"resumed after round {facts.round} on {where}{gone}; {again}"
     if changes:

@@ -113,7 +113,7 @@ def test_one_rank_and_then_the_writer_of_the_file_die_and_a_resume_goes_on_witho
     (_, one), (last, both) = losses(first)
     assert (one, both) == ([2, 3], [0, 1, 2, 3])
     found = run(tmp_path, 1, "-s", "train.rounds=72", "--resume")
-    assert "resumed after round 60 on 1 ranks (2 before), without agents 0-3" in found.events[-2].text
+    assert "resumed after round 60 on 1 rank (2 before), without agents 0-3" in found.events[-2].text
     missing = np.isnan(found.metrics["test_accuracy_local"]) != np.isin(np.arange(8), both)
     assert not missing[found.metrics["round"] > last].any() and found.metrics["round"][-1] == 72
     assert_as_without_them(tmp_path, found, 72)

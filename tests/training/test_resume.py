@@ -64,7 +64,7 @@ def test_a_run_that_is_ended_loses_the_rounds_since_its_checkpoint_and_does_them
             train(config, part, path, resume=True)
         assert_alike(path, whole)
         (event,) = told(path)
-        assert event.startswith(f"resumed after round {newest} on 1 ranks (2 before); {8 - newest} recorded rounds")
+        assert event.startswith(f"resumed after round {newest} on 1 rank (2 before); {8 - newest} recorded rounds")
         assert CheckpointFolder(path).rounds() == [12, 9]
 
 
