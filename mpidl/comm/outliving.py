@@ -71,7 +71,7 @@ def outlive(comm: MPI.Intracomm, work: Work, give_up: Callable[[], None], most: 
 
 def _outlive(comm: MPI.Intracomm, work: Work, give_up: Callable[[], None], most: int) -> None:
     hosts = comm.allgather(socket.gethostname())
-    ranks, numbers, total = survivors.duplicate(comm), list(range(comm.size)), 0
+    ranks, numbers = survivors.duplicate(comm), list(range(comm.size))
     progress, noticed, dead = Progress(), 0.0, list[int]()
     while True:
         progress.outlived = partial(_is_outlived, comm, ranks)
@@ -79,7 +79,7 @@ def _outlive(comm: MPI.Intracomm, work: Work, give_up: Callable[[], None], most:
         met, words = 0.0, ""
         try:
             who = [f"rank {each} on {hosts[each]}" for each in dead]
-            deaths = _account(ranks, who, total, numbers, progress, noticed)
+            deaths = _account(ranks, who, len(hosts) - len(numbers), numbers, progress, noticed)
             if deaths is not None:
                 _refuse_more(deaths, most)
             work(ranks, deaths, progress)
@@ -108,7 +108,7 @@ def _outlive(comm: MPI.Intracomm, work: Work, give_up: Callable[[], None], most:
         lost = [number for number in numbers if number not in left]
         for number in lost:
             presence.lose(number)
-        dead, total, numbers = dead + lost, total + len(lost), left
+        dead, numbers = dead + lost, left
         if not dead:
             raise CommunicationError(f"ranks have lost each other, though none has died{words and f': {words}'}")
 

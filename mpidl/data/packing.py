@@ -75,7 +75,7 @@ def _check(name: str, rows: Any) -> None:
     elif isinstance(rows, np.memmap):
         if not _is_whole_file(rows):
             raise NotPortable(f"{name} is part of a file, or of one that may be changed, and no np.memmap in mode r")
-    elif type(rows) is not np.ndarray if in_memory(rows) else getattr(type(rows), "portable", False) is not True:
+    elif not _is_portable(rows):
         raise NotPortable(f"{name} is a {_named(rows)}, which does not say that it is portable")
 
 
@@ -90,6 +90,11 @@ def _is_whole_file(rows: np.memmap) -> bool:
     base: Any = rows.base
     named = rows.filename is not None and Path(rows.filename).is_file()
     return isinstance(base, mmap.mmap) and rows.mode == "r" and named
+
+
+def _is_portable(rows: Any) -> bool:
+    """Whether an array is no more than numbers; or rows that stay elsewhere say that another process can read them."""
+    return type(rows) is np.ndarray if in_memory(rows) else getattr(type(rows), "portable", False) is True
 
 
 def _named(value: Any) -> str:

@@ -91,17 +91,17 @@ def train(
             "failures.policy",
         )
     # What was dealt to the ranks there are at first stays dealt out, whoever is left; and it is read once.
-    config = config.model_copy(update={"agents": config.agents_on(comm.size)})
+    agents = config.agents_on(comm.size)
+    config = config.model_copy(update={"agents": agents})
     data, composed, memory = list[Dataset](), list[ComposedRun](), Memory()
     left_out = _left_out(comm, output) if beginning.resume else ()
-    agents = config.agents_on(comm.size)
     at_first = Placement.contiguous(agents, comm.size, left_out)
 
     def work(comm: Communicator, deaths: Deaths | None, progress: Progress) -> None:
         doing = voice().doing if comm.rank == 0 else _silence
         with nullcontext() if verbose is None or comm.rank else _speaking(verbose):
-            if deaths is None or config.failures.dropping:
-                placement = at_first if deaths is None else at_first.left_to(deaths.left)
+            if deaths is not None and config.failures.dropping:
+                placement = at_first.left_to(deaths.left)
             else:
                 placement = Placement.contiguous(agents, comm.size, left_out)
             run = compose(config, comm, output.parent, data[0] if data else None, doing, placement)

@@ -208,9 +208,13 @@ class Config(reading.Strict):
                 "even enough for one; remove one of the two",
                 "failures.policy" if dropping else "checkpoint.memory",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _can_do_without_agents(self) -> Self:
         scheme = self.gossip.scheme if self.gossip else Exact()
-        for name, part in ((self.algorithm.name, self.method), (scheme.name, scheme)) if dropping else ():
-            if not part.outlives:
+        for name, part in ((self.algorithm.name, self.method), (scheme.name, scheme)):
+            if self.failures.dropping and not part.outlives:
                 raise ConfigError(
                     f"'drop' is not for {name}, which would not be right without the agents that are gone; say adopt",
                     "failures.policy",

@@ -15,7 +15,7 @@ only met through the gone may never meet again: `require_left` looks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from mpidl.errors import CommunicationError
 from mpidl.graphs.base import Drawn, Mixing, Periodic, Topology
@@ -25,11 +25,7 @@ from mpidl.graphs.weights import MOST_WEIGHTS
 
 def without(topology: Topology, gone: Collection[int]) -> Topology:
     """The graph among the agents that are left, who keep their numbers; the others stand alone in it."""
-    if not gone:
-        return topology
-    if topology.period is None:
-        return Drawn(topology.agents, lambda t: reduced(topology.at(t), gone), topology.directed)
-    return Periodic([reduced(topology.at(t), gone) for t in range(topology.period)])
+    return _changed(topology, topology.agents, lambda mixing: reduced(mixing, gone)) if gone else topology
 
 
 def reduced(mixing: Mixing, gone: Collection[int]) -> Mixing:
@@ -75,9 +71,14 @@ def among(topology: Topology, left: Sequence[int]) -> Topology:
             tuple(mixing.self_weights[i] for i in left),
         )
 
+    return _changed(topology, len(left), renumbered)
+
+
+def _changed(topology: Topology, agents: int, change: Callable[[Mixing], Mixing]) -> Topology:
+    """The graph of so many agents with each of its rounds changed so."""
     if topology.period is None:
-        return Drawn(len(left), lambda t: renumbered(topology.at(t)), topology.directed)
-    return Periodic([renumbered(topology.at(t)) for t in range(topology.period)])
+        return Drawn(agents, lambda t: change(topology.at(t)), topology.directed)
+    return Periodic([change(topology.at(t)) for t in range(topology.period)])
 
 
 def require_left(topology: Topology, left: Sequence[int]) -> None:

@@ -157,7 +157,7 @@ class BestModels(Keeper):
         better = False
         # Rank 0 has the values of all agents, and so decides.
         if self._run_file is not None and self._metric in record:
-            value = self._sign * over_agents(training.world, record[self._metric])
+            value = self._sign * _of_run(training.world, record[self._metric])
             better = value > self._best
             self._best = max(value, self._best) if better else self._best
         if training.world.sum(np.array([better], dtype=np.int64))[0]:
@@ -173,14 +173,14 @@ class MetricByRound(Hook):
 
     def recorded(self, training: Training, record: Record) -> None:
         if training.world.rank == 0 and self._metric in record:
-            self._values[training.done] = over_agents(training.world, record[self._metric])
+            self._values[training.done] = _of_run(training.world, record[self._metric])
 
     def best_of(self, rounds: Iterable[int]) -> int | None:
         """The one of these rounds after which it was best; None where none of them was recorded."""
         return best_round(self._metric, self._values, rounds)
 
 
-def over_agents(world: World, value: float | np.ndarray) -> float:
+def _of_run(world: World, value: float | np.ndarray) -> float:
     """A measurement of the run, or the mean of those of all agents that are there."""
     return float(np.mean(value[list(world.everyone)]) if isinstance(value, np.ndarray) and value.ndim else value)
 
