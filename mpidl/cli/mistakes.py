@@ -18,9 +18,9 @@ COMMANDS_ELSEWHERE = {
 }
 
 # By command, what other programs call an option; without a command, in all that have what it is here.
-_GOES_ON = "a sweep that is said again does what is missing; remove a run's file to have it trained anew"
 _OPTIONS_ELSEWHERE = {
-    ("sweep", "resume", "continue", "overwrite"): _GOES_ON,
+    ("sweep", "resume", "continue", "overwrite"): "a sweep that is said again does what is missing; remove a "
+    "run's file to have it trained anew",
     ("sweep", "j", "jobs", "parallel", "workers"): "say --at-once, and how many runs",
     ("show", "f", "follow"): "say --watch",
     ("run", "continue", "restart"): "say --resume",

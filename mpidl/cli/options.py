@@ -34,6 +34,11 @@ def overwrite(meaning: str = "Replace an existing file.") -> Callable[[Command],
     return click.option("--overwrite", is_flag=True, help=meaning)
 
 
+def allow_changes(meaning: str) -> Callable[[Command], Command]:
+    """`--allow-changes`, keys in which a run that goes on may differ."""
+    return click.option("--allow-changes", "allowed", multiple=True, metavar="KEY", help=meaning)
+
+
 def model() -> Callable[[Command], Command]:
     """`--model`, which of the models that a run has kept of a round."""
     meaning = "consensus, server, or an agent's number; default: what all hold."

@@ -55,13 +55,9 @@ class Words:
 @options.output("OUT.h5", "The run file; default: runs/<name>-s<seed>.h5.")
 @options.overwrite("Replace an existing run file.")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint, if there is a run; else begin one.")
-@click.option(
-    "--allow-changes",
-    "allowed",
-    multiple=True,
-    metavar="KEY",
-    help="With --resume: a key, or a section, that is meant to differ from the run's; a longer run needs "
-    "none, unless its learning rates follow its length.",
+@options.allow_changes(
+    "With --resume: a key, or a section, that is meant to differ from the run's; a longer run needs none, unless its "
+    "learning rates follow its length."
 )
 @click.option(
     "--dry-run", is_flag=True, help="Check, and print the command, the memory and the bytes per round; run nothing."

@@ -15,20 +15,6 @@ if TYPE_CHECKING:
     from mpidl.launch.jobs.settings import JobSettings
 
 
-class Time(click.ParamType[int]):
-    """A stretch of the clock."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from mpidl.launch.jobs.settings import clock
-
-        try:
-            return clock(value)
-        except ValueError as error:
-            raise ConfigError(str(error), param.opts[0] if param is not None else "") from error
-
-
 def _asks(*names: str, **more: Any) -> Callable[[options.Command], options.Command]:
     """An option for a setting of the job, which replaces that of the site's profile."""
     return click.option(*names, default=None, **more)
@@ -44,18 +30,14 @@ def _asks(*names: str, **more: Any) -> Callable[[options.Command], options.Comma
 @_asks("--nodes", type=click.IntRange(min=1), metavar="N", help="How many machines; default: 1.")
 @_asks("--gpus-per-node", type=click.IntRange(min=0), metavar="N", help="GPUs of each; default: none.")
 @_asks("--cores-per-rank", type=click.IntRange(min=1), metavar="N", help="Default: train.threads.")
-@_asks("-t", "--time", type=Time(), metavar="TIME", help="When it is ended: 02:00:00, 1-12:00:00, '90 min' or '12 h'.")
-@_asks(
-    "--notice", type=Time(), metavar="TIME", help="How long before it is to stop after a checkpoint; default: 2 min."
-)
+@_asks("-t", "--time", metavar="TIME", help="When it is ended: 02:00:00, 1-12:00:00, '90 min' or '12 h'.")
+@_asks("--notice", metavar="TIME", help="How long before it is to stop after a checkpoint; default: 2 min.")
 @_asks("-A", "--account", metavar="NAME", help="Who pays.")
 @_asks("-p", "--partition", metavar="NAME", help="Slurm's partition, or the queue.")
 @click.option("--module", "modules", multiple=True, metavar="NAME", help="Load this module first.")
 @click.option("--prologue", multiple=True, metavar="LINE", help="A line of the shell before the run.")
 @click.option("--directive", "directives", multiple=True, metavar="WORDS", help="More for the scheduler: --qos=high.")
-@click.option(
-    "--allow-changes", "allowed", multiple=True, metavar="KEY", help="A key that is meant to differ from the run's."
-)
+@options.allow_changes("A key that is meant to differ from the run's.")
 @click.option("--dry-run", is_flag=True, help="Check, and print the script; submit nothing.")
 def submit(
     config: Path,
@@ -73,7 +55,6 @@ def submit(
     stops after a checkpoint, and has itself started again until the run is done.
     """
     from mpidl.cli.run import Words, checked
-    from mpidl.launch.command import this_mpidl
     from mpidl.launch.jobs.job import job_of, ranks_of
     from mpidl.launch.jobs.schedulers import chosen
     from mpidl.launch.jobs.script import script
@@ -83,7 +64,7 @@ def submit(
     words = Words(config, tuple(overrides), overwrite=False, resume=True, allowed=tuple(allowed))
     loaded, count, path = checked(words, output, lambda loaded: ranks_of(settings, loaded))
     run = (*words.program(path), "-n", str(count))
-    job = job_of(settings, loaded, path, count, run, tuple(this_mpidl("env")), tuple(_exports()))
+    job = job_of(settings, loaded, path, count, run)
     text = script(scheduler.name, job)
     if dry_run:
         click.echo(text, nl=False)
@@ -102,18 +83,10 @@ def _settings(site: str | None, asked: dict[str, Any]) -> JobSettings:
 
     settings = JobSettings() if site is None else of_site(site)
     given = {name: value for name, value in asked.items() if value is not None}
-    # Times are read already.
-    read = {name: given.pop(name) for name in ("time", "notice") if name in given}
-    checked = reading.validate(JobSettings, given)
+    try:
+        checked = reading.validate(JobSettings, given)
+    except ConfigError as error:
+        said = {each.name: each.opts[0] for each in click.get_current_context().command.params}
+        raise ConfigError(error.message, said[error.key]) from error
     lists = {name: getattr(settings, name) + getattr(checked, name) for name in ("modules", "prologue", "directives")}
-    return settings.model_copy(update=given | read | lists)
-
-
-def _exports() -> list[tuple[str, str]]:
-    """Variables that the run needs here, and that some schedulers do not hand to a job."""
-    import os
-
-    from mpidl.launch.command import rank_environment
-
-    environment = rank_environment() | {key: os.environ[key] for key in ("MPIDL_DATA",) if key in os.environ}
-    return [(name, environment[name]) for name in ("PYTHONPATH", "MPIDL_DATA") if environment.get(name)]
+    return settings.model_copy(update={name: getattr(checked, name) for name in given} | lists)

@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mpidl.comm.start import presence
@@ -36,11 +36,11 @@ class Forwarded:
         for route in routes:
             route.take(number)
 
-    def hand_over(self, other: Forwarded) -> None:
-        """Gives another one those that came while there was no launcher."""
+    def hand_over(self, take: Callable[[int], object]) -> None:
+        """Gives away those that came while there was no launcher, and that come meanwhile."""
         with contextlib.suppress(IndexError):
             while True:
-                other(self._early.pop(0))
+                take(self._early.pop(0))
 
     def to(
         self, process: subprocess.Popen[bytes], stoppable: Path, stopping: signal.Signals, directly: bool = False
@@ -51,9 +51,7 @@ class Forwarded:
         """
         route = Recipient(process, stoppable, stopping, directly)
         self._routes.append(route)
-        with contextlib.suppress(IndexError):
-            while True:
-                route.take(self._early.pop(0))
+        self.hand_over(route.take)
         return route
 
 

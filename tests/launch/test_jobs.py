@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from mpidl.cli.main import commands
 from mpidl.errors import ConfigError, LaunchError
 from mpidl.launch.jobs import script, settings
+from mpidl.launch.jobs.schedulers import SCHEDULERS
 from mpidl.launch.surroundings import job_cores, tasks
 from tests.launch.test_scripts import bash, executable
 
@@ -92,7 +93,7 @@ def test_lsf_is_asked_for_all_of_it(here: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("scheduler", settings.NAMES)
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_mps_is_started_on_each_node_where_ranks_share_gpus_and_nowhere_else(scheduler: str, here: Path) -> None:
     sharing = submitted("-n", "4", "--gpus-per-node", "2", "--scheduler", scheduler)
     assert sharing.index("nvidia-cuda-mps-control -f") < sharing.index('"${run[@]}" &')
@@ -169,7 +170,7 @@ def test_a_refusal_is_told_in_the_schedulers_words_with_a_cure(here: Path) -> No
             ["--scheduler", "pbs", "-n", "2", "-s", "train.device=cuda"],
             "train.device: is cuda, but the job asks for no GPU",
         ),
-        (["--scheduler", "pbs", "-n", "2", "--prologue", "a\nb"], "prologue: 'a\\nb' is not a line"),
+        (["--scheduler", "pbs", "-n", "2", "--prologue", "a\nb"], "--prologue: 'a\\nb' is not a line"),
         (["--site", "hopper"], "there are no profiles in"),
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mpidl.errors import ConfigError
 from mpidl.experiment import Config
+from mpidl.launch.command import rank_environment, this_mpidl
 from mpidl.launch.jobs.settings import JobSettings
 from mpidl.spoken import counted, duration
 
@@ -66,15 +67,7 @@ def ranks_of(settings: JobSettings, config: Config) -> int:
     return max(settings.nodes, most - most % settings.nodes)
 
 
-def job_of(
-    settings: JobSettings,
-    config: Config,
-    output: Path,
-    ranks: int,
-    run: tuple[str, ...],
-    report: tuple[str, ...],
-    exports: tuple[tuple[str, str], ...],
-) -> Job:
+def job_of(settings: JobSettings, config: Config, output: Path, ranks: int, run: tuple[str, ...]) -> Job:
     """The job that trains this configuration; ConfigError where it asks for what cannot be."""
     threads = config.train.threads
     cores = settings.cores_per_rank or (threads if isinstance(threads, int) else 1)
@@ -88,10 +81,16 @@ def job_of(
         signal=config.checkpoint.signal,
         log=str(output.with_suffix("")),
         run=run,
-        report=report,
-        exports=exports,
+        report=tuple(this_mpidl("env")),
+        exports=_exports(),
         walltime=None if walltime is None else int(walltime),
     )
+
+
+def _exports() -> tuple[tuple[str, str], ...]:
+    """Variables that the run needs here, and that some schedulers do not hand to a job."""
+    environment = rank_environment()
+    return tuple((name, environment[name]) for name in ("PYTHONPATH", "MPIDL_DATA") if environment.get(name))
 
 
 def _check(settings: JobSettings, config: Config, ranks: int, cores: int) -> None:

@@ -8,7 +8,6 @@ import subprocess
 from dataclasses import dataclass
 
 from mpidl.errors import ConfigError, LaunchError
-from mpidl.launch.jobs.settings import NAMES
 from mpidl.sentences import printable
 
 _PATIENCE = 120.0
@@ -89,6 +88,6 @@ def chosen(name: str | None) -> Scheduler:
     commands = ", ".join(scheduler.command[0] for scheduler in SCHEDULERS.values())
     raise ConfigError(
         f"is missing, since none of {commands} is on PATH: run this where jobs are submitted, or choose one of "
-        f"{', '.join(NAMES)} and say --dry-run to print the script",
+        f"{', '.join(SCHEDULERS)} and say --dry-run to print the script",
         "--scheduler",
     )

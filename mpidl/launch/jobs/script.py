@@ -9,7 +9,8 @@ from typing import Any
 
 from mpidl.config import validate
 from mpidl.launch.jobs.job import Job
-from mpidl.launch.jobs.settings import NAMES, JobSettings
+from mpidl.launch.jobs.schedulers import SCHEDULERS
+from mpidl.launch.jobs.settings import JobSettings
 
 
 def script(scheduler: str, job: Job) -> str:
@@ -26,7 +27,8 @@ def script(scheduler: str, job: Job) -> str:
         autoescape=False,
     )
     templates.filters |= {"quoted": shlex.quote, "clock": clock, "hours": hours}
-    text = templates.get_template(f"{scheduler}.sh").render(job=job, asks=job.settings)
+    file = f"jobs/{_name(scheduler, job.settings)}"
+    text = templates.get_template(f"{scheduler}.sh").render(job=job, asks=job.settings, file=file)
     # What is left out leaves its empty lines behind.
     return re.sub(r"\n{3,}", "\n\n", text)
 
@@ -48,8 +50,12 @@ def ready() -> Iterator[tuple[str, str]]:
     prologue = ("# module load python openmpi", "# source ~/venvs/mpidl/bin/activate")
     few: dict[str, Any] = {"nodes": 1, "ranks": 8, "cores_per_rank": 1, "time": "00:30:00"}
     many: dict[str, Any] = {"nodes": 2, "ranks": 8, "cores_per_rank": 8, "gpus_per_node": 4, "time": "12:00:00"}
-    for scheduler in NAMES:
-        for place, asked in (("single-node", few), ("gpu-nodes", many)):
+    for scheduler in SCHEDULERS:
+        for asked in (few, many):
             settings = validate(JobSettings, asked | {"prologue": prologue})
-            ranks, cores = asked["ranks"], asked["cores_per_rank"]
-            yield f"{scheduler}-{place}.sh", script(scheduler, Job("mpidl", settings, ranks, cores, "USR2", "mpidl"))
+            job = Job("mpidl", settings, asked["ranks"], asked["cores_per_rank"], "USR2", "mpidl")
+            yield _name(scheduler, settings), script(scheduler, job)
+
+
+def _name(scheduler: str, settings: JobSettings) -> str:
+    return f"{scheduler}-{'single-node' if settings.nodes == 1 else 'gpu-nodes'}.sh"

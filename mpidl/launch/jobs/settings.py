@@ -25,8 +25,6 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, WithJs
 from mpidl import config as reading
 from mpidl.errors import ConfigError, choices_sentence, quoted
 
-NAMES = ("slurm", "pbs", "lsf")
-
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _LONGEST = 10**8
 

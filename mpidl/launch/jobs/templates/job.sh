@@ -1,6 +1,23 @@
 #!/bin/bash
-{% block usage %}{% endblock %}
-{% block directives %}{% endblock %}
+{# A scheduler's own template sets how directives begin, what its commands are called, and fills the blocks. #}
+{% if job.run is none %}
+# One training on {{ "one node" if asks.nodes == 1 else "several nodes, with their GPUs" }}. From the folder where the configuration and its output belong:
+#
+#     {{ submitting }}
+#
+# Options on {{ program }}'s command line replace those below: {{ replacing }}
+{% endif %}
+{% block size %}{% endblock %}
+{% if asks.account is not none %}
+{{ mark }} {{ account }}{{ asks.account | quoted }}
+{% endif %}
+{% if asks.partition is not none %}
+{{ mark }} {{ partition }}{{ asks.partition | quoted }}
+{% endif %}
+{% block again %}{% endblock %}
+{% for line in asks.directives %}
+{{ mark }} {{ line }}
+{% endfor %}
 
 {% block folder %}{% endblock %}
 
@@ -35,7 +52,7 @@ set -u
 mkdir -p runs
 # Begins the run, or goes on with it from its newest checkpoint: so the output is named by what is trained, and not by
 # the job, which gets another number when you submit it again.
-run=(mpidl run "$config" -n {{ self.ranks() }} -o "runs/$(basename "$config" .yaml).h5" --resume "$@")
+run=(mpidl run "$config" -n {{ ranks }} -o "runs/$(basename "$config" .yaml).h5" --resume "$@")
 {% else %}
 # Begins the run, or goes on with it from its newest checkpoint.
 run=({% for word in job.run %}{{ word | quoted }}{{ " " if not loop.last }}{% endfor %})
@@ -48,7 +65,7 @@ run=({% for word in job.run %}{{ word | quoted }}{{ " " if not loop.last }}{% en
 {% if job.shares_gpus %}
 # Ranks share GPUs: with NVIDIA's MPS their kernels run beside each other and not in turns. One daemon per node, of this
 # user and this job alone; ranks find it by the variable, and it ends with the job.
-export CUDA_MPS_PIPE_DIRECTORY="/tmp/mps-$(id -u)-{{ self.number() }}"
+export CUDA_MPS_PIPE_DIRECTORY="/tmp/mps-$(id -u)-{{ number }}"
 {% block on_each_node %}{% endblock %}
 on_each_node env CUDA_MPS_PIPE_DIRECTORY="$CUDA_MPS_PIPE_DIRECTORY" CUDA_MPS_LOG_DIRECTORY="$CUDA_MPS_PIPE_DIRECTORY" \
     sh -c 'mkdir -p "$CUDA_MPS_PIPE_DIRECTORY" && exec nvidia-cuda-mps-control -f' &

@@ -1,16 +1,9 @@
 {% extends "job.sh" %}
-{% block ranks %}"$LSB_DJOB_NUMPROC"{% endblock %}
-{% block number %}$LSB_JOBID{% endblock %}
-{% block usage %}
-{% if job.run is none %}
-# One training on {{ "one node" if asks.nodes == 1 else "several nodes, with their GPUs" }}. From the folder where the configuration and its output belong:
-#
-#     CONFIG=configs/quickstart-dsgd.yaml bsub < jobs/lsf-{{ "single-node" if asks.nodes == 1 else "gpu-nodes" }}.sh
-#
-# Options on bsub's command line replace those below: CONFIG=… bsub -W 02:00 -q gpu < jobs/…
-{% endif %}
-{% endblock %}
-{% block directives %}
+{% set mark, account, partition = "#BSUB", "-P ", "-q " %}
+{% set ranks, number = '"$LSB_DJOB_NUMPROC"', "$LSB_JOBID" %}
+{% set program, submitting = "bsub", "CONFIG=configs/quickstart-dsgd.yaml bsub < " ~ file %}
+{% set replacing = "CONFIG=… bsub -W 02:00 -q gpu < jobs/…" %}
+{% block size %}
 #BSUB -J {{ job.name }}
 # A slot is a rank. An agent is not a rank: 16 agents run on 8 ranks as well, two on each, with the same numbers.
 #BSUB -n {{ job.ranks }}
@@ -26,20 +19,13 @@
 #BSUB -wa {{ job.signal }}
 #BSUB -wt {{ (asks.notice + 59) // 60 }}
 {% endif %}
-{% if asks.account is not none %}
-#BSUB -P {{ asks.account | quoted }}
-{% endif %}
-{% if asks.partition is not none %}
-#BSUB -q {{ asks.partition | quoted }}
-{% endif %}
+{% endblock %}
+{% block again %}
 # Code 75 has it start again, under the same number; so has the death of a node.
 #BSUB -Q 75
 #BSUB -r
 # Goes on with the same log. %J is the number.
 #BSUB -o {{ (job.log ~ ".%J.log") | quoted }}
-{% for line in asks.directives %}
-#BSUB {{ line }}
-{% endfor %}
 {% endblock %}
 {% block configuration %}
 config="${CONFIG:?usage: CONFIG=my.yaml bsub < jobs/lsf-….sh}"

@@ -1,16 +1,9 @@
 {% extends "job.sh" %}
-{% block ranks %}"$(wc -l <"$PBS_NODEFILE")"{% endblock %}
-{% block number %}${PBS_JOBID%%.*}{% endblock %}
-{% block usage %}
-{% if job.run is none %}
-# One training on {{ "one node" if asks.nodes == 1 else "several nodes, with their GPUs" }}. From the folder where the configuration and its output belong:
-#
-#     qsub -v CONFIG=configs/quickstart-dsgd.yaml jobs/pbs-{{ "single-node" if asks.nodes == 1 else "gpu-nodes" }}.sh
-#
-# Options on qsub's command line replace those below: qsub -l walltime=02:00:00 -q gpu -v CONFIG=… jobs/…
-{% endif %}
-{% endblock %}
-{% block directives %}
+{% set mark, account, partition = "#PBS", "-A ", "-q " %}
+{% set ranks, number = '"$(wc -l <"$PBS_NODEFILE")"', "${PBS_JOBID%%.*}" %}
+{% set program, submitting = "qsub", "qsub -v CONFIG=configs/quickstart-dsgd.yaml " ~ file %}
+{% set replacing = "qsub -l walltime=02:00:00 -q gpu -v CONFIG=… jobs/…" %}
+{% block size %}
 #PBS -N {{ job.name }}
 # A chunk is a node, and mpiprocs its ranks. An agent is not a rank: 16 agents run on 8 ranks as well, two on each.
 #PBS -l select={{ asks.nodes }}:ncpus={{ job.ranks_per_node * job.cores_per_rank }}:mpiprocs={{ job.ranks_per_node }}{{ ":ngpus=" ~ asks.gpus_per_node if asks.gpus_per_node }}
@@ -18,20 +11,13 @@
 {% if asks.time is not none %}
 #PBS -l walltime={{ asks.time | clock }}
 {% endif %}
-{% if asks.account is not none %}
-#PBS -A {{ asks.account | quoted }}
-{% endif %}
-{% if asks.partition is not none %}
-#PBS -q {{ asks.partition | quoted }}
-{% endif %}
+{% endblock %}
+{% block again %}
 # It may start again, under the same number.
 #PBS -r y
 # Output and errors in one file.
 #PBS -j oe
 #PBS -o {{ (job.log ~ ".log") | quoted }}
-{% for line in asks.directives %}
-#PBS {{ line }}
-{% endfor %}
 {% endblock %}
 {% block folder %}
 # PBS begins in the home folder.

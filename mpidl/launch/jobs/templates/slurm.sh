@@ -1,16 +1,9 @@
 {% extends "job.sh" %}
-{% block ranks %}"$SLURM_NTASKS"{% endblock %}
-{% block number %}$SLURM_JOB_ID{% endblock %}
-{% block usage %}
-{% if job.run is none %}
-# One training on {{ "one node" if asks.nodes == 1 else "several nodes, with their GPUs" }}. From the folder where the configuration and its output belong:
-#
-#     sbatch jobs/slurm-{{ "single-node" if asks.nodes == 1 else "gpu-nodes" }}.sh configs/quickstart-dsgd.yaml -s algorithm.lr=0.05
-#
-# Options on sbatch's command line replace those below: sbatch --time=02:00:00 --partition=gpu jobs/…
-{% endif %}
-{% endblock %}
-{% block directives %}
+{% set mark, account, partition = "#SBATCH", "--account=", "--partition=" %}
+{% set ranks, number = '"$SLURM_NTASKS"', "$SLURM_JOB_ID" %}
+{% set program, submitting = "sbatch", "sbatch " ~ file ~ " configs/quickstart-dsgd.yaml -s algorithm.lr=0.05" %}
+{% set replacing = "sbatch --time=02:00:00 --partition=gpu jobs/…" %}
+{% block size %}
 #SBATCH --job-name={{ job.name | quoted }}
 #SBATCH --nodes={{ asks.nodes }}
 # A task is a rank. An agent is not a rank: 16 agents run on 8 ranks as well, two on each, with the same numbers.
@@ -24,21 +17,14 @@
 {% if asks.time is not none %}
 #SBATCH --time={{ asks.time | clock }}
 {% endif %}
-{% if asks.account is not none %}
-#SBATCH --account={{ asks.account | quoted }}
-{% endif %}
-{% if asks.partition is not none %}
-#SBATCH --partition={{ asks.partition | quoted }}
-{% endif %}
+{% endblock %}
+{% block again %}
 # {{ asks.notice }} s before the time is over, to this shell alone (B): ranks must hear it from mpidl run.
 #SBATCH --signal=B:{{ job.signal }}@{{ asks.notice }}
 # It may start again, under the same number, and goes on with the same log. %j is the number.
 #SBATCH --requeue
 #SBATCH --output={{ (job.log.replace("%", "%%") ~ "-%j.log") | quoted }}
 #SBATCH --open-mode=append
-{% for line in asks.directives %}
-#SBATCH {{ line }}
-{% endfor %}
 {% endblock %}
 {% block configuration %}
 config="${1:?usage: sbatch jobs/slurm-….sh CONFIG [more words for mpidl run]}"
