@@ -22,10 +22,12 @@ JSON for every case and rank.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import faulthandler
 import importlib
 import json
+import logging
 import pickle
 import sys
 import time
@@ -151,6 +153,22 @@ def parts(comm: Any, *steps: Sequence[int]) -> Iterator[Any]:
             yield part
             part.Free()
         all_arrive(comm)
+
+
+@contextlib.contextmanager
+def logged() -> Iterator[list[tuple[int, str]]]:
+    """The messages that this rank logs inside, with their levels."""
+    found: list[tuple[int, str]] = []
+    log, handler = logging.getLogger("mpidl"), logging.Handler()
+    handler.emit = lambda record: found.append((record.levelno, record.getMessage()))  # type: ignore[method-assign]
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield found
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
 
 
 if __name__ == "__main__":

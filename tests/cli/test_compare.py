@@ -10,12 +10,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 from mpidl.analysis.comparison import TableColumn
 from mpidl.cli import tables
@@ -24,19 +24,15 @@ from mpidl.cli.main import main
 from mpidl.errors import ConfigError
 from mpidl.results.run_file import RunFile
 from tests.analysis.runs import run
+from tests.cli import test_results_commands as commands
 
+invoke = partial(commands.invoke, compare)
 HOSTILE = "a_b & 50% | [red]$x^2$ {\\end} ünïcode–"
 ALGORITHMS = [
     {"name": "dsgd", "lr": 0.05, "momentum": 0.9},
     {"name": "dsgd", "lr": 0.2, "momentum": 0.9},
     {"name": "csgd", "lr": 0.4, "momentum": 0.0},
 ]
-
-
-def invoke(*words: object) -> Result:
-    result = CliRunner().invoke(compare, [str(word) for word in words], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def make(path: Path, accuracies: Sequence[float], status: str = "finished", **config: Any) -> Path:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 from mpidl import results
 from mpidl.analysis import records
@@ -17,20 +17,17 @@ from mpidl.cli.export import export
 from mpidl.cli.main import main
 from mpidl.errors import ConfigError, ResultsError
 from tests.analysis.runs import run
+from tests.cli import test_results_commands as commands
+
+invoke = partial(commands.invoke, export)
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    run(tmp_path / "", "ring")
-    run(tmp_path / "", "central", records=2, graph=None, algorithm={"name": "csgd", "lr": 0.4})
+    run(tmp_path, "ring")
+    run(tmp_path, "central", records=2, graph=None, algorithm={"name": "csgd", "lr": 0.4})
     return tmp_path
-
-
-def invoke(*words: object) -> Result:
-    result = CliRunner().invoke(export, [str(word) for word in words], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def test_every_record_is_a_row_with_its_run_and_what_sets_that_apart(folder: Path) -> None:

@@ -20,8 +20,7 @@ from mpidl.comm.reduce import Reducer
 from mpidl.comm.tree import cut, rows_held, tree_sum
 from mpidl.comm.world import World
 from mpidl.errors import CommunicationError
-from tests.comm.test_startup import warnings_of_mpidl
-from tests.ranks import on_ranks
+from tests.ranks import logged, on_ranks
 
 SMALL_ROW, LARGE_ROW = 5, 20_001
 
@@ -147,7 +146,7 @@ def test_where_shared_memory_runs_out_later_messages_go_on_and_one_rank_says_so(
     reducer = Reducer(World(comm, comm.size), LARGE_ROW, torch.float32)
     own, table = reducer.memory(), rows(40, LARGE_ROW, torch.float32)
     assert reducer.transport == "shared memory"
-    with without_shared_memory(comm.rank == 1), warnings_of_mpidl() as said:
+    with without_shared_memory(comm.rank == 1), logged() as said:
         for positions in (3, 40, 3):
             owner_of = owners("round robin", positions, comm.size)
             mine = ((p, own.copy_(table[p])) for p in range(positions) if owner_of[p] == comm.rank)

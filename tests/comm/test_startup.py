@@ -6,7 +6,6 @@ import logging
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
 from unittest import mock
 
 import pytest
@@ -17,7 +16,7 @@ from mpidl.comm.start import startup
 from mpidl.comm.world import World
 from mpidl.errors import ConfigError
 from tests.mpirun import environment
-from tests.ranks import on_ranks
+from tests.ranks import logged, on_ranks
 
 ALONE = """
 from mpidl.comm.start.failures import guard
@@ -27,29 +26,12 @@ with guard():
 """
 
 
-@contextmanager
-def warnings_of_mpidl():
-    """The messages logged inside, with their levels."""
-    found: list[tuple[int, str]] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: found.append((record.levelno, record.getMessage()))
-    log = logging.getLogger("mpidl.comm")
-    before = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield found
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(before)
-
-
 @on_ranks(4)
 def test_start_returns_all_ranks_and_sets_the_threads(comm):
     torch.set_num_threads(2)
     assert startup.start("cpu", threads="auto").size == 4
     assert torch.get_num_threads() == 2
-    with warnings_of_mpidl() as warned:
+    with logged() as warned:
         world = startup.start("cpu", threads=1)
     assert torch.get_num_threads() == 1
     assert world.rank == comm.rank
@@ -73,7 +55,7 @@ def test_a_gpu_that_one_host_lacks_is_refused_on_every_rank(comm):
 @on_ranks(4)
 def test_a_launcher_that_contradicts_shared_memory_is_reported_once(comm):
     wrong = {"SLURM_PROCID": str(comm.rank), "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": str(3 - comm.rank)}
-    with mock.patch.dict(os.environ, wrong, clear=True), warnings_of_mpidl() as warned:
+    with mock.patch.dict(os.environ, wrong, clear=True), logged() as warned:
         startup.start("cpu")
     if comm.rank:
         assert not warned

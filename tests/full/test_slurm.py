@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -95,9 +94,7 @@ def test_a_run_has_the_ranks_of_its_job_and_ranks_that_do_not_find_each_other_ar
     cluster = Cluster(tmp_path)
     executable(tmp_path / "mpidl", f'#!/bin/bash\nexec {sys.executable} -m mpidl "$@"\n')
     (tmp_path / "inside.sh").write_text(INSIDE)
-    done: subprocess.CompletedProcess[str] = cluster.call(
-        "sbatch", "--parsable", "inside.sh", PATH=f"{tmp_path}:/usr/bin:/bin"
-    )
+    done = cluster.call("sbatch", "--parsable", "inside.sh", PATH=f"{tmp_path}:/usr/bin:/bin")
     cluster.wait(done.stdout.strip(), is_over)
     log = (tmp_path / "inside.log").read_text()
     assert "agents on ranks     4 on 4\n" in log

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -22,8 +23,7 @@ def configuration(algorithm: str | dict[str, Any] = "dsgd", problem: str = "even
     return problems.configuration(settings, data=data, train=train, **{"agents": 5, "model": model} | sections)
 
 
-@contextmanager
-def on_nodes(*nodes: tuple[int, ...]) -> Iterator[None]:
+def on_nodes(*nodes: tuple[int, ...]) -> AbstractContextManager[object]:
     """Meanwhile, runs take these ranks, and no others, for those that can share memory."""
     from mpidl.comm.world import World
     from mpidl.experiment import compose
@@ -33,11 +33,7 @@ def on_nodes(*nodes: tuple[int, ...]) -> Iterator[None]:
             super().__init__(*arguments)
             self.node_ranks = next(node for node in nodes if self.rank in node)
 
-    compose.World = OnNodes
-    try:
-        yield
-    finally:
-        compose.World = World
+    return mock.patch.object(compose, "World", OnNodes)
 
 
 def on_parts(comm: Any, sizes: tuple[int, ...], work: Callable[[Any], Any]) -> list[Any]:

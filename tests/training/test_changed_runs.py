@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -61,16 +62,13 @@ def test_a_plug_in_that_has_changed_since_is_told(comm):
     from mpidl import results
     from mpidl.results import provenance
 
-    name, real = "the digest of tests.training.plugins:even", provenance.plug_ins
+    name = "the digest of tests.training.plugins:even"
     with shared_folder(comm) as folder:
         path = folder / "run.h5"
         train(configuration(**EVERY), comm, path)
         before = results.open(path).provenance["versions"][name]
-        provenance.plug_ins = lambda config: {name: "another"}
-        try:
+        with mock.patch.object(provenance, "plug_ins", lambda config: {name: "another"}):
             train(configuration(**EVERY, train={"rounds": 9}), comm, path, resume=True)
-        finally:
-            provenance.plug_ins = real
         assert told(path, "warning") == [f"{name} was {before} when the run began, and is another: numbers may differ"]
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -18,7 +16,7 @@ import pytest
 from mpidl.errors import DataError
 from mpidl.sentences import describe
 from tests.algorithms.problems import run
-from tests.ranks import on_ranks
+from tests.ranks import logged, on_ranks
 from tests.training import plugins
 from tests.training.runs import configuration, on_nodes, same
 
@@ -34,39 +32,13 @@ def elsewhere(_: int) -> Any:
     return SimpleNamespace(st_dev=0, st_ino=0)
 
 
-@contextmanager
-def replaced(function: str, other: Any) -> Iterator[None]:
-    """Meanwhile, this function of the system is another one, if there is one."""
-    real = getattr(os, function)
-    setattr(os, function, other or real)
-    try:
-        yield
-    finally:
-        setattr(os, function, real)
-
-
-@contextmanager
-def logged() -> Iterator[list[str]]:
-    """What is logged meanwhile."""
-    log, said, handler = logging.getLogger("mpidl"), list[str](), logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield said
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
-
-
 def of_counted(comm: Any, log: Path, nodes: tuple[tuple[int, ...], ...], **keys: Any) -> tuple[Any, int, list[str]]:
     """The outcome of a run, how often its data were loaded, and what rank 0 has logged of that."""
     config = configuration(problem="counted", data={"log": str(log), **keys})
     with on_nodes(*nodes), logged() as said:
         outcome = run(config, comm)
     comm.Barrier()
-    return outcome, len(log.read_text().splitlines()), comm.bcast([text for text in said if "the data" in text])
+    return outcome, len(log.read_text().splitlines()), comm.bcast([text for _, text in said if "the data" in text])
 
 
 @on_ranks(3)
@@ -88,7 +60,7 @@ def test_data_are_loaded_once_per_node(comm, tmp_path):
 @on_ranks(3)
 def test_without_memory_each_rank_of_a_node_loads_the_data_and_the_log_says_why(function, other, why, comm, tmp_path):
     expected = run(configuration(), comm)
-    with replaced(function, other):
+    with mock.patch.object(os, function, other):
         outcome, loaded, said = of_counted(comm, tmp_path / "log", ONE)
     assert same(outcome, expected) and loaded == 3
     assert any(sentence.startswith(why) for sentence in said)
@@ -104,7 +76,7 @@ def test_a_rank_that_cannot_open_the_memory_loads_the_data_itself_and_no_other_d
         return real(path, *rest)
 
     expected = run(configuration(), comm)
-    with replaced("open", closed if comm.rank == 2 else None):
+    with mock.patch.object(os, "open", closed if comm.rank == 2 else real):
         outcome, loaded, said = of_counted(comm, tmp_path / "log", ONE)
     assert same(outcome, expected) and loaded == 2
     assert said == ["rank 2 loads the data by itself: memory of rank 0 Permission denied"]
