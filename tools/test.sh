@@ -9,24 +9,27 @@ cd "$ROOT"
 extras=plot,pandas,safetensors,test,lint
 case " $* " in *" --full "*) extras+=,fuzz ;; esac
 
-# Chromium and h5dump, with which tests look at what mpidl writes; where they are not and cannot be installed, those
-# tests are skipped, and say so.
-others_tools() {
-    local chromium
-    for chromium in chromium chromium-browser google-chrome google-chrome-stable; do
-        if command -v "$chromium" && command -v h5dump; then
-            return
-        fi
-    done >/dev/null
-    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-        {
-            timeout 120 apt-get update && timeout 400 apt-get install -y --no-install-recommends chromium hdf5-tools
-        } &>/dev/null </dev/null ||
-            say "chromium and hdf5-tools could not be installed; tests that need them are skipped"
-    fi
-}
-export DEBIAN_FRONTEND=noninteractive
-others_tools &
+# packages NAME…: installs these packages of the system; fails where that cannot be.
+packages() {
+    [ "$(id -u)" -eq 0 ] && command -v apt-get && timeout 120 apt-get update &&
+        DEBIAN_FRONTEND=noninteractive timeout 400 apt-get install -y --no-install-recommends "$@"
+} &>/dev/null </dev/null
+
+# Programs with which tests look at what mpidl writes, and, for the long ones, a Slurm of this machine's own; where they
+# are not and cannot be installed, those tests are skipped, and say so.
+others_programs() {
+    # Of several names it is enough that there is one.
+    command -v h5dump && command -v chromium chromium-browser google-chrome google-chrome-stable ||
+        packages chromium hdf5-tools ||
+        say "chromium and hdf5-tools could not be installed; tests that need them are skipped"
+    case " $* " in
+    *" --full "*)
+        command -v slurmctld || packages slurm-wlm ||
+            say "Slurm could not be installed; jobs are not tried on it"
+        ;;
+    esac
+} >/dev/null
+others_programs "$@" &
 others=$!
 
 setup_venv "$extras"
@@ -38,16 +41,6 @@ say "style and types of the source"
 
 setup_mpich
 
-# Jobs are tried on a Slurm of this machine's own, where there is one or can be; else those tests say why they are not.
-case " $* " in
-*" --full "*)
-    if ! command -v slurmctld >/dev/null && [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-        say "installing Slurm"
-        { apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm; } >/dev/null ||
-            say "Slurm cannot be installed; jobs are not tried on it"
-    fi
-    ;;
-esac
 wait "$others"
 
 # What pytest returns where tests failed, and where none were selected; what lies between ended it early.
