@@ -212,9 +212,8 @@ def _best(path: Path, places: Sequence[Path]) -> tuple[Path | None, str]:
     if not places or not file.is_file():
         return None, ""
     run = results.open(file)
-    section = run.config.get("checkpoint")
-    metric = section.get("best") if isinstance(section, dict) else None
-    if not isinstance(metric, str):
+    metric = tables.metric_of_best(run)
+    if metric is None:
         return None, ""
     folder = CheckpointFolder(file)
     best = best_round(metric, run.by_round(metric), folder.rounds())

@@ -37,7 +37,7 @@ def of_models(run: Run) -> Iterator[tuple[str, ...]]:
     for kept in run.kept:
         names = (name if agents is None else f"{name} (0 to {agents - 1})" for name, agents in kept.models.items())
         measured = [f"{name} {of_metric(name, value)}" for name, value in _metrics(run, kept).items()]
-        place = _best(run) if kept.group == "best" else "snapshot"
+        place = f"best {metric_of_best(run) or ''}".rstrip() if kept.group == "best" else "snapshot"
         if kept is newest and run.status == "finished":
             place = "final"
         count = sum(agents or 1 for agents in kept.models.values())
@@ -89,10 +89,11 @@ def states(checkpoint: Checkpoint) -> tuple[Table, str]:
     )
 
 
-def _best(run: Run) -> str:
+def metric_of_best(run: Run) -> str | None:
+    """The metric by which a run keeps its best, if its configuration says one."""
     section = run.config.get("checkpoint")
     metric = section.get("best") if isinstance(section, dict) else None
-    return f"best {metric}" if metric else "best"
+    return metric if isinstance(metric, str) else None
 
 
 def _metrics(run: Run, kept: Kept) -> dict[str, float]:

@@ -24,7 +24,7 @@ from mpidl.spoken import counted
     "quotes or is a YAML list, as in model.hidden=[64],[64,64]. One value alone replaces the key in all runs.",
     metavar="KEY=VALUE,…",
 )
-@options.ranks("How many ranks each run has; default: one per GPU, or one per core.")
+@options.ranks("How many ranks each run has; default: the tasks of a job, else one per GPU, or one per core.")
 @options.output("FOLDER", "Where the run files go; default: runs/<name>.")
 @click.option(
     "--at-once",

@@ -5,7 +5,6 @@ The launcher runs in a session of its own, so that a Ctrl-C reaches it once, fro
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import math
 import os
@@ -27,7 +26,7 @@ from mpidl.launch.folders import PATIENCE, Folders, folders
 from mpidl.launch.launcher import Launcher, find
 from mpidl.launch.library import Library
 from mpidl.launch.noise import Filter
-from mpidl.launch.signals import Forwarded, forwarding
+from mpidl.launch.signals import Forwarded, end_with_parent, forwarding
 from mpidl.launch.surroundings import allow_open_files, cores, scheduler
 from mpidl.launch.verdict import INTERRUPTING, Death, Ending, killed_for_memory
 
@@ -40,7 +39,6 @@ LOCK_SECONDS = 5.0
 END_SECONDS = 10.0
 OUTLIVING_SECONDS = 2.0
 """The same where ranks outlive others: then none can end them all, as MPI_Abort has been seen to end nobody else."""
-_PR_SET_PDEATHSIG = 1
 # A progress bar hides the cursor, and a rank that was killed did not bring it back.
 _SHOW_CURSOR = b"\x1b[?25h"
 
@@ -135,7 +133,7 @@ class Running:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=_end_with_parent(),
+            preexec_fn=end_with_parent(),
         )
         # Hydra passes on what ends programs, and is itself ended by what these are stopped with.
         directly = launch.launcher.kind in ("mpich", "intel")
@@ -217,7 +215,11 @@ class Running:
         presence.outlive(presence.read(folder), PATIENCE, self._process.pid, orphaned=status < 0)
         present, now = presence.read(folder), killed_for_memory()
         ending = Ending(
-            *(Path(launch.launcher.path).name, launch.ranks, status, self._forced, self._gone),
+            launcher=Path(launch.launcher.path).name,
+            ranks=launch.ranks,
+            status=status,
+            forced=self._forced,
+            gone=self._gone,
             received=self.route.received,
             failure=failures.read(self._failure_file),
             spoke=err.spoke,
@@ -274,14 +276,6 @@ def close_run_file(path: Path, code: int) -> None:
                 log.warning("the status of %s was left as it is: %s", path, error)
                 return
             time.sleep(_HOLD_SECONDS)
-
-
-def _end_with_parent() -> Callable[[], object] | None:
-    """What the launcher does before it starts: have the kernel end it when this process dies, even by SIGKILL."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _writer(stream: TextIO) -> Callable[[bytes], None]:

@@ -7,9 +7,11 @@ have started several launchers, each of which gets them.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from mpidl.comm.start import presence
 from mpidl.launch.verdict import INTERRUPTING
 
 _NUMBERS = (*INTERRUPTING, signal.SIGUSR1, signal.SIGUSR2)
+_PR_SET_PDEATHSIG = 1
 
 
 class Forwarded:
@@ -144,3 +147,11 @@ def keeping() -> contextlib.AbstractContextManager[Forwarded]:
     A scheduler may send one at any time, and what precedes the launcher takes seconds.
     """
     return forwarding((signal.SIGUSR1, signal.SIGUSR2))
+
+
+def end_with_parent() -> Callable[[], object] | None:
+    """What the launcher does before it starts: have the kernel end it when this process dies, even by SIGKILL."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
