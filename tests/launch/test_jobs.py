@@ -171,6 +171,7 @@ def test_a_refusal_is_told_in_the_schedulers_words_with_a_cure(here: Path) -> No
             "train.device: is cuda, but the job asks for no GPU",
         ),
         (["--scheduler", "pbs", "-n", "2", "--prologue", "a\nb"], "--prologue: 'a\\nb' is not a line"),
+        (["--scheduler", "pbs", "-n", "2", "-p", ""], "-p: '' is not a line"),
         (["--site", "hopper"], "there are no profiles in"),
     ],
 )

@@ -75,8 +75,8 @@ class JobSettings(reading.Strict):
         None, description="after which the scheduler ends the job; null: the scheduler's default"
     )
     notice: Clock = Field(120, description="how long before that the run is told to stop after a checkpoint")
-    account: str | None = Field(None, min_length=1, description="who pays")
-    partition: str | None = Field(None, min_length=1, description="Slurm's partition, the queue of the others")
+    account: str | None = Field(None, description="who pays")
+    partition: str | None = Field(None, description="Slurm's partition, the queue of the others")
     modules: tuple[str, ...] = Field((), description="what `module load` loads before the run, in this order")
     prologue: tuple[str, ...] = Field((), description="lines of the shell before the run, such as source …/activate")
     directives: tuple[str, ...] = Field(
