@@ -30,7 +30,7 @@ _HIGH = 0.9
 _FEW, _NARROW = 2.2, 0.6
 _TICKS, _STEPS = 5, (1, 2, 2.5, 5, 10)
 _NARROWEST = 1e-9
-# Totals of lines that are further apart than so many times go onto a logarithmic axis.
+# Values that are further apart than so many times go onto a logarithmic axis.
 _APART = 8.0
 
 
@@ -75,11 +75,11 @@ def logarithmic(
     return Limits(low / room, high * room, True, zero)
 
 
-def linear(lines: Sequence[np.ndarray]) -> Limits | None:
-    """A linear axis for these values; None where there are none."""
+def linear(lines: Sequence[np.ndarray]) -> Limits:
+    """A linear axis for these values; from 0 to 1 where there are none."""
     values = np.concatenate([*lines, np.zeros(0)])
     if not values.size:
-        return None
+        return Limits(0.0, 1.0)
     low, high = float(values.min()), float(values.max())
     size = max(abs(low), abs(high))
     level = high - low <= _NARROWEST * size
@@ -87,9 +87,9 @@ def linear(lines: Sequence[np.ndarray]) -> Limits | None:
     return Limits(low - room, high + room)
 
 
-def apart(totals: Sequence[float]) -> bool:
-    """Whether lines of such lengths are seen beside each other on a logarithmic axis alone."""
-    known = [total for total in totals if total > 0]
+def apart(values: Sequence[float]) -> bool:
+    """Whether those of these values that are positive are told from each other on a logarithmic axis alone."""
+    known = [value for value in values if value > 0]
     return bool(known) and max(known) > _APART * min(known)
 
 

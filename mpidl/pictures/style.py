@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from matplotlib.lines import Line2D
 
 COLOURS = ("#000000", "#cc79a7", "#0072b2", "#e69f00", "#d55e00", "#56b4e9", "#009e73")
 GREY = "0.35"
@@ -46,6 +47,13 @@ def line_style(index: int) -> dict[str, Any]:
         "markersize": 4.5,
         "linewidth": 1.5,
     }
+
+
+def line_entry(index: int) -> Line2D:
+    """What stands for this line in a legend."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], **line_style(index))
 
 
 def bar_style(index: int) -> dict[str, Any]:

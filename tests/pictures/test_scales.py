@@ -29,7 +29,7 @@ def test_a_line_of_rounding_alone_is_level() -> None:
     limits = logarithmic([np.array([1.0, 1.001, 1.0]) * 1e-13])
     assert limits is not None and limits.high / limits.low < 1.2
     level = linear([np.array([0.1, 0.1 + 1e-13])])
-    assert level is not None and level.high - level.low > 0.01
+    assert level.high - level.low > 0.01
 
 
 def test_zero_has_a_place_below_the_least_only_where_it_is_wanted() -> None:
@@ -41,8 +41,9 @@ def test_zero_has_a_place_below_the_least_only_where_it_is_wanted() -> None:
     assert plain is not None and plain.zero is None and np.isnan(plain.place(errors[0])[1])
 
 
-def test_nothing_and_nothing_positive_have_no_axis() -> None:
-    assert linear([]) is None and logarithmic([]) is None and logarithmic([np.array([0.0, -1.0])]) is None
+def test_nothing_and_nothing_positive_have_no_logarithmic_axis() -> None:
+    assert logarithmic([]) is None and logarithmic([np.array([0.0, -1.0])]) is None
+    assert linear([]) == Limits(0.0, 1.0)
 
 
 @pytest.mark.parametrize("low", [1e-140, 1e-9, 0.0314, 1.0, 999.0])

@@ -59,7 +59,7 @@ def draw(kind: str, runs: Sequence[Run], options: Options = Options()) -> Figure
     """A picture of these runs."""
     if kind not in KINDS:
         raise ConfigError(choices_sentence(kind, KINDS), "--kind")
-    for name in ("metrics", "axes", "linear"):
+    for name in _NAMED:
         if getattr(options, name) and name not in KINDS[kind].chosen:
             able = ", ".join(other for other, each in KINDS.items() if name in each.chosen)
             raise ConfigError(f"{kind} has its own {_NAMED[name]}; they can be chosen for {able}")
@@ -115,8 +115,8 @@ def _flatness(runs: Sequence[Run], options: Options) -> Figure:
     return flatness.draw(runs, options.metrics or flatness.METRICS, groups=options.groups(runs), title=options.title)
 
 
-_CHOSEN = ("metrics", "axes", "linear")
-_NAMED = {"metrics": "metrics", "axes": "axes", "linear": "scales"}
+_CHOSEN = ("metrics", "axes", "by", "linear")
+_NAMED = {"metrics": "metrics", "axes": "axes", "by": "groups", "linear": "scales"}
 
 KINDS: Mapping[str, FigureKind] = {
     "curves": FigureKind(
@@ -131,11 +131,11 @@ KINDS: Mapping[str, FigureKind] = {
         "how far agents' models are apart, over rounds", _curves(("consensus_distance",), ("round",)), _CHOSEN
     ),
     "spread": FigureKind(
-        "agents' own models: median and range over agents, and each at the end", _spread, ("metrics", "axes")
+        "agents' own models: median and range over agents, and each at the end", _spread, ("metrics", "axes", "by")
     ),
     "classes": FigureKind("which agent holds how many examples of which class; needs the data", _classes),
     "graph": FigureKind("who talks with whom, and with which weights", _graph),
-    "flatness": FigureKind("accuracy beside the sharpness that mpidl analyze has found", _flatness, ("metrics",)),
-    "timing": FigureKind("where the seconds of the ranks went", _timing),
+    "flatness": FigureKind("accuracy beside the sharpness that mpidl analyze has found", _flatness, ("metrics", "by")),
+    "timing": FigureKind("where the seconds of the ranks went", _timing, ("by",)),
 }
 """All kinds by name."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mpidl.analysis.figures import series
-from mpidl.analysis.figures.lines import Line, legend, lines_of
+from mpidl.analysis.figures.lines import Line, legend, lines_of, sizes
 from mpidl.analysis.figures.series import MeanCurve
 from mpidl.analysis.groups import RunGroup
-from mpidl.analysis.readings import metric_of
+from mpidl.analysis.readings import metric_of, require_known
 from mpidl.errors import ConfigError, ResultsError, choices_sentence
 from mpidl.pictures import words
 from mpidl.pictures.scales import ROUNDING, Limits, apart, divide, divide_time, linear, logarithmic, near_the_top
@@ -43,7 +43,6 @@ _MEANT = {
 
 # What is seen best on a logarithmic axis, by what its name holds.
 _LOGARITHMIC = ("loss", "distance", "norm", "variance")
-_MARKERS = 8
 
 
 @dataclass(frozen=True)
@@ -116,27 +115,24 @@ def _moves(drawn: Iterable[MeanCurve]) -> bool:
 
 def refuse_unknown(runs: Sequence[Run], metrics: Sequence[str], axes: Sequence[str]) -> None:
     """ConfigError about metrics that no run has, and about what is no axis."""
-    known = {name for run in runs for name in run.metrics} | {*METRICS, *OWN}
-    for metric in metrics:
-        if metric not in known:
-            raise ConfigError(choices_sentence(metric, known), "metric")
+    require_known(runs, metrics, others=(*METRICS, *OWN))
     for axis in axes:
         if axis not in SCALES:
             raise ConfigError(choices_sentence(axis, SCALES, _MEANT.get(axis)), "axis")
 
 
-def measure(runs: Sequence[Run], metric: str, drawn: Sequence[MeanCurve], as_it_is: bool = False) -> Measure:
+def measure(runs: Sequence[Run], metric: str, drawn: Sequence[MeanCurve], as_they_are: bool = False) -> Measure:
     """How a metric of these runs is shown, of which these lines and bands are drawn."""
-    wrong = is_fraction(metric) and not as_it_is and near_the_top(line.mean for line in drawn)
+    wrong = is_fraction(metric) and not as_they_are and near_the_top(line.mean for line in drawn)
     values = [1 - line.mean if wrong else line.mean for line in drawn if line.across.size]
     limits = None
-    spans = not as_it_is and any(word in metric for word in _LOGARITHMIC)
+    spans = not as_they_are and any(word in metric for word in _LOGARITHMIC)
     if wrong or spans and not any((line < 0).any() for line in values):
         limits = logarithmic(values, ROUNDING[_precision(runs)], with_zero=wrong)
     # A band wider than its mean has no end on a logarithmic axis: it stretches linear ones alone.
     limits = limits or linear([each for line in drawn for each in (line.low, line.high)])
     units = "%" if is_fraction(metric) else "1"
-    return Measure(titled(runs, metric, wrong), limits or Limits(0.0, 1.0), units, wrong)
+    return Measure(titled(runs, metric, wrong), limits, units, wrong)
 
 
 def _precision(runs: Sequence[Run]) -> str:
@@ -151,11 +147,8 @@ def _precision(runs: Sequence[Run]) -> str:
 
 def _fill(panel: Axes, lines: Sequence[Line], drawn: Sequence[MeanCurve], shown: Measure, limits: Limits) -> None:
     for line, values in zip(lines, drawn, strict=True):
-        # About eight markers per line, staggered so that those of lines that coincide do not hide each other.
-        every = max(1, len(values.across) // _MARKERS)
-        first = line.index * every // len(lines)
         across = limits.place(values.across)
-        panel.plot(across, shown.of(values.mean), markevery=(first, every), **line.style)
+        panel.plot(across, shown.of(values.mean), markevery=line.marked(len(across), len(lines)), **line.style)
         if values.runs > 1:
             low, high = (np.clip(shown.of(each), shown.limits.low, None) for each in (values.low, values.high))
             panel.fill_between(across, low, high, color=line.style["color"], alpha=0.18, linewidth=0)
@@ -186,9 +179,7 @@ def _notes(
     lines: Sequence[Line], measures: dict[str, Measure], every: dict[tuple[str, str], list[MeanCurve]], axis: str
 ) -> Iterable[str]:
     """What a reader must be told of bands, and of lines that a panel does not show."""
-    counts = sorted({len(line.runs) for line in lines} - {1})
-    if counts:
-        of = " to ".join(dict.fromkeys((str(counts[0]), str(counts[-1]))))
+    if of := sizes(lines):
         yield f"Lines with bands: mean ± one standard deviation over {of} runs."
     for metric, shown in measures.items():
         below = [

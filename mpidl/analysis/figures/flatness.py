@@ -9,20 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mpidl.analysis import gathered
 from mpidl.analysis.differences import differences
+from mpidl.analysis.figures.lines import sizes
 from mpidl.analysis.gathered import Gathered
 from mpidl.analysis.groups import RunGroup, grouped
-from mpidl.analysis.readings import counting, metric_of, read, spread
+from mpidl.analysis.readings import counting, metric_of, read, require_known, spread
 from mpidl.analysis.settings import changes_numbers, settings
-from mpidl.errors import ConfigError, ResultsError, choices_sentence
+from mpidl.errors import ResultsError
 from mpidl.pictures import words
-from mpidl.pictures.scales import Limits, divide, linear, logarithmic
-from mpidl.pictures.style import TICK, dress, folded, framed, line_style
+from mpidl.pictures.scales import Limits, apart, divide, linear, logarithmic
+from mpidl.pictures.style import TICK, dress, folded, framed, line_entry, line_style
 from mpidl.results import Run
 from mpidl.spoken import is_fraction
 
@@ -38,8 +39,6 @@ _SAID = {
     "average_direction_sharpness": "average-direction sharpness",
 }
 _WIDTH, _HEIGHT = 3.1, 2.7
-# Values that are further apart than so many times are seen on a logarithmic axis alone.
-_APART = 8.0
 
 
 @dataclass(frozen=True)
@@ -74,21 +73,21 @@ def draw(
     known = gathered.beside(groups)
     if not known.kinds:
         raise ResultsError("nothing to plot: no analysis lies beside these runs; mpidl analyze makes them")
-    _refuse_unknown(runs, metrics, known)
+    found = {number.name for kind in known.kinds for number in gathered.numbers(known.of_kind(kind))}
+    require_known(runs, metrics, others=(*METRICS, *found))
     every = {metric: [_values(metric, group, place, known) for place, group in enumerate(groups)] for metric in metrics}
     shown = {metric: values for metric, values in every.items() if np.isfinite(np.concatenate(values)).any()}
     if not shown:
         raise ResultsError(f"nothing to plot: these runs have no {', '.join(metrics)}")
     axis, lines = _lines(groups)
-    counts = sorted({len(group.runs) for group in groups} - {1})
-    seeds = " to ".join(dict.fromkeys((str(counts[0]), str(counts[-1])))) if counts else ""
+    of = sizes(groups)
     figure, body = framed(
         0.6 + _WIDTH * len(shown),
         _HEIGHT + (0.6 if axis.names else 0.0),
         "Accuracy beside flatness" if title is None else title,
-        {line.label: _handle(index) for index, line in enumerate(lines) if line.label},
+        {line.label: line_entry(index) for index, line in enumerate(lines) if line.label},
         [
-            *([f"Mean ± one standard deviation over {seeds} seeds; dots are single runs."] if counts else []),
+            *([f"Mean ± one standard deviation over {of} runs; dots are single runs."] if of else []),
             *map(str, known.unreadable),
         ],
     )
@@ -96,14 +95,6 @@ def draw(
     for panel, (metric, values) in zip(panels, shown.items(), strict=True):
         _fill(panel, metric, values, axis, lines)
     return figure
-
-
-def _refuse_unknown(runs: Sequence[Run], metrics: Sequence[str], known: Gathered) -> None:
-    found = {name for kind in known.kinds for number in gathered.numbers(known.of_kind(kind)) for name in [number.name]}
-    names = found | {name for run in runs for name in run.metrics} | set(METRICS) | {"test_loss"}
-    for metric in metrics:
-        if metric not in names:
-            raise ConfigError(choices_sentence(metric, names), "metric")
 
 
 def _values(metric: str, group: RunGroup[Run], place: int, known: Gathered) -> np.ndarray:
@@ -139,9 +130,9 @@ def _lines(groups: Sequence[RunGroup[Run]]) -> tuple[_Axis, list[_Line]]:
     for number, settings_ in enumerate(known):
         rest = tuple((name, each.text) for name, each in settings_.items() if name != key)
         members.setdefault(rest, []).append(number)
-    apart = differences([groups[line[0]].runs[0] for line in members.values()], without=["seed", key])
+    others = differences([groups[line[0]].runs[0] for line in members.values()], without=["seed", key])
     lines = [
-        _Line(apart.label(number), tuple(ordered), tuple(float(known[group][key].value) for group in ordered))
+        _Line(others.label(number), tuple(ordered), tuple(float(known[group][key].value) for group in ordered))
         for number, line in enumerate(members.values())
         for ordered in [sorted(line, key=lambda group: known[group][key].value)]
     ]
@@ -150,12 +141,6 @@ def _lines(groups: Sequence[RunGroup[Run]]) -> tuple[_Axis, list[_Line]]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _handle(index: int) -> Any:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], **line_style(index))
 
 
 def _fill(panel: Axes, metric: str, values: Sequence[np.ndarray], axis: _Axis, lines: Sequence[_Line]) -> None:
@@ -188,8 +173,7 @@ def _limits(metric: str, values: Sequence[np.ndarray]) -> Limits:
     every = np.concatenate(values)
     every = every[np.isfinite(every)]
     if is_fraction(metric):
-        limits = linear([every]) or Limits(0.0, 1.0)
+        limits = linear([every])
         return Limits(max(limits.low, -0.02), min(limits.high, 1.02))
-    if every.min() > 0 and every.max() > _APART * every.min():
-        return logarithmic([every]) or Limits(0.0, 1.0)
-    return linear([every]) or Limits(0.0, 1.0)
+    limits = logarithmic([every]) if every.min() > 0 and apart(every.tolist()) else None
+    return limits or linear([every])

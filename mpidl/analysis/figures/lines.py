@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mpidl.analysis.differences import differences
 from mpidl.analysis.groups import RunGroup, grouped
 from mpidl.analysis.settings import part_name
-from mpidl.pictures.style import line_style
+from mpidl.pictures.style import line_entry, line_style
 from mpidl.results import Run
 from mpidl.spoken import ABSENT, counted
 
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
+
+_MARKERS = 8
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,10 @@ class Line:
         """How it is drawn: unlike other lines in more than colour."""
         return line_style(self.index)
 
-    def entry(self) -> Line2D:
-        """What stands for it in a legend."""
-        from matplotlib.lines import Line2D
-
-        return Line2D([], [], **self.style)
+    def marked(self, points: int, lines: int) -> tuple[int, int]:
+        """Matplotlib's `markevery`: about eight, staggered so that lines which coincide do not hide each other's."""
+        every = max(1, points // _MARKERS)
+        return self.index * every // lines, every
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ def lines_of(
     ]
     constant = "; ".join(f"{section} {words}" for section, words in differences(runs).constant.items())
     notes = (f"In all runs: {constant}.",) if constant and title != "" else ()
-    return lines, Frame(_title(runs) if title is None else title, notes)
+    return lines, Frame(title_of(runs) if title is None else title, notes)
 
 
-def _title(runs: Sequence[Run]) -> str:
+def title_of(runs: Sequence[Run]) -> str:
     """`digits, mlp, 8 agents, ring`: what is the same wherever there is any."""
     configs = [run.config for run in runs]
     parts: list[str] = []
@@ -71,8 +72,14 @@ def _title(runs: Sequence[Run]) -> str:
     return ", ".join([*parts, *(counted(number, "agent") for number in agents if len(agents) == 1)])
 
 
+def sizes(groups: Iterable[Line | RunGroup[Run]]) -> str:
+    """`3`, or `3 to 5`: of how many runs those are that are of several; empty where none is."""
+    counts = sorted({len(group.runs) for group in groups} - {1})
+    return " to ".join(dict.fromkeys(map(str, counts[:1] + counts[-1:])))
+
+
 def legend(lines: Sequence[Line], drawn: Sequence[bool]) -> tuple[dict[str, Line2D], list[str]]:
     """What stands for each line that is drawn, and a note about those that are not."""
     absent = [line.label for line, shown in zip(lines, drawn, strict=True) if not shown]
-    entries = {line.label: line.entry() for line, shown in zip(lines, drawn, strict=True) if shown}
+    entries = {line.label: line_entry(line.index) for line, shown in zip(lines, drawn, strict=True) if shown}
     return entries, [f"Not here, for want of such values: {'; '.join(absent)}."] if absent else []

@@ -101,20 +101,17 @@ def _table(run: Run, metric: str, axis: str) -> dict[int, tuple[float, np.ndarra
 
 def _limits(metric: str, measured: Sequence[Agents]) -> Limits:
     values = [agents.values[~np.isnan(agents.values)] for agents in measured]
-    limits = (
-        None
-        if is_fraction(metric) or any((each <= 0).any() for each in values)
-        else logarithmic(values, ROUNDING["float32"])
-    )
-    return limits or linear(values) or Limits(0.0, 1.0)
+    if is_fraction(metric) or any((each <= 0).any() for each in values):
+        return linear(values)
+    return logarithmic(values, ROUNDING["float32"]) or linear(values)
 
 
 def _fill(axes: Axes, lines: Sequence[Line], drawn: Sequence[Agents], limits: Limits, across: Limits) -> None:
     for line, agents in zip(lines, drawn, strict=True):
         if not agents.across.size:
             continue
-        every, places = max(1, len(agents.across) // 8), across.place(agents.across)
-        axes.plot(places, limits.place(agents.quantile(0.5)), markevery=(line.index % every, every), **line.style)
+        places, marked = across.place(agents.across), line.marked(len(agents.across), len(lines))
+        axes.plot(places, limits.place(agents.quantile(0.5)), markevery=marked, **line.style)
         low, high = (limits.place(agents.quantile(share)) for share in (0.0, 1.0))
         axes.fill_between(places, low, high, color=line.style["color"], alpha=0.15, linewidth=0)
 

@@ -93,6 +93,8 @@ def test_what_a_kind_has_none_of_is_one_sentence(few: Sequence[results.Run], tmp
         draw("curve", few)
     with pytest.raises(ConfigError, match="timing has its own metrics; they can be chosen for curves, cost"):
         draw("timing", few, Options(metrics=("test_loss",)))
+    with pytest.raises(ConfigError, match="graph has its own groups; they can be chosen for curves, cost"):
+        draw("graph", few, Options(by=("algorithm",)))
     with pytest.raises(ConfigError, match="consensus_distance is one number for all agents"):
         draw("spread", few, Options(metrics=("consensus_distance",)))
 
