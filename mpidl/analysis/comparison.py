@@ -107,6 +107,11 @@ def compare(
     return Comparison(constant, columns, list(_notes(groups, metrics, at)), _records(groups, reached))
 
 
+def metric_column(groups: Groups, metric: str, at: Instant = END) -> TableColumn:
+    """A metric of these groups at a moment, as a column of their comparison."""
+    return _metric(groups, metric, at, first=False).column
+
+
 class _Reached(NamedTuple):
     """A column of numbers: under which key programs find it, and the spread of each group."""
 
@@ -210,17 +215,13 @@ def _names(groups: Groups, used: Sequence[TableColumn]) -> TableColumn:
 def _standing(groups: Groups) -> Iterator[TableColumn]:
     """How runs stand, unless all have finished."""
     cells = tuple(_statuses(group.runs) for group in groups)
-    if any(_status(run) != "finished" for group in groups for run in group.runs):
+    if any(run.standing != "finished" for group in groups for run in group.runs):
         yield TableColumn("status", cells, _STATUS, is_text=True)
-
-
-def _status(run: Glance) -> str:
-    return "killed" if run.abandoned else run.status
 
 
 def _statuses(runs: Sequence[Glance]) -> str:
     """`finished`, or `2 finished, 1 diverged`."""
-    counts = Counter(map(_status, runs))
+    counts = Counter(run.standing for run in runs)
     return ", ".join(status if len(runs) == 1 else f"{count} {status}" for status, count in counts.items())
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
 
 from mpidl.errors import ConfigError, choices_sentence, quoted
 from mpidl.results import Glance
-from mpidl.results.metrics import WHOLE_RUN, higher_is_better
+from mpidl.results.glance import best_record
+from mpidl.results.metrics import WHOLE_RUN, higher_is_better, partner
 from mpidl.results.names import SCALES
 from mpidl.spoken import amount, counted, duration, number
 
@@ -101,13 +102,16 @@ def metric_of(run: Glance, metric: str) -> str:
     return next((name for name in names if name in run.metrics), metric)
 
 
-def require_known(runs: Sequence[Glance], metrics: Sequence[str], key: str = "metric") -> None:
-    """Refuses metrics that none of these runs has, while any has some."""
+def require_known(
+    runs: Sequence[Glance], metrics: Sequence[str], key: str = "metric", others: Iterable[str] = ()
+) -> None:
+    """Refuses what is no metric of any of these runs, and none of the `others` that may be asked for."""
     known = {name for run in runs for name in run.metrics}
-    short = {name.removesuffix(f"_{model}") for name in known for model in WHOLE_RUN} | {"test_accuracy", "test_loss"}
+    short = {name.removesuffix(f"_{model}") for name in known for model in WHOLE_RUN}
+    known |= {*short, "test_accuracy", "test_loss", *others}
     for metric in metrics:
-        if metric not in known | short:
-            raise ConfigError(choices_sentence(metric, known | short), key)
+        if metric not in known:
+            raise ConfigError(choices_sentence(metric, known), key)
 
 
 def read(run: Glance, metric: str, moment: Instant = END) -> Reading:
@@ -125,10 +129,8 @@ def read(run: Glance, metric: str, moment: Instant = END) -> Reading:
     if moment.kind == "end":
         measured = np.flatnonzero(~np.isnan(values) | ~np.isnan(_beside(run, name)))
     elif moment.kind == "best":
-        finite = np.flatnonzero(np.isfinite(values))
-        measured = (
-            finite[[(np.argmax if higher_is_better(name) else np.argmin)(values[finite])]] if len(finite) else finite
-        )
+        best = best_record(name, values)
+        measured = np.array([] if best is None else [best], dtype=int)
     else:
         spent = run.metrics[moment.kind].astype(float)
         if not np.nanmax(spent, initial=-np.inf) >= moment.spent:
@@ -187,5 +189,4 @@ def counting(runs: Sequence[Glance], values: Sequence[float], moment: Instant = 
 
 def _beside(run: Glance, name: str) -> np.ndarray:
     """What is measured together with this accuracy or loss; NaN where nothing is."""
-    swapped = name.replace("_accuracy_", "_loss_") if "_accuracy_" in name else name.replace("_loss_", "_accuracy_")
-    return run.curve(swapped) if swapped in run.metrics else np.full(run.records, np.nan)
+    return run.curve(partner(name)) if partner(name) in run.metrics else np.full(run.records, np.nan)

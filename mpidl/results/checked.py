@@ -178,13 +178,10 @@ class Group:
         self._refuse_elsewhere(item)
         return _plain(item[()])
 
-    def columns(self, most: int, least: int = 1) -> dict[str, tuple[int, ...]]:
-        """The shapes of all arrays in it, each of which must be one of numbers in so many dimensions."""
-        shapes = {name: self.shape(name, "fiu", sparse=True) for name in self.names}
-        for name, shape in shapes.items():
-            if not least <= len(shape) <= most:
-                raise ValueError(f"{self._group.name}/{name} is no column of numbers")
-        return shapes
+    def check_column(self, name: str, most: int, least: int = 1) -> None:
+        """Refuses what is no array of numbers in so many dimensions."""
+        if not least <= len(self.shape(name, "fiu", sparse=True)) <= most:
+            raise ValueError(f"{self._path(name)} is no column of numbers")
 
     @property
     def attribute_names(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,10 @@ import numpy as np
 
 from mpidl import notation
 from mpidl.errors import ConfigError, ResultsError
+from mpidl.results import lock
 from mpidl.results.checked import Group
 from mpidl.results.lazy import NUMBERS, WHOLE, Columns
-from mpidl.results.metrics import WHOLE_RUN, higher_is_better
+from mpidl.results.metrics import WHOLE_RUN, higher_is_better, partner
 from mpidl.results.names import SCALES, SCHEMA_VERSION
 
 LOADED_AT_ONCE = 64 * 2**20
@@ -69,6 +70,11 @@ class Glance:
         known = notation.load_known(self.config_text)
         return self.config if known is None else known
 
+    @property
+    def standing(self) -> str:
+        """How the run stands, in a word: its status; `killed` where it was abandoned."""
+        return "killed" if self.abandoned else self.status
+
     def units(self, name: str) -> str:
         """The units of a metric or meter; "1" for a plain number."""
         return self.quantities[name][0]
@@ -94,13 +100,18 @@ class Glance:
         return float(values[measured[-1]]) if len(measured) else float("nan")
 
     def best(self, name: str) -> Best | None:
-        """The best value of a curve: the largest accuracy, the smallest of anything else."""
+        """The best value of a curve, see `best_record`."""
         values = self.curve(name) if name in self.metrics else np.zeros(0)
-        finite = np.flatnonzero(np.isfinite(values))
-        if not len(finite):
-            return None
-        record = int(finite[(np.argmax if higher_is_better(name) else np.argmin)(values[finite])])
-        return Best(float(values[record]), int(self.metrics["round"][record]))
+        record = best_record(name, values)
+        return None if record is None else Best(float(values[record]), int(self.metrics["round"][record]))
+
+
+def best_record(name: str, values: np.ndarray) -> int | None:
+    """Where the best value of a curve is: the largest accuracy, the smallest of anything else; None where none is."""
+    finite = np.flatnonzero(np.isfinite(values))
+    if not len(finite):
+        return None
+    return int(finite[(np.argmax if higher_is_better(name) else np.argmin)(values[finite])])
 
 
 def facts(path: Path, root: Group, written: bool) -> Glance:
@@ -134,20 +145,23 @@ def facts(path: Path, root: Group, written: bool) -> Glance:
     )
 
 
-def take(path: Path, root: Group, written: bool, metrics: Iterable[str]) -> Glance:
-    """A run with the metrics that are asked for, and those that are read beside them.
+def take(path: Path, metrics: Iterable[str]) -> Callable[[Group], Glance]:
+    """What makes, of the root of this file, which is not open yet, a run with these metrics and those read beside them.
 
     `test_accuracy` stands for that of each model that can stand for the run. Others are read when they are asked for.
     """
+    written = lock.is_held(path)
+    return lambda root: _glance(path, root, written, metrics)
+
+
+def _glance(path: Path, root: Group, written: bool, metrics: Iterable[str]) -> Glance:
     run, table = facts(path, root, written), root.group("metrics")
     # Who looks at many runs must not stumble over one.
     run.sections()
     endings = ("", *(f"_{model}" for model in WHOLE_RUN))
     wanted = {f"{metric}{ending}" for metric in metrics for ending in endings}
     # A loss tells whether an accuracy was measured.
-    wanted |= {name.replace("accuracy", "loss") for name in wanted} | {
-        name.replace("loss", "accuracy") for name in wanted
-    }
+    wanted |= set(map(partner, wanted))
     names = [name for name in run.metrics if name in wanted or (name in SCALES and run.records)]
     check(table, run.records, names)
     run.quantities.update({name: quantity(table, name) for name in names})
@@ -163,9 +177,7 @@ def quantity(table: Group, name: str) -> tuple[str, str]:
 def check(metrics: Group, records: int, names: Iterable[str] | None = None) -> None:
     """Refuses what readers of these metrics, or of all, could stumble over later."""
     for name in metrics.names if names is None else names:
-        dimensions = len(metrics.shape(name, NUMBERS, sparse=True))
-        if not 1 <= dimensions <= (1 if name in SCALES else 2):
-            raise ValueError(f"/metrics/{name} is no column of numbers")
+        metrics.check_column(name, most=1 if name in SCALES else 2)
     if records:
         for scale in SCALES:
             metrics.shape(scale, WHOLE if scale == "round" else NUMBERS)

@@ -6,11 +6,12 @@ import glob
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from mpidl.errors import ConfigError, ResultsError
-from mpidl.results import checked, glance, lock, reader
+from mpidl.results import checked, glance, reader
 from mpidl.results.checked import Group
 from mpidl.results.glance import Glance, NoRunFile
 from mpidl.results.output import SUFFIXES
@@ -68,13 +69,7 @@ def glance_all(words: Iterable[str | Path], metrics: Iterable[str]) -> Opened[Gl
 
     `test_accuracy` and `test_loss` stand for those of each model that can stand for a run.
     """
-    wanted = tuple(metrics)
-
-    def take(path: Path) -> Callable[[Group], Glance]:
-        written = lock.is_held(path)
-        return lambda root: glance.take(path, root, written, wanted)
-
-    return _opened(find(words), take)
+    return _opened(find(words), partial(glance.take, metrics=tuple(metrics)))
 
 
 def _opened(files: list[Found], take: Callable[[Path], Callable[[Group], Kind]]) -> Opened[Kind]:

@@ -56,6 +56,11 @@ def best_round(name: str, values: Mapping[int, float], rounds: Iterable[int]) ->
     return max(known, key=lambda round_: (sign * values[round_], -round_), default=None)
 
 
+def partner(name: str) -> str:
+    """The loss that is measured together with an accuracy, the accuracy that is with a loss; of others the same."""
+    return name.replace("_accuracy_", "_loss_") if "_accuracy_" in name else name.replace("_loss_", "_accuracy_")
+
+
 def higher_is_better(name: str) -> bool:
     """Whether the best value of a metric is its largest."""
     return "accuracy" in name

@@ -31,7 +31,7 @@ def findings(groups: Sequence[RunGroup[Run]]) -> list[Markup]:
 
 def _beside(groups: Sequence[RunGroup[Run]]) -> Iterator[Markup]:
     try:
-        figure = flatness.draw([run for group in groups for run in group.runs], title="")
+        figure = flatness.draw([run for group in groups for run in group.runs], groups=groups, title="")
     except ResultsError:
         # Nothing of it was measured, as the tables below tell.
         return

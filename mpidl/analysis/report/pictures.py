@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from mpidl.analysis import figures
 from mpidl.analysis.figures import Options
@@ -29,28 +29,15 @@ _OTHERS = (
 
 def of_runs(runs: Sequence[Run]) -> list[Markup]:
     """All that can be drawn of these runs; last, why what is missing is not."""
-    missing: list[tuple[str, str]] = []
-    drawn = list(_drawn(runs, missing))
+    wanted = [("curves", Options((metric,), (axis,), title=""), caption) for metric, axis, caption in _CURVES]
+    wanted += [(kind, Options(title=""), caption) for kind, caption in _OTHERS]
+    drawn, missing = [], []
+    for kind, options, caption in wanted:
+        try:
+            figure = figures.draw(kind, runs, options)
+        except MpidlError as error:
+            missing.append(element("li", f"{caption} {error}"))
+        else:
+            drawn.append(picture(figure, caption))
     parts = [element("div", *drawn, class_="pictures")] if drawn else []
-    if missing:
-        rows = (element("li", f"{what} {why}") for what, why in missing)
-        parts.append(folded("What is not drawn", element("ul", *rows)))
-    return parts
-
-
-def _drawn(runs: Sequence[Run], missing: list[tuple[str, str]]) -> Iterator[Markup]:
-    for metric, axis, caption in _CURVES:
-        yield from _one("curves", runs, Options((metric,), (axis,), title=""), caption, missing)
-    for kind, caption in _OTHERS:
-        yield from _one(kind, runs, Options(title=""), caption, missing)
-
-
-def _one(
-    kind: str, runs: Sequence[Run], options: Options, caption: str, missing: list[tuple[str, str]]
-) -> Iterator[Markup]:
-    try:
-        figure = figures.draw(kind, runs, options)
-    except MpidlError as error:
-        missing.append((caption, str(error)))
-    else:
-        yield picture(figure, caption)
+    return [*parts, folded("What is not drawn", element("ul", *missing))] if missing else parts

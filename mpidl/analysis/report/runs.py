@@ -8,7 +8,7 @@ from typing import Any
 
 from mpidl.analysis.report.markup import Markup, element, facts, folded, lines, table
 from mpidl.results import Run
-from mpidl.spoken import ABSENT, counted
+from mpidl.spoken import ABSENT, counted, placed
 
 # Of a configuration, and of what happened in a run, the last.
 _MOST_LINES, _MOST_EVENTS = 400, 60
@@ -28,14 +28,9 @@ def one(run: Run, title: str) -> Markup:
     return folded(title, *parts)
 
 
-def status_of(run: Run) -> str:
-    """How a run stands, in a word."""
-    return "killed" if run.abandoned else run.status
-
-
 def _standing(run: Run) -> Iterator[tuple[str, str]]:
     yield "file", str(run.path)
-    yield "status", status_of(run)
+    yield "status", run.standing
     yield "agents", f"{run.agents:,}"
     yield "records", f"{run.records:,}"
     yield "begun", run.created
@@ -48,18 +43,10 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key} ")
         elif isinstance(value, Sequence) and not isinstance(value, str):
-            yield (
-                prefix + key,
-                _counted(list(map(str, value))) if key in ("hosts", "gpus") else " ".join(map(str, value)),
-            )
+            words = list(map(str, value))
+            yield prefix + key, (placed(words) if key in ("hosts", "gpus") else " ".join(words)) or ABSENT
         else:
             yield prefix + key, str(value) if value not in ("", None) else ABSENT
-
-
-def _counted(places: Sequence[str]) -> str:
-    """`2 on here`, of a list that has the host of each rank."""
-    named = (f"{places.count(place)} on {place}" for place in dict.fromkeys(places))
-    return ", ".join(named) or ABSENT
 
 
 def _events(run: Run) -> Iterator[Markup]:

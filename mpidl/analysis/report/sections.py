@@ -6,12 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from mpidl.analysis.comparison import REDUNDANT, TableColumn, compare
-from mpidl.analysis.figures.lines import lines_of
+from mpidl.analysis.comparison import REDUNDANT, compare, metric_column
+from mpidl.analysis.figures.lines import title_of
 from mpidl.analysis.groups import RunGroup
 from mpidl.analysis.readings import BEST, metric_of
 from mpidl.analysis.report.markup import Markup, element, facts, table
-from mpidl.analysis.report.runs import one, status_of
+from mpidl.analysis.report.runs import one
 from mpidl.results import Run
 from mpidl.spoken import counted
 
@@ -21,7 +21,7 @@ _METRICS = (_ACCURACY, "test_loss", "train_loss", "consensus_distance")
 
 def title(runs: Sequence[Run]) -> str:
     """What to call the page: what is the same in all runs, in a few words."""
-    return lines_of(runs)[1].title or counted(len(runs), "run")
+    return title_of(runs) or counted(len(runs), "run")
 
 
 def abstract(runs: Sequence[Run], groups: Sequence[RunGroup[Run]]) -> Markup:
@@ -29,7 +29,7 @@ def abstract(runs: Sequence[Run], groups: Sequence[RunGroup[Run]]) -> Markup:
     settings = f" of {counted(len(groups), 'setting')}" if len(groups) < len(runs) else ""
     first, last = min(run.created for run in runs)[:10], max(run.created for run in runs)[:10]
     begun = first if first == last else f"{first} to {last}"
-    statuses = Counter(status_of(run) for run in runs)
+    statuses = Counter(run.standing for run in runs)
     others = [f"{count} {status}, " for status, count in statuses.items() if status != "finished"]
     return element("p", f"{counted(len(runs), 'run')}{settings}, {''.join(others)}begun {begun}", class_="quiet")
 
@@ -41,7 +41,8 @@ def results(groups: Sequence[RunGroup[Run]]) -> list[Markup]:
     compared = compare(runs, metrics or _METRICS[:1], groups=groups)
     columns = [column for column in compared.columns if column.weight > REDUNDANT]
     if _ACCURACY in metrics:
-        columns = list(_with_best(runs, groups, columns))
+        last = [column.title for column in columns].index(_ACCURACY.replace("_", " "))
+        columns.insert(last + 1, metric_column(groups, _ACCURACY, BEST)._replace(title="at best"))
     models = dict.fromkeys(
         name.removeprefix("test_accuracy_") for run in runs if (name := metric_of(run, _ACCURACY)) in run.metrics
     )
@@ -61,23 +62,11 @@ def results(groups: Sequence[RunGroup[Run]]) -> list[Markup]:
     ]
 
 
-def _with_best(
-    runs: Sequence[Run], groups: Sequence[RunGroup[Run]], columns: Sequence[TableColumn]
-) -> Iterator[TableColumn]:
-    """These columns, the best accuracy beside the last."""
-    title = _ACCURACY.replace("_", " ")
-    for column in columns:
-        yield column
-        if column.title == title:
-            best = {each.title: each for each in compare(runs, [_ACCURACY], BEST, groups=groups).columns}
-            yield best[title]._replace(title="at best")
-
-
 def each_run(groups: Sequence[RunGroup[Run]]) -> Iterator[Markup]:
     """All runs, folded."""
     for group in groups:
         for run in group.runs:
             told = [] if group.label == run.path.stem else [group.label]
             told += [f"seed {run.config.get('seed')}"] if len(group.runs) > 1 else []
-            told += [status_of(run)] if status_of(run) != "finished" else []
+            told += [run.standing] if run.standing != "finished" else []
             yield one(run, f"{run.path.name}{': ' if told else ''}{', '.join(told)}")
