@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 ABSENT = "–"
 
@@ -24,6 +25,11 @@ def number(value: float) -> str:
 def counted(count: int, what: str) -> str:
     """`1 rank`, `1,437 examples`."""
     return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def placed(hosts: Sequence[str]) -> str:
+    """`2 on here, 1 on there`, of the host of each rank."""
+    return ", ".join(f"{hosts.count(host)} on {host}" for host in dict.fromkeys(hosts))
 
 
 def fraction(value: float) -> str:

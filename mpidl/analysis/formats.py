@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from mpidl.analysis.comparison import Comparison
@@ -73,33 +74,34 @@ def comma_separated(compared: Comparison) -> str:
     """A row for each run or group: of the settings those that are not the same in all rows."""
     rows = [_flat(record) for record in compared.records]
     settings = {key for record in compared.records for key in record["settings"] if key not in record}
-    same = {key for key in settings if len({row.get(key, "") for row in rows}) == 1}
+    same = {key for key in settings if len({_plain(row.get(key)) for row in rows}) == 1}
     titles = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in same]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(titles)
-    writer.writerows([row.get(title, "") for title in titles] for row in rows)
-    return text.getvalue()
+    return "".join(map(csv_line, [titles, *([row.get(title) for title in titles] for row in rows)]))
+
+
+def csv_line(values: Iterable[Any]) -> str:
+    """A row of CSV: lists and truths as JSON has them, nothing of None, nothing that would act on a terminal."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(map(_plain, values))
+    return line.getvalue()
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    """A record in which settings are beside all else, and lists are texts."""
+    """A record in which settings are beside all else."""
     flat: dict[str, Any] = {}
     for key, value in record.items():
         for name, each in value.items() if key == "settings" else [(key, value)]:
             # The name of the run stands in the first column.
             if name not in flat:
-                flat[name] = _text(each)
+                flat[name] = each
     return flat
 
 
-def _text(value: Any) -> Any:
-    """As a cell: texts as they are, but for what would act on a terminal."""
-    if isinstance(value, list | dict):
-        return json.dumps(value)
-    if isinstance(value, str) and not value.isprintable():
-        return printable(value)
-    return "" if value is None else value
+def _plain(value: Any) -> Any:
+    """A number, None, or a printable text."""
+    if isinstance(value, list | dict | bool):
+        value = json.dumps(value, ensure_ascii=False)
+    return printable(value) if isinstance(value, str) and not value.isprintable() else value
 
 
 def _markdown(text: str) -> str:

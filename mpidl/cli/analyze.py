@@ -90,7 +90,7 @@ def _checked(words: CommandLine) -> CommandLine:
         except ResultsError as problem:
             if len(words.runs) == 1:
                 raise
-            analyze_words.left_out(problem)
+            given.left_out(problem)
     if not able:
         raise ResultsError(
             f"none of these {len(words.runs)} runs has kept a model; let them, with checkpoint.final: true"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
-from mpidl.errors import ConfigError, ResultsError, choices_sentence
+from mpidl.cli import runs as given
+from mpidl.errors import ConfigError, choices_sentence
 
 KINDS = {
     "sharpness": "eigenvalues and trace of the Hessian, SAM's sharpness, sharpness in the agents' own directions",
@@ -90,7 +89,7 @@ def read(words: Sequence[str], of_round: str | None) -> tuple[tuple[Path, ...], 
         from mpidl.cli.checkpoint import one_checkpoint
 
         return (one_checkpoint(Path(named[0]), of_round).path,), kinds
-    return tuple(_files(named)), kinds
+    return tuple(run.path for run in given.all_opened(named)), kinds
 
 
 def _is_place(word: str) -> bool:
@@ -101,19 +100,3 @@ def _is_checkpoint(path: Path) -> bool:
     from mpidl.results.checkpoints.index import INDEX
 
     return path.is_dir() and (path.suffix == ".ckpt" or (path / INDEX).exists())
-
-
-def _files(named: Sequence[str]) -> Iterator[Path]:
-    from mpidl import results
-
-    opened = results.open_all(named)
-    for problem in opened.missed:
-        raise problem
-    for problem in opened.unreadable:
-        left_out(problem)
-    yield from (run.path for run in opened.runs)
-
-
-def left_out(problem: ResultsError) -> None:
-    """Says why one of many runs is not analysed."""
-    click.echo(f"warning: left out: {problem}", err=True)

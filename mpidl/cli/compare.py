@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mpidl.cli import options
 from mpidl.cli import runs as given
 from mpidl.cli.tables import console, facts, json_line, print_fitting
 from mpidl.errors import ConfigError, quoted
@@ -21,14 +22,7 @@ _MORE = "a wider window, a pipe, or --format markdown has them"
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar=given.METAVAR)
-@click.option(
-    "-m",
-    "--metric",
-    "metrics",
-    multiple=True,
-    metavar="NAME",
-    help="A metric; may be repeated. Default: test accuracy and loss.",
-)
+@options.metrics("A metric; may be repeated. Default: test accuracy and loss.")
 @click.option(
     "--at",
     default="end",
@@ -39,10 +33,7 @@ _MORE = "a wider window, a pipe, or --format markdown has them"
 @click.option(
     "--to", "target", metavar="VALUE", help="Also what it took to bring the first metric to this, as 0.95 or 95%."
 )
-@click.option("--by", multiple=True, metavar="KEY", help="Group runs by this key, as algorithm or lr; may be repeated.")
-@click.option(
-    "--group/--no-group", default=True, help="Runs that differ in nothing but the seed in one row, or each in its own."
-)
+@options.grouping("Runs that differ in nothing but the seed in one row, or each in its own.")
 @click.option(
     "-f", "--format", "form", type=click.Choice(_FORMATS), default="table", show_default=True, help="How it is written."
 )
@@ -69,8 +60,6 @@ def compare(
     from mpidl.analysis import comparison, groups
     from mpidl.analysis.readings import Instant
 
-    if by and not group:
-        raise ConfigError("groups runs, which --no-group asks not to do; leave one of them out", "--by")
     moment, wanted = Instant.parse(at, "--at"), tuple(metrics) or comparison.METRICS
     value = None if target is None else _value(target)
     found, code = given.glanced(runs, wanted)

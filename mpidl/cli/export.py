@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from mpidl.cli import options
 from mpidl.cli import runs as given
 from mpidl.cli.tables import json_line
 from mpidl.errors import ConfigError
-from mpidl.sentences import printable
 
 _FORMATS = (".csv", ".json")
 
@@ -22,7 +20,7 @@ _FORMATS = (".csv", ".json")
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar=given.METAVAR)
 @options.output("OUT.csv|.json", "Where to write the table; default: CSV, to where output goes.")
-@click.option("-m", "--metric", "metrics", multiple=True, metavar="NAME", help="Only this metric; may be repeated.")
+@options.metrics("Only this metric; may be repeated.")
 @click.option(
     "--long", "by_agent", is_flag=True, help="A row for each value, of each agent's own, too, with its metric."
 )
@@ -39,15 +37,18 @@ def export(runs: Sequence[str], output: Path | None, metrics: Sequence[str], by_
         _check(output, overwrite)
 
     from mpidl.analysis import records
+    from mpidl.analysis.formats import csv_line
+    from mpidl.results.output import write_text
 
     found, code = given.opened(runs)
     titles, rows = records.rows(found, by_agent, metrics)
-    lines = _csv(titles, rows) if output is None or output.suffix.lower() == ".csv" else _json(titles, rows)
+    is_csv = output is None or output.suffix.lower() == ".csv"
+    lines = map(csv_line, chain([titles], rows)) if is_csv else _json(titles, rows)
     if output is None:
         for line in lines:
             click.echo(line, nl=False)
     else:
-        _save(output, lines)
+        write_text(output, lines)
         click.echo(str(output))
     return code
 
@@ -61,23 +62,6 @@ def _check(output: Path, overwrite: bool) -> None:
     check_output(output, overwrite, is_ours=lambda path: True)
 
 
-def _csv(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    yield _line(titles)
-    for row in rows:
-        yield _line([json_line(value) if isinstance(value, list | dict | bool) else value for value in row])
-
-
-def _line(row: Sequence[Any]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow([_safe(value) for value in row])
-    return line.getvalue()
-
-
-def _safe(value: Any) -> Any:
-    """A text that neither acts on a terminal nor cannot be written."""
-    return printable(value) if isinstance(value, str) and not value.isprintable() else value
-
-
 def _json(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
     """A list of objects, each on a line."""
     before = "[\n"
@@ -85,17 +69,3 @@ def _json(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]
         yield before + json_line(dict(zip(titles, row, strict=True)))
         before = ",\n"
     yield "[]\n" if before == "[\n" else "\n]\n"
-
-
-def _save(output: Path, lines: Iterable[str]) -> None:
-    from mpidl.results.output import unwritable
-
-    part = output.with_name(f"{output.name}.part")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(lines)
-        part.replace(output)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise unwritable(output, error) from error

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from mpidl.cli import completion
+from mpidl.errors import ConfigError
 
 Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 
@@ -22,6 +23,27 @@ def settings(name: str, meaning: str, **more: Any) -> Callable[[Command], Comman
     """`-s`, keys of a configuration; `name` is the parameter that takes them."""
     more = {"metavar": "KEY=VALUE", "shell_complete": completion.settings, **more}
     return click.option("-s", "--set", name, multiple=True, help=meaning, **more)
+
+
+def metrics(meaning: str) -> Callable[[Command], Command]:
+    """`-m`, names of metrics."""
+    return click.option("-m", "--metric", "metrics", multiple=True, metavar="NAME", help=meaning)
+
+
+def grouping(meaning: str) -> Callable[[Command], Command]:
+    """`--by` and `--no-group`, of which one at most is given; `meaning` is what is one by default, and without."""
+    words = "Group runs by this key, as algorithm or lr; may be repeated."
+    by = click.option("--by", multiple=True, metavar="KEY", callback=_not_both, help=words)
+    group = click.option("--group/--no-group", default=True, callback=_not_both, help=meaning)
+    return lambda command: by(group(command))
+
+
+def _not_both(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Asked of each of the two as it is read."""
+    read = context.params | {parameter.name: value}
+    if read.get("by") and not read.get("group", True):
+        raise ConfigError("groups runs, which --no-group asks not to do; leave one of them out", "--by")
+    return value
 
 
 def output(metavar: str, meaning: str, **more: Any) -> Callable[[Command], Command]:

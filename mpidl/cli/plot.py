@@ -21,21 +21,11 @@ if TYPE_CHECKING:
 @click.argument("runs", nargs=-1, required=True, metavar=given.METAVAR)
 @click.option("-k", "--kind", metavar="KIND", help="What to draw, see below; default: curves.")
 @options.output("OUT.png", "Where to write the picture (PNG, PDF or SVG); default: KIND.png.")
-@click.option(
-    "-m",
-    "--metric",
-    "metrics",
-    multiple=True,
-    metavar="NAME",
-    help="A panel column; may be repeated.",
-)
+@options.metrics("A panel column; may be repeated.")
 @click.option(
     "-x", "--against", "axes", multiple=True, metavar="AXIS", help="round, epoch, seconds or bytes; may be repeated."
 )
-@click.option("--by", multiple=True, metavar="KEY", help="Group runs by this key, as algorithm or lr; may be repeated.")
-@click.option(
-    "--group/--no-group", default=True, help="Runs that differ in nothing but the seed as one line, or each by itself."
-)
+@options.grouping("Runs that differ in nothing but the seed as one line, or each by itself.")
 @click.option("--linear", is_flag=True, help="Accuracies and losses as they are, on linear axes.")
 @click.option("--title", metavar="TEXT", help="Of the picture; default: what all runs have in common.")
 def plot(
@@ -59,8 +49,6 @@ def plot(
     from mpidl import pictures
     from mpidl.results import findings
 
-    if by and not group:
-        raise ConfigError("groups runs, which --no-group asks not to do; leave one of them out", "--by")
     # A pattern names what lies beside runs, too.
     beside = {findings.beside(Path(run)) for run in runs}
     runs = [run for run in runs if Path(run) not in beside]

@@ -27,19 +27,14 @@ def report(runs: Sequence[str], output: Path, title: str | None) -> None:
     """
     from mpidl import pictures, results
     from mpidl.analysis.report import MOST_RUNS, page
+    from mpidl.results.output import check_output, write_text
 
     pictures.check(output, "-o", _FORMATS)
+    check_output(output, overwrite=True, is_ours=lambda path: True)
     opened = results.open_all(runs)
     for problem in opened.missed:
         raise problem
     if len(opened.runs) > MOST_RUNS:
         raise ConfigError(f"{len(opened.runs):,} runs are more than a page is for; name up to {MOST_RUNS}", "RUN.h5")
-    text = page(opened.runs, title, [f"Left out: {problem}" for problem in opened.unreadable])
-    written = output.with_name(f"{output.name}.part")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        written.write_text(text, encoding="utf-8")
-        written.replace(output)
-    except OSError as error:
-        raise ConfigError(f"the page {str(output)!r} cannot be written: {error.strerror or error}", "-o") from error
+    write_text(output, [page(opened.runs, title, [f"Left out: {problem}" for problem in opened.unreadable])])
     click.echo(str(output))

@@ -11,6 +11,7 @@ from mpidl.errors import ExitCode
 from mpidl.sentences import printable
 
 if TYPE_CHECKING:
+    from mpidl.errors import ResultsError
     from mpidl.results import Glance, Opened, Run
 
 Kind = TypeVar("Kind", bound="Glance")
@@ -51,7 +52,12 @@ def glanced(words: Sequence[str], metrics: Sequence[str]) -> tuple[list[Glance],
 
 def _told(found: Opened[Kind]) -> tuple[list[Kind], ExitCode]:
     for error in found.unreadable:
-        click.echo(f"mpidl: left out: {printable(str(error))}", err=True)
+        left_out(error)
     for error in found.others:
         click.echo(f"mpidl: passed over: {printable(str(error))}", err=True)
     return found.runs, ExitCode.USAGE if found.missed else ExitCode.DONE
+
+
+def left_out(why: ResultsError) -> None:
+    """Says why one of many runs has no part in what follows."""
+    click.echo(f"mpidl: left out: {printable(str(why))}", err=True)

@@ -14,7 +14,7 @@ import click
 from mpidl.cli.tables import console, json_line
 from mpidl.results.names import SIGNALS
 from mpidl.sentences import printable
-from mpidl.spoken import ABSENT, counted, duration, measured, number, of_metric
+from mpidl.spoken import ABSENT, counted, duration, measured, number, of_metric, placed
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -181,8 +181,8 @@ def _facts(run: Run) -> Table:
         if config.get(key) is not None:
             table.add_row(key, _in_short(config[key]))
     hosts = list(provenance.get("hosts", ()))
-    places = ", ".join(f"{hosts.count(host)} on {host}" for host in dict.fromkeys(hosts))
-    table.add_row("agents", f"{run.agents}" + (f" over {counted(len(hosts), 'rank')} ({places})" if hosts else ""))
+    over = f" over {counted(len(hosts), 'rank')} ({placed(hosts)})" if hosts else ""
+    table.add_row("agents", f"{run.agents}{over}")
     if provenance.get("transport"):
         table.add_row("exchange", str(provenance["transport"]))
     if run.kept:

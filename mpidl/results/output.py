@@ -1,9 +1,9 @@
-"""Whether a file can be written where a command is told to, before anything is computed for it."""
+"""Files that commands are told to write: whether they can be, before anything is computed for them; and texts whole."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,6 +72,20 @@ def check_output(
         # Only a try tells: permissions do not know of quotas, read-only mounts and root on a network file system.
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def write_text(path: Path, parts: Iterable[str]) -> None:
+    """Writes a text, whose file has its name once it is whole."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(parts)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
         raise unwritable(path, error) from error
 
 

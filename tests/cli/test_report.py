@@ -32,7 +32,10 @@ def test_a_folder_of_runs_is_one_page(tmp_path: Path, monkeypatch: pytest.Monkey
         (("runs", "-o", "page.pdf"), "-o: 'page.pdf' must end in one of .html, .htm"),
         (("nowhere.h5",), "'nowhere.h5' is not there"),
         (("runs/*.hdf",), "no file is called as the pattern"),
-        (("runs", "-o", "runs/s1.h5/page.html"), "-o: the page 'runs/s1.h5/page.html' cannot be written: "),
+        (
+            ("runs", "-o", "runs/s1.h5/page.html"),
+            "the output 'runs/s1.h5/page.html' cannot be written: Not a directory",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(
