@@ -76,7 +76,7 @@ def comma_separated(compared: Comparison) -> str:
     settings = {key for record in compared.records for key in record["settings"] if key not in record}
     same = {key for key in settings if len({_plain(row.get(key)) for row in rows}) == 1}
     titles = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in same]
-    return "".join(map(csv_line, [titles, *([row.get(title) for title in titles] for row in rows)]))
+    return csv_line(titles) + "".join(csv_line(row.get(title) for title in titles) for row in rows)
 
 
 def csv_line(values: Iterable[Any]) -> str:

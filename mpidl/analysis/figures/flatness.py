@@ -173,7 +173,7 @@ def _limits(metric: str, values: Sequence[np.ndarray]) -> Limits:
     every = np.concatenate(values)
     every = every[np.isfinite(every)]
     if is_fraction(metric):
-        limits = linear([every])
-        return Limits(max(limits.low, -0.02), min(limits.high, 1.02))
+        whole = linear([every])
+        return Limits(max(whole.low, -0.02), min(whole.high, 1.02))
     limits = logarithmic([every]) if every.min() > 0 and apart(every.tolist()) else None
     return limits or linear([every])

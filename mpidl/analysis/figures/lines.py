@@ -56,9 +56,10 @@ def lines_of(
     lines = [
         Line(index, group.runs, group.label) for index, group in enumerate(grouped(runs) if groups is None else groups)
     ]
+    if title == "":
+        return lines, Frame("", ())
     constant = "; ".join(f"{section} {words}" for section, words in differences(runs).constant.items())
-    notes = (f"In all runs: {constant}.",) if constant and title != "" else ()
-    return lines, Frame(title_of(runs) if title is None else title, notes)
+    return lines, Frame(title or title_of(runs), (f"In all runs: {constant}.",) if constant else ())
 
 
 def title_of(runs: Sequence[Run]) -> str:
