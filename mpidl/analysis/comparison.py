@@ -201,7 +201,7 @@ def _several(texts: Iterable[str]) -> str:
 
 
 def _seeds(group: RunGroup[Glance]) -> str:
-    seeds = [run.config.get("seed", 0) for run in group.runs]
+    seeds = [run.sections().get("seed", 0) for run in group.runs]
     return ranges(sorted(set(seeds))) if all(isinstance(seed, int) for seed in seeds) else _several(map(str, seeds))
 
 

@@ -137,7 +137,7 @@ def measure(runs: Sequence[Run], metric: str, drawn: Sequence[MeanCurve], as_the
 
 def _precision(runs: Sequence[Run]) -> str:
     """That of the most precise of the runs."""
-    trains = [run.config.get("train") for run in runs]
+    trains = [run.sections().get("train") for run in runs]
     return (
         "float64"
         if any(isinstance(each, dict) and each.get("precision") == "float64" for each in trains)

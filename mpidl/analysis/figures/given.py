@@ -38,7 +38,7 @@ def draw_classes(runs: Sequence[Run], *, title: str | None = None) -> Figure:
 
 def _division(run: Run) -> str:
     """What decides who holds what, as text."""
-    config = run.config
+    config = run.sections()
     data = config.get("data")
     split = data.get("split") if isinstance(data, dict) else None
     own = split.get("seed") if isinstance(split, dict) else None
@@ -62,7 +62,7 @@ def draw_graph(runs: Sequence[Run], *, title: str | None = None) -> Figure:
 def _heading(run: Run) -> str:
     period = (run.graph or {}).get("period", 1)
     when = {1: "", 0: ", first round"}.get(period, f", first round of {period}")
-    return f"{part_name(run.config.get('graph'))}, {counted(run.agents, 'agent')}{when}"
+    return f"{part_name(run.sections().get('graph'))}, {counted(run.agents, 'agent')}{when}"
 
 
 def _positions(run: Run) -> NDArray[np.float64]:

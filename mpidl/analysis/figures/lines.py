@@ -64,7 +64,7 @@ def lines_of(
 
 def title_of(runs: Sequence[Run]) -> str:
     """`digits, mlp, 8 agents, ring`: what is the same wherever there is any."""
-    configs = [run.config for run in runs]
+    configs = [run.sections() for run in runs]
     parts: list[str] = []
     for section in ("data", "model", "algorithm", "graph"):
         names = {part_name(config.get(section)) for config in configs}

@@ -67,6 +67,6 @@ def each_run(groups: Sequence[RunGroup[Run]]) -> Iterator[Markup]:
     for group in groups:
         for run in group.runs:
             told = [] if group.label == run.path.stem else [group.label]
-            told += [f"seed {run.config.get('seed')}"] if len(group.runs) > 1 else []
+            told += [f"seed {run.sections().get('seed')}"] if len(group.runs) > 1 else []
             told += [run.standing] if run.standing != "finished" else []
             yield one(run, f"{run.path.name}{': ' if told else ''}{', '.join(told)}")
