@@ -47,11 +47,11 @@ def _division(run: Run) -> str:
 
 def draw_graph(runs: Sequence[Run], *, title: str | None = None) -> Figure:
     """The graphs of these runs, as they were in the first round, each once."""
-    shown: dict[str, Shown] = {}
+    shown: dict[bytes, Shown] = {}
     for run in runs:
-        if run.graph is not None:
-            mixing = _mixing(run)
-            shown.setdefault(mixing.digest.hex(), Shown(_heading(run), _positions(run), mixing))
+        mixing = None if run.graph is None else _mixing(run)
+        if mixing is not None and mixing.digest not in shown:
+            shown[mixing.digest] = Shown(_heading(run), _positions(run), mixing)
     if not shown:
         raise ResultsError("nothing to plot: none of these runs has a graph; federated methods need none")
     if len(shown) > MOST_ROUNDS:
