@@ -89,6 +89,12 @@ def test_accuracies_are_errors_on_a_logarithmic_axis_where_some_are_near_the_top
     assert (panel.get_yscale(), panel.get_ylabel()) == ("linear", "test accuracy (consensus) [%]")
 
 
+def test_any_metric_is_drawn_by_the_name_that_it_has_whatever_model_stands_for_the_run(tmp_path: Path) -> None:
+    run = written(tmp_path, "run", {"validation_loss_server": [2.0, 1.0]})
+    (panel,) = curves.draw([run], ["validation_loss"], ["round"]).axes
+    assert panel.get_ylabel() == "validation loss (server)"
+
+
 def test_rounding_stretches_no_panel_and_is_told(tmp_path: Path) -> None:
     ring = written(tmp_path, "ring", {"consensus_distance": [1e-14, 1.0, 0.1]})
     exact = written(tmp_path, "exact", {"consensus_distance": [1e-14, 1e-13, 2e-13]}, graph={"name": "complete"})
