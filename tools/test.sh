@@ -15,8 +15,8 @@ packages() {
         DEBIAN_FRONTEND=noninteractive timeout 400 apt-get install -y --no-install-recommends "$@"
 } &>/dev/null </dev/null
 
-# Programs with which tests look at what mpidl writes, and, for the long ones, a Slurm of this machine's own; where they
-# are not and cannot be installed, those tests are skipped, and say so.
+# Programs with which tests look at what mpidl writes, and, for the long ones, a Slurm of this machine's own and what
+# makes two hosts of it; where they are not and cannot be installed, those tests are skipped, and say so.
 others_programs() {
     # Of several names it is enough that there is one.
     command -v h5dump && command -v chromium chromium-browser google-chrome google-chrome-stable ||
@@ -26,6 +26,8 @@ others_programs() {
     *" --full "*)
         command -v slurmctld || packages slurm-wlm ||
             say "Slurm could not be installed; jobs are not tried on it"
+        command -v sshd && command -v tc || packages openssh-server iproute2 ||
+            say "sshd and tc could not be installed; two hosts are not tried"
         ;;
     esac
 } >/dev/null
