@@ -66,8 +66,9 @@ def sweep(
         raise ConfigError(f"{str(output)!r} is no folder; a sweep writes many files, each named after its run", "-o")
 
     from mpidl.comm.start.sentinel import interruptible
+    from mpidl.launch.signals import keeping
 
-    with interruptible():
+    with keeping(), interruptible():
         from mpidl.launch.launcher import find
         from mpidl.task import Task
 

@@ -121,9 +121,7 @@ class Sweep:
                     self._conclude(attempt, forwarded)
                 self._look()
             if self._ending is None and any(series.left for series in self._series):
-                # Told while there were no ranks.
-                codes = (INTERRUPTING.get(signal.Signals(number)) for number in forwarded.received)
-                return "mpidl: interrupted", next(filter(None, codes), ExitCode.ENDED)
+                return _told_without_ranks(forwarded)
             return self._ending or ("", ExitCode.DONE)
 
     def _next(self) -> Series | None:
@@ -173,6 +171,15 @@ class Sweep:
         """Whether somebody has asked for an end."""
         ends = {*INTERRUPTING, *(_stopping(series.members[0]) for series in self._series)}
         return any(number in ends for number in forwarded.received)
+
+
+def _told_without_ranks(forwarded: Forwarded) -> tuple[str, int]:
+    """How a sweep ends that was told to while no ranks were there to be told."""
+    codes = (INTERRUPTING.get(signal.Signals(number)) for number in forwarded.received)
+    code = next(filter(None, codes), ExitCode.STOPPED)
+    if code == ExitCode.STOPPED:
+        return "mpidl: stopped while no run was under way; the same command goes on from there", code
+    return "mpidl: interrupted", code
 
 
 def _stopping(member: Member) -> signal.Signals:

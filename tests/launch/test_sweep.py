@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from mpidl.cli.main import commands
 from mpidl.experiment.schema import load
 from mpidl.experiment.sweep.member import Member, Report, Standing
 from mpidl.launch.launcher import Launcher
@@ -98,6 +101,24 @@ def test_who_interrupts_ends_it_and_no_more_is_started(sweep: Callable) -> None:
     assert ending == ("mpidl: interrupted", 130)
     assert [(report.member, report.standing) for report in told] == [(0, Standing.STOPPED)]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_wish_to_stop_that_comes_while_runs_are_checked_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def checked(found: list[Member], inputs: bool) -> list[Member]:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        return found
+
+    (tmp_path / "small.yaml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mpidl.experiment.sweep.members.checked", checked)
+    words = ["sweep", "small.yaml", "-s", "seed=1:2", "-n", "2", "-o", "out"]
+    result = CliRunner().invoke(commands, words, standalone_mode=False)
+    assert (result.return_value, result.stderr.splitlines()[-1]) == (
+        75,
+        "mpidl: stopped while no run was under way; the same command goes on from there",
+    )
 
 
 def test_what_is_no_report_is_not_taken_for_one(sweep: Callable) -> None:
