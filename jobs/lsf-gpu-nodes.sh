@@ -41,7 +41,6 @@ trap 'cancelled=yes; sleep 1; stop' TERM INT
 set -u
 
 config="${CONFIG:?usage: CONFIG=my.yaml bsub < jobs/lsf-….sh}"
-mkdir -p runs
 # Begins the run, or goes on with it from its newest checkpoint: so the output is named by what is trained, and not by
 # the job, which gets another number when you submit it again.
 run=(mpidl run "$config" -n "$LSB_DJOB_NUMPROC" -o "runs/$(basename "$config" .yaml).h5" --resume "$@")

@@ -38,7 +38,6 @@ trap 'cancelled=yes; sleep 1; stop' TERM INT
 set -u
 
 config="${CONFIG:?usage: qsub -v CONFIG=my.yaml jobs/pbs-….sh}"
-mkdir -p runs
 # Begins the run, or goes on with it from its newest checkpoint: so the output is named by what is trained, and not by
 # the job, which gets another number when you submit it again.
 run=(mpidl run "$config" -n "$(wc -l <"$PBS_NODEFILE")" -o "runs/$(basename "$config" .yaml).h5" --resume "$@")

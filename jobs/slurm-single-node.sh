@@ -39,7 +39,6 @@ set -u
 
 config="${1:?usage: sbatch jobs/slurm-….sh CONFIG [more words for mpidl run]}"
 shift
-mkdir -p runs
 # Begins the run, or goes on with it from its newest checkpoint: so the output is named by what is trained, and not by
 # the job, which gets another number when you submit it again.
 run=(mpidl run "$config" -n "$SLURM_NTASKS" -o "runs/$(basename "$config" .yaml).h5" --resume "$@")

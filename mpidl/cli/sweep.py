@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mpidl.cli import options
+from mpidl.cli import job, options
 from mpidl.errors import EXIT_CODES, ConfigError, ExitCode
 from mpidl.spoken import counted
+
+if TYPE_CHECKING:
+    from mpidl.experiment.sweep.axes import Axis
 
 
 @click.command(
@@ -29,41 +33,54 @@ from mpidl.spoken import counted
 @click.option(
     "--at-once",
     type=click.IntRange(min=1, max=1000),
-    default=1,
-    show_default=True,
     metavar="N",
-    help="How many runs go beside each other, each on ranks of its own.",
+    help="How many runs go beside each other, each on ranks of its own; default: 1; tasks of a job: all.",
 )
-@click.option("--dry-run", is_flag=True, help="Check, and list the runs with their files; run nothing.")
+@click.option("--dry-run", is_flag=True, help="Check, and list the runs with their files, or print the job's script.")
+@click.option(
+    "--submit",
+    is_flag=True,
+    help="Hand what is missing to Slurm, PBS or LSF, as one job with a task for each run; the options from here on are "
+    "for that, and say what each task asks for.",
+)
+@job.options
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def sweep(
     config: Path,
     assignments: Sequence[str],
     ranks: int | None,
     output: Path | None,
-    at_once: int,
+    at_once: int | None,
     dry_run: bool,
+    submit: bool,
     debug: bool,
+    **asked: Any,
 ) -> int:
     """Train as CONFIG says once for each combination of the values that -s gives.
 
     Every run is checked before the first is started, and has a file that is called after what is its own, such as
     lr=0.1_seed=3.h5; its numbers are those of `mpidl run` with these values. Ranks are started once and take one run
     after another; a run that fails does not end the others. The same command said again leaves alone what is finished
-    or has diverged, and goes on with what is half done.
+    or has diverged, and goes on with what is half done. With --submit it shows how far the sweep has come, and submits
+    the rest; each task of that job stops before its time is over, and starts again until its run is done.
     """
     from mpidl.launch.surroundings import is_rank, scheduler
 
     if is_rank() and not dry_run:
         _run_rank(debug)
         return ExitCode.DONE
-    if at_once > 1 and (job := scheduler()):
-        raise ConfigError(
-            f"launches beside each other would take the same cores of {job}; leave it out, or give each a job",
-            "--at-once",
-        )
     if output is not None and (output.suffix == ".h5" or output.is_file()):
         raise ConfigError(f"{str(output)!r} is no folder; a sweep writes many files, each named after its run", "-o")
+    if submit:
+        return _submit(config, assignments, output, at_once, dry_run, asked | {"ranks": ranks})
+    for name in job.given(asked):
+        raise ConfigError("is for a job; say --submit as well", job.spelled(name))
+    at_once = at_once or 1
+    if at_once > 1 and (around := scheduler()):
+        raise ConfigError(
+            f"launches beside each other would take the same cores of {around}; leave it out, or give each a job",
+            "--at-once",
+        )
 
     from mpidl.comm.start.sentinel import interruptible
     from mpidl.launch.signals import keeping
@@ -97,6 +114,60 @@ def sweep(
             series = list(members.series(found))
             line, code = Sweep(series, program, at_once, table.hear, table.write, table.look, finding.outcome).run()
         return table.conclude(line, code)
+
+
+def _submit(
+    config: Path,
+    assignments: Sequence[str],
+    output: Path | None,
+    at_once: int | None,
+    dry_run: bool,
+    asked: dict[str, Any],
+) -> int:
+    """Shows what is over, and hands the rest to a scheduler; returns the exit code."""
+    from mpidl.cli.sweep_table import SweepTable, common_folder, tell_changed
+    from mpidl.experiment.sweep import axes, members
+    from mpidl.launch.command import this_mpidl
+    from mpidl.launch.jobs.job import array_of, ranks_of
+    from mpidl.launch.jobs.schedulers import chosen
+    from mpidl.launch.jobs.script import script
+
+    settings = job.settings(asked.pop("site"), asked)
+    scheduler, swept = chosen(settings.scheduler), axes.read(assignments)
+    found = members.checked(
+        members.members(config, swept, output, lambda loaded: ranks_of(settings, loaded)), inputs=False
+    )
+    left = [member for member in found if not member.standing.is_over]
+    tell_changed(found)
+    if len(left) < len(found):
+        table = SweepTable(found)
+        with table:
+            pass
+        code = table.conclude("", ExitCode.DONE)
+        if not left:
+            return code
+    same, own = _parted(swept)
+    values = list(axes.combinations(own))
+    tasks = [(*_said(values[member.number]), "-o", str(member.output)) for member in left]
+    run = this_mpidl("run", str(config), *_said(same), "-n", str(left[0].ranks), "--resume")
+    folder = common_folder(found)
+    text = script(scheduler.name, array_of(settings, left, tuple(run), tasks, folder, at_once))
+    if dry_run:
+        click.echo(text, nl=False)
+    else:
+        job.hand_in(scheduler, text, folder, f"{counted(len(left), 'run')} submitted")
+    return ExitCode.DONE
+
+
+def _parted(swept: Sequence[Axis]) -> tuple[dict[str, str], Sequence[Axis]]:
+    """What all runs are told alike, before the first key that takes several values, and the rest, in its order."""
+    first = next((place for place, axis in enumerate(swept) if axis.is_swept), len(swept))
+    return {axis.key: axis.values[0] for axis in swept[:first]}, swept[first:]
+
+
+def _said(values: dict[str, str]) -> list[str]:
+    """As a command line has it."""
+    return [word for key, value in values.items() for word in ("-s", f"{key}={value}")]
 
 
 def _words(

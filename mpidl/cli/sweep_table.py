@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -104,9 +105,7 @@ class SweepTable:
             # Where all was stopped, the last line says it.
             if report.sentence and report.standing is not Standing.STOPPED:
                 click.echo(f"{_name(member)}: {printable(report.sentence)}", err=True)
-        # Runs that differ in their names have folders of their own.
-        place = os.path.commonpath([member.output.parent for member in self._members]) or "."
-        click.echo(f"{self._counted(self._members)}; results in {place}", err=True)
+        click.echo(f"{self._counted(self._members)}; results in {common_folder(self._members)}", err=True)
         if line:
             click.echo(line, err=True)
         codes = (self._known[member.number].code for member in self._members)
@@ -157,6 +156,11 @@ class SweepTable:
         standing = self._known[member.number].standing
         finished = standing is Standing.FINISHED
         return _URGENCY.index(standing), -member.number if finished else member.number
+
+
+def common_folder(members: Sequence[Member]) -> Path:
+    """The folder of all their files; runs that differ in their names have folders of their own in it."""
+    return Path(os.path.commonpath([member.output.parent for member in members]))
 
 
 def _name(member: Member) -> str:

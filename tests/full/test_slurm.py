@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -78,6 +79,40 @@ def test_each_task_of_an_array_starts_again_by_itself(tmp_path: Path) -> None:
         state = cluster.wait(f"{job}_{task}", is_over)
         assert (state["JobState"], state["Restarts"]) == ("COMPLETED", "0" if task == 1 else "1")
     assert {path.name for path in tmp_path.glob("?-?")} == {"0-0", "0-1", "1-0", "2-0", "2-1"}
+
+
+def test_a_sweep_is_one_job_whose_tasks_start_again_by_themselves_and_what_is_done_is_not_submitted_again(
+    tmp_path: Path,
+) -> None:
+    cluster = Cluster(tmp_path)
+    words = ["sweep", "small.yaml", "-s", "algorithm.lr=0.05,0.1", "-s", "seed=1:3", "-n", "2", "-o", "out", "--submit"]
+    cluster.pause(0.3)
+    done = cluster.mpidl(*words, "-t", "10 min")
+    job = done.stdout.strip()
+    assert f"6 runs submitted as Slurm job {job}; " in done.stderr, done.stderr
+    third = f"{job}_3"
+    cluster.wait(third, lambda state: (tmp_path / "out" / "lr=0.05_seed=3.h5").exists())
+    assert cluster.call("scancel", "--batch", "--signal=USR2", third).returncode == 0
+    cluster.wait(third, lambda state: state["Restarts"] == "1")
+    cluster.pause(0)
+    for task in range(1, 7):
+        state = cluster.wait(f"{job}_{task}", is_over)
+        assert (state["JobState"], state["ExitCode"]) == ("COMPLETED", "0:0"), state
+        assert state["Restarts"] == ("1" if task == 3 else "0")
+    shown = cluster.mpidl(*words)
+    assert (shown.returncode, shown.stdout) == (0, ""), shown.stderr
+    assert len(re.findall(r"lr=\S+_seed=\d +finished +60 ", shown.stderr)) == 6
+    assert shown.stderr.endswith("6 finished; results in out\n")
+    (tmp_path / "out" / "lr=0.1_seed=1.h5").unlink()
+    again = cluster.mpidl(*words)
+    assert "1 waiting, 5 finished; results in out\n1 run submitted as Slurm job " in again.stderr, again.stderr
+    state = cluster.wait(f"{again.stdout.strip()}_1", is_over)
+    assert (state["JobState"], state["ExitCode"]) == ("COMPLETED", "0:0")
+    alone = cluster.mpidl("run", "small.yaml", "-n", "1", "-o", "alone.h5", "-s", "algorithm.lr=0.05", "-s", "seed=3")
+    assert alone.returncode == 0, alone.stderr
+    assert_alike(tmp_path / "out" / "lr=0.05_seed=3.h5", tmp_path / "alone.h5")
+    compared = cluster.mpidl("compare", "out").stdout
+    assert all(f"lr={rate}" in compared for rate in ("0.05", "0.1")), compared
 
 
 INSIDE = """#!/bin/bash

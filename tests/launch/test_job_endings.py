@@ -21,8 +21,13 @@ EARLY = "USR2, while the job gets ready"
 NOTES = '#!/bin/sh\nprintf "%s " "$(basename "$0")" "$@" >>"$NOTES"; echo >>"$NOTES"\n'
 
 
-def ended(tmp_path: Path, scheduler: str, told: signal.Signals | str | None, code: int) -> tuple[int, list[str]]:
-    """The exit code of a job whose run ends with this code, once the job is told to, and what it has called."""
+def ended(
+    tmp_path: Path, scheduler: str, told: signal.Signals | str | None, code: int, kind: str = "single-node", **more: str
+) -> tuple[int, list[str]]:
+    """The exit code of a job whose run ends with this code, once the job is told to, and what it has called.
+
+    `more` are variables that its scheduler sets in this kind of job.
+    """
     early = "os.kill(os.getppid(), signal.SIGUSR2)" if told == EARLY else ""
     run = executable(
         tmp_path / "bin" / "mpidl",
@@ -44,8 +49,8 @@ def ended(tmp_path: Path, scheduler: str, told: signal.Signals | str | None, cod
         "LSB_DJOB_NUMPROC": "4",
     }
     places = {"PBS_NODEFILE": str(tmp_path / "hosts"), "PBS_O_WORKDIR": str(tmp_path), "NOTES": str(tmp_path / "notes")}
-    environment = {"PATH": f"{run.parent}:/usr/bin:/bin", "CONFIG": "a/b.yaml", **numbers, **places}
-    ready = ROOT / "jobs" / f"{scheduler}-single-node.sh"
+    environment = {"PATH": f"{run.parent}:/usr/bin:/bin", "CONFIG": "a/b.yaml", **numbers, **places, **more}
+    ready = ROOT / "jobs" / f"{scheduler}-{kind}.sh"
     words = ["a/b.yaml", "-s", "c=[1, 2]"] if scheduler == "slurm" else []
     job = subprocess.Popen(["bash", str(ready), *words], env=environment, cwd=tmp_path, start_new_session=True)
     try:
@@ -70,6 +75,27 @@ def test_a_job_that_is_told_to_stop_does_and_starts_again(scheduler: str, requeu
     assert ended(tmp_path, scheduler, signal.SIGUSR2, 75) == (75, requeued)
     more = {"slurm": " -s c=[1, 2]", "pbs": " -s train.walltime=1680", "lsf": ""}[scheduler]
     assert (tmp_path / "started").read_text() == f"run a/b.yaml -n 4 -o runs/b.h5 --resume{more}"
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "variables", "requeued"),
+    [
+        (
+            "slurm",
+            # Of an array, the number of its last task is that of the array.
+            {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "6"},
+            ["scontrol requeue 7_6 "],
+        ),
+        ("pbs", {"PBS_JOBID": "7[6].head", "PBS_ARRAY_INDEX": "6"}, ["qrerun 7[6].head "]),
+        ("lsf", {"LSB_JOBINDEX": "6"}, []),
+    ],
+)
+def test_each_task_of_a_sweep_trains_its_own_run_and_starts_again_alone(
+    scheduler: str, variables: dict[str, str], requeued: list[str], tmp_path: Path
+) -> None:
+    assert ended(tmp_path, scheduler, signal.SIGUSR2, 75, "sweep", **variables) == (75, requeued)
+    own = "-s algorithm.lr=0.1 -s seed=3 -o runs/rates/lr=0.1_seed=3.h5"
+    assert (tmp_path / "started").read_text().startswith(f"run a/b.yaml -n 4 {own} --resume")
 
 
 @pytest.mark.parametrize(

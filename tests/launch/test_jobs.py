@@ -18,25 +18,6 @@ from mpidl.launch.surroundings import job_cores, tasks
 from tests.launch.test_scripts import bash, executable
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = """
-agents: 8
-model: {name: logistic}
-data: {name: digits, batch: 16}
-algorithm: {name: dsgd, lr: 0.1}
-graph: ring
-train: {rounds: 4, device: cpu}
-"""
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: a configuration, a `bin` where alone schedulers are looked for, and no profiles of sites."""
-    (tmp_path / "small.yaml").write_text(SMALL)
-    (tmp_path / "bin").mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "etc"))
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    return tmp_path
 
 
 def submitted(*words: str) -> str:
@@ -157,8 +138,8 @@ def test_a_refusal_is_told_in_the_schedulers_words_with_a_cure(here: Path) -> No
             ["--scheduler", "pbs", "-n", "3", "--nodes", "2"],
             "-n: 3 ranks cannot be shared out evenly over 2 nodes; say 2 or 4",
         ),
-        (["--scheduler", "pbs", "-n", "2", "-t", "90"], "-t: '90' is no time; write 02:00:00"),
-        (["--scheduler", "pbs", "-n", "2", "-t", "10:00"], "-t: '10:00' is no time"),
+        (["--scheduler", "pbs", "-n", "2", "-t", "90"], "--time: '90' is no time; write 02:00:00"),
+        (["--scheduler", "pbs", "-n", "2", "-t", "10:00"], "--time: '10:00' is no time"),
         (["--scheduler", "pbs", "-n", "2", "-t", "00:02:00"], "--time: 2 min 00 s are over before"),
         (["--scheduler", "pbs", "-n", "2", "-o", "small.yaml"], "the output 'small.yaml' is no such file of mpidl's"),
         (["--scheduler", "pbs", "-n", "2", "-o", "/proc/a/b.h5"], "the output '/proc/a/b.h5' cannot be written"),
@@ -171,7 +152,7 @@ def test_a_refusal_is_told_in_the_schedulers_words_with_a_cure(here: Path) -> No
             "train.device: is cuda, but the job asks for no GPU",
         ),
         (["--scheduler", "pbs", "-n", "2", "--prologue", "a\nb"], "--prologue: 'a\\nb' is not a line"),
-        (["--scheduler", "pbs", "-n", "2", "-p", ""], "-p: '' is not a line"),
+        (["--scheduler", "pbs", "-n", "2", "-p", ""], "--partition: '' is not a line"),
         (["--site", "hopper"], "there are no profiles in"),
     ],
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mpidl.errors import ConfigError
 from mpidl.experiment import Config
+from mpidl.experiment.sweep.member import Member
 from mpidl.launch.command import rank_environment, this_mpidl
 from mpidl.launch.jobs.settings import JobSettings
 from mpidl.spoken import counted, duration
@@ -18,6 +20,8 @@ from mpidl.spoken import counted, duration
 class Job:
     """`run` is the command that trains, as words, without what the job adds; None where the script is told the
     configuration when it is submitted. `exports` are variables that the run needs, for a scheduler that passes on none.
+    `tasks`: of a job that is an array, the words that each of its tasks adds to the command; `at_once` of them at most
+    run beside each other, if that is said.
     """
 
     name: str
@@ -31,6 +35,8 @@ class Job:
     exports: tuple[tuple[str, str], ...] = ()
     walltime: int | None = None
     """After which the run stops by itself, where the configuration says when."""
+    tasks: tuple[tuple[str, ...], ...] = ()
+    at_once: int | None = None
 
     @property
     def ranks_per_node(self) -> int:
@@ -84,6 +90,37 @@ def job_of(settings: JobSettings, config: Config, output: Path, ranks: int, run:
         report=tuple(this_mpidl("env")),
         exports=_exports(),
         walltime=None if walltime is None else int(walltime),
+    )
+
+
+def array_of(
+    settings: JobSettings,
+    members: Sequence[Member],
+    run: tuple[str, ...],
+    tasks: Sequence[tuple[str, ...]],
+    folder: Path,
+    at_once: int | None,
+) -> Job:
+    """The job that trains these members of a sweep, each in a task of its own, whose words are `tasks`."""
+    jobs = [job_of(settings, member.config, member.output, member.ranks, run) for member in members]
+    first = jobs[0]
+    if any(job.ranks != first.ranks for job in jobs):
+        counts = sorted({job.ranks for job in jobs})
+        raise ConfigError(
+            f"is missing: the runs would have {', '.join(map(str, counts[:-1]))} or {counts[-1]} ranks, and all tasks "
+            "of an array have as many",
+            "-n",
+        )
+    if any(job.signal != first.signal for job in jobs):
+        raise ConfigError("takes one value in a job: all its tasks get the same signal", "checkpoint.signal")
+    if any(job.walltime != first.walltime for job in jobs):
+        raise ConfigError("takes one value in a job: all its tasks have the same time", "train.walltime")
+    return replace(
+        first,
+        cores_per_rank=max(job.cores_per_rank for job in jobs),
+        log=str(folder / first.name),
+        tasks=tuple(tasks),
+        at_once=at_once,
     )
 
 

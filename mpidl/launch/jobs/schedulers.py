@@ -58,10 +58,12 @@ class Scheduler:
         lines = [re.sub(rf"^{program}: (?:error: |fatal: )?", "", line.strip()) for line in words.splitlines()]
         said = printable("; ".join(filter(None, lines)), 400).rstrip(".") or f"exit code {code}, without a word"
         cure = "--dry-run prints the script"
-        if re.search("partition|queue", said, re.IGNORECASE):
-            cure = f"-p names another: `{self.queues}` lists them"
+        if re.search("array", said, re.IGNORECASE):
+            cure = "an array has no more tasks than the site allows: sweep fewer values, one part after another"
         elif re.search("account|project", said, re.IGNORECASE):
             cure = "-A names who pays"
+        elif re.search("partition|queue", said, re.IGNORECASE):
+            cure = f"-p names another: `{self.queues}` lists them"
         return f"{program} refuses the job: {said}; {cure}"
 
 

@@ -26,8 +26,8 @@ def script(scheduler: str, job: Job) -> str:
         # What is made are shell scripts: `quoted` keeps words apart in them.
         autoescape=False,
     )
-    templates.filters |= {"quoted": shlex.quote, "clock": clock, "hours": hours}
-    file = f"jobs/{_name(scheduler, job.settings)}"
+    templates.filters |= {"quoted": shlex.quote, "words": shlex.join, "clock": clock, "hours": hours}
+    file = f"jobs/{_name(scheduler, job)}"
     text = templates.get_template(f"{scheduler}.sh").render(job=job, asks=job.settings, file=file)
     # What is left out leaves its empty lines behind.
     return re.sub(r"\n{3,}", "\n\n", text)
@@ -50,12 +50,27 @@ def ready() -> Iterator[tuple[str, str]]:
     prologue = ("# module load python openmpi", "# source ~/venvs/mpidl/bin/activate")
     few: dict[str, Any] = {"nodes": 1, "ranks": 8, "cores_per_rank": 1, "time": "00:30:00"}
     many: dict[str, Any] = {"nodes": 2, "ranks": 8, "cores_per_rank": 8, "gpus_per_node": 4, "time": "12:00:00"}
+    rates = [
+        ("-s", f"algorithm.lr={rate}", "-s", f"seed={seed}", "-o", f"runs/rates/lr={rate}_seed={seed}.h5")
+        for rate in ("0.05", "0.1")
+        for seed in (1, 2, 3)
+    ]
     for scheduler in SCHEDULERS:
-        for asked in (few, many):
+        for asked, tasks in ((few, ()), (many, ()), (few, rates)):
             settings = validate(JobSettings, asked | {"prologue": prologue})
-            job = Job("mpidl", settings, asked["ranks"], asked["cores_per_rank"], "USR2", "mpidl")
-            yield _name(scheduler, settings), script(scheduler, job)
+            job = Job(
+                name="mpidl",
+                settings=settings,
+                ranks=asked["ranks"],
+                cores_per_rank=asked["cores_per_rank"],
+                signal="USR2",
+                log="mpidl",
+                tasks=tuple(tasks),
+            )
+            yield _name(scheduler, job), script(scheduler, job)
 
 
-def _name(scheduler: str, settings: JobSettings) -> str:
-    return f"{scheduler}-{'single-node' if settings.nodes == 1 else 'gpu-nodes'}.sh"
+def _name(scheduler: str, job: Job) -> str:
+    if job.tasks:
+        return f"{scheduler}-sweep.sh"
+    return f"{scheduler}-{'single-node' if job.settings.nodes == 1 else 'gpu-nodes'}.sh"

@@ -1,7 +1,12 @@
 #!/bin/bash
 {# A scheduler's own template sets how directives begin, what its commands are called, and fills the blocks. #}
 {% if job.run is none %}
+{% if job.tasks %}
+# A sweep: one job, in which each task trains the configuration with values of its own. From the folder where the
+# configuration belongs, once the list of runs below is yours, which `mpidl sweep CONFIG -s … --submit` writes for you:
+{% else %}
 # One training on {{ "one node" if asks.nodes == 1 else "several nodes, with their GPUs" }}. From the folder where the configuration and its output belong:
+{% endif %}
 #
 #     {{ submitting }}
 #
@@ -49,18 +54,33 @@ set -u
 
 {% if job.run is none %}
 {% block configuration %}{% endblock %}
-mkdir -p runs
+{% endif %}
+{% if job.tasks %}
+# What each task trains, and the file that it writes. Submitted again, a run that is done stays as it is.
+task={{ task }}
+case "$task" in
+{% for words in job.tasks %}
+{{ loop.index }}) own=({{ words | words }}) ;;
+{% endfor %}
+*)
+    echo "there is no run for task $task" >&2
+    exit 2
+    ;;
+esac
+{% endif %}
+{% if job.run is none %}
 # Begins the run, or goes on with it from its newest checkpoint: so the output is named by what is trained, and not by
 # the job, which gets another number when you submit it again.
-run=(mpidl run "$config" -n {{ ranks }} -o "runs/$(basename "$config" .yaml).h5" --resume "$@")
+{% set own = '"${own[@]}"' if job.tasks else '-o "runs/$(basename "$config" .yaml).h5"' %}
+run=(mpidl run "$config" -n {{ ranks }} {{ own }} --resume "$@")
 {% else %}
 # Begins the run, or goes on with it from its newest checkpoint.
-run=({% for word in job.run %}{{ word | quoted }}{{ " " if not loop.last }}{% endfor %})
+run=({{ job.run | words }}{{ ' "${own[@]}"' if job.tasks }})
 {% endif %}
 {% block walltime %}{% endblock %}
 
 # What a question to the cluster's support would need, at the top of the log.
-{% for word in job.report %}{{ word | quoted }}{{ " " if not loop.last }}{% endfor +%}
+{{ job.report | words }}
 
 {% if job.shares_gpus %}
 # Ranks share GPUs: with NVIDIA's MPS their kernels run beside each other and not in turns. One daemon per node, of this

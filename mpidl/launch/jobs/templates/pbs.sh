@@ -2,9 +2,17 @@
 {% set mark, account, partition = "#PBS", "-A ", "-q " %}
 {% set ranks, number = '"$(wc -l <"$PBS_NODEFILE")"', "${PBS_JOBID%%.*}" %}
 {% set program, submitting = "qsub", "qsub -v CONFIG=configs/quickstart-dsgd.yaml " ~ file %}
+{% set task = '"${PBS_ARRAY_INDEX:-1}"' %}
 {% set replacing = "qsub -l walltime=02:00:00 -q gpu -v CONFIG=… jobs/…" %}
 {% block size %}
 #PBS -N {{ job.name }}
+{% if job.tasks | length > 1 %}
+# A task for each of the runs below{{ ", at most so many at a time" if job.at_once }}; each is a job of the size that is told here.
+#PBS -J 1-{{ job.tasks | length }}
+{% if job.at_once %}
+#PBS -W max_run_subjobs={{ job.at_once }}
+{% endif %}
+{% endif %}
 # A chunk is a node, and mpiprocs its ranks. An agent is not a rank: 16 agents run on 8 ranks as well, two on each.
 #PBS -l select={{ asks.nodes }}:ncpus={{ job.ranks_per_node * job.cores_per_rank }}:mpiprocs={{ job.ranks_per_node }}{{ ":ngpus=" ~ asks.gpus_per_node if asks.gpus_per_node }}
 #PBS -l place=scatter
@@ -17,7 +25,7 @@
 #PBS -r y
 # Output and errors in one file.
 #PBS -j oe
-#PBS -o {{ (job.log ~ ".log") | quoted }}
+#PBS -o {{ job.log | quoted }}{{ ".^array_index^" if job.tasks | length > 1 }}.log
 {% endblock %}
 {% block folder %}
 # PBS begins in the home folder.
