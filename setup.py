@@ -29,7 +29,8 @@ setup(
     package_data={"mpidl": ["py.typed", "data/*.h5", "launch/jobs/templates/*.sh"]},
     install_requires=[
         "mpi4py>=4",
-        "torch>=2.4",
+        # The first in which torch.accelerator and torch.Stream have what GPUs of any maker take here.
+        "torch>=2.7",
         "numpy>=1.26",
         "h5py>=3.10",
         "click>=8.2",

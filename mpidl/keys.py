@@ -38,7 +38,7 @@ _ALSO_CALLED = {
     ("partition", "partitioner"): ("split",),
     ("compression",): ("compressor",),
     ("dtype",): ("precision",),
-    ("gpu", "cuda"): ("device",),
+    ("gpu", "cuda", "xpu"): ("device",),
     ("layers", "width", "hidden_size", "hidden_sizes"): ("hidden",),
     ("freq", "frequency", "interval", "eval_every"): ("every",),
     ("criterion", "objective"): ("loss",),

@@ -36,7 +36,7 @@ LAYERS = (
     ("config",),
     ("seeding", "pictures", "metrics", "notation", "keys"),
     ("sentences",),
-    ("errors", "files", "spoken", "task"),
+    ("errors", "files", "spoken", "task", "makers", "accelerator"),
 )
 HEIGHT = {name: len(LAYERS) - place for place, names in enumerate(LAYERS) for name in names}
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from mpidl import accelerator
 from mpidl.comm.start import startup
 
 GRAPHS = ("ring", "torus", "hypercube", "exponential", "one-peer-exponential", "random-regular", "erdos-renyi")
@@ -50,8 +51,8 @@ def seconds(turn: Callable[[], None], device: torch.device) -> float:
     begin = time.perf_counter()
     for _ in range(ROUNDS):
         turn()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
     return (time.perf_counter() - begin) / ROUNDS
 
 
@@ -62,7 +63,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each graph")
     arguments = parser.parse_args()
     comm = startup.start("auto", 1)
-    device = torch.device("cuda") if torch.cuda.is_initialized() else torch.device("cpu")
+    device = accelerator.in_use() or torch.device("cpu")
     print(f"{arguments.agents} agents of {arguments.parameters} parameters on {device.type}, torch {torch.__version__}")
     print(f"{'graph':24}{'round':>13}{'dense product':>15}{'ratio':>8}   quartiles")
     for graph in GRAPHS:

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from mpidl import accelerator
 from mpidl import config as reading
 from mpidl.comm.start import startup
+from mpidl.comm.start.device import CHOICES
 from mpidl.data import Dataset
 from mpidl.experiment import Config
 
@@ -80,8 +82,8 @@ def spent(work: Callable[[], None], repeats: int) -> tuple[float, float]:
     begin, processor = time.perf_counter(), time.thread_time()
     for _ in range(repeats):
         work()
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
+    if accelerator.in_use():
+        torch.accelerator.synchronize()
     return (time.perf_counter() - begin) / repeats, (time.thread_time() - processor) / repeats
 
 
@@ -89,10 +91,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each model")
     parser.add_argument("--agents", type=int, default=16)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--device", choices=CHOICES, default="auto")
     options = parser.parse_args()
     comm = startup.start(options.device, 1)
-    device = "cuda" if torch.cuda.is_initialized() else "cpu"
+    device = str(accelerator.in_use() or "cpu")
     print(f"gradients of {options.agents} agents on {device}, torch {torch.__version__}, milliseconds for all of them")
     print(
         f"{'model':<24}{'batch':>6}{'one by one':>12}{'at once':>10}{'ratio':>8}   processor{'ratio':>16}{'turns':>7}"

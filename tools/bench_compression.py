@@ -103,13 +103,13 @@ class Contestant:
 
     def _seconds(self, work: Callable[[], object]) -> float:
         """On a CPU the thread's own time, without that of other programs."""
-        if not self.row.is_cuda:
+        if self.row.device.type == "cpu":
             begin = time.thread_time()
             work()
             return time.thread_time() - begin
         begin = time.perf_counter()
         work()
-        torch.cuda.synchronize(self.row.device)
+        torch.accelerator.synchronize(self.row.device)
         return time.perf_counter() - begin
 
 

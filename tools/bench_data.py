@@ -32,7 +32,7 @@ WAYS = {
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
     """Wall time of one call, to its end on the device."""
-    synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    synchronise = (lambda: None) if device.type == "cpu" else torch.accelerator.synchronize
     synchronise()
     start = time.perf_counter()
     work()

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from mpidl import accelerator
 from mpidl import config as reading
 from mpidl.algorithms import ALGORITHMS
 from mpidl.algorithms.decentralized.base import Decentralized
@@ -82,8 +83,8 @@ def seconds(turn: Callable[[], None], repeats: int, device: torch.device) -> flo
     begin = clock()
     for _ in range(repeats):
         turn()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
     return (clock() - begin) / repeats
 
 
@@ -93,7 +94,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=12.0, help="time for each")
     wanted = parser.parse_args()
     comm = startup.start("auto", 1)
-    device = torch.device("cuda") if torch.cuda.is_initialized() else torch.device("cpu")
+    device = accelerator.in_use() or torch.device("cpu")
     everything = [name for name in ALGORITHMS if name == "csgd" or issubclass(ALGORITHMS.find(name), Decentralized)]
     print(f"{'algorithm':20}{'gradients':>10}{'gradients alone':>17}{'round':>14}{'ratio':>8}   quartiles")
     for name in wanted.names or everything:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mpidl import accelerator
 from mpidl import config as reading
 from mpidl.comm.start import startup
 from mpidl.data import Dataset
@@ -87,8 +88,8 @@ def seconds(turn: Callable[[], None], repeats: int, device: torch.device) -> flo
     begin = time.perf_counter()
     for _ in range(repeats):
         turn()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
     return (time.perf_counter() - begin) / repeats
 
 
@@ -97,7 +98,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="time for each of the four lines")
     wanted = parser.parse_args().seconds
     comm = startup.start("auto", 1)
-    device = torch.device("cuda") if torch.cuda.is_initialized() else torch.device("cpu")
+    device = accelerator.in_use() or torch.device("cpu")
     print(f"{'model':24}{'agents':>7}{'plain loop':>14}{'mpidl':>14}{'ratio':>8}   quartiles")
     for name, (model, shape) in MODELS.items():
         for agents in (1, 16):

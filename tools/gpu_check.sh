@@ -1,22 +1,25 @@
 #!/usr/bin/env bash
-# Runs every check that needs a CUDA device and prints a table of them; arguments go to pytest (--full adds long ones).
+# Runs every check that needs a GPU, of any maker, and prints a table of them; arguments go to pytest (--full adds long ones).
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup_venv.sh"
 cd "$ROOT"
 
-if ! compgen -G '/dev/nvidia[0-9]*' >/dev/null && ! command -v nvidia-smi >/dev/null; then
-    echo "There is no NVIDIA GPU on this machine, so there is nothing to check."
+# Of NVIDIA, AMD and Intel.
+if ! compgen -G '/dev/nvidia[0-9]*' >/dev/null && ! compgen -G '/dev/kfd' >/dev/null && ! compgen -G '/dev/dri/renderD*' >/dev/null; then
+    echo "There is no GPU on this machine, so there is nothing to check."
     exit 0
 fi
 setup_venv plot,test
 "$VENV/bin/python" -c '
 import torch
 
-if not torch.cuda.is_available():
-    build = "torch was installed without CUDA" if torch.version.cuda is None else "torch cannot use it"
-    raise SystemExit(f"There is a GPU here, but {build} (torch {torch.__version__}).")
-for number in range(torch.cuda.device_count()):
-    print(f"cuda:{number}: {torch.cuda.get_device_name(number)}, torch {torch.__version__}")'
+from mpidl.comm.start.device import why_none
+from mpidl.launch.machine import gpus
+
+found = list(gpus())
+if not found:
+    raise SystemExit(f"There may be a GPU here, but {why_none()} (torch {torch.__version__}).")
+print(f"torch {torch.__version__}", *found, sep="\n")'
 
 report="$(mktemp)"
 trap 'rm -f "$report"' EXIT

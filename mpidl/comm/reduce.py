@@ -223,7 +223,7 @@ class Reducer:
     # The part that does.
 
     def _combine(self, partials: list[torch.Tensor], places: Places | None, tree: Cut, out: torch.Tensor) -> None:
-        if out.device.type == "cuda":
+        if out.device.type != "cpu":
             staged = [self._pinned(f"partial {n}", self.parameters).copy_(row) for n, row in enumerate(partials)]
             result = self._pinned("result", self.parameters)
             self._combiner(staged, places, tree, result, self.meters)

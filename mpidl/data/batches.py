@@ -174,9 +174,10 @@ class Batches:
         """Whether so many training rows and the test part are too much to keep on the device."""
         data, tests = self.dataset, int(self.dataset.x_test.shape[0])
         parts = ((rows, data.x), (rows, data.y), (tests, data.x_test), (tests, data.y_test))
-        if self.device.type == "cuda":
+        if self.device.type != "cpu":
             size = sum(count * row_bytes(part) for count, part in parts)
-            return size > torch.cuda.mem_get_info(self.device)[0] // (2 * sharers)
+            free: int = torch.get_device_module(self.device).mem_get_info(self.device)[0]
+            return size > free // (2 * sharers)
         return sum(count * row_bytes(part) for count, part in parts if not in_memory(part)) > _LOADED_ON_CPU
 
     def _rows(self, agent: int, step: int) -> torch.Tensor:

@@ -24,7 +24,7 @@ class Prefetch:
         self._device = device
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mpidl-data")
         self._ready: OrderedDict[Hashable, Future[Any]] = OrderedDict()
-        self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._side = None if device.type == "cpu" else torch.Stream(device)
 
     def get(self, wanted: tuple[int, ...], expected: tuple[int, ...] | None) -> Fetched:
         """The batch wanted now, on the device; the expected one is begun."""
@@ -35,18 +35,18 @@ class Prefetch:
                 self._ready.popitem(last=False)[1].cancel()
         batch, done = future.result()
         if done is not None:
-            current = torch.cuda.current_stream(self._device)
+            current = torch.accelerator.current_stream(self._device)
             current.wait_event(done)
             for part in batch:
                 # Allocated on the side stream: its memory must not be reused before this stream is through with it.
                 part.record_stream(current)
         return batch
 
-    def _move(self, key: tuple[int, ...]) -> tuple[Fetched, torch.cuda.Event | None]:
+    def _move(self, key: tuple[int, ...]) -> tuple[Fetched, torch.Event | None]:
         batch = self._fetch(*key)
         if self._side is None:
             return batch, None
-        with torch.cuda.stream(self._side):
+        with self._side:
             x, y = (part.pin_memory().to(self._device, non_blocking=True) for part in batch)
             return (x, y), self._side.record_event()
 

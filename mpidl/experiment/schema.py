@@ -56,7 +56,7 @@ class TrainSettings(reading.Strict):
     batched: bool = Field(
         False, description="evaluate the gradients of a rank's agents at once; numbers then depend on the placement"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    device: Literal["auto", "cpu", "cuda", "xpu"] = Field("auto", description="cuda: of NVIDIA, AMD; xpu: of Intel")
     deterministic: bool = Field(
         True, description="sums over agents in a fixed order, and torch's deterministic kernels"
     )

@@ -22,6 +22,7 @@ import ctypes, json, os, sys
 import mpi4py
 mpi4py.rc.initialize = mpi4py.rc.finalize = False
 from mpi4py import MPI
+from mpidl.makers import MAKERS
 
 def version(path, name, read):
     function = getattr(ctypes.CDLL(path), name)
@@ -30,16 +31,17 @@ def version(path, name, read):
 
 reached = None
 if sys.argv[1] == "gpu":
-    import torch
-    torch.zeros(1, device="cuda")
+    from mpidl.comm.start import device
+    chosen = device.choose("auto", 0)
 level = MPI.Init_thread(MPI.THREAD_MULTIPLE)
 library = ctypes.CDLL(MPI.__file__)
 levels = {MPI.THREAD_SINGLE: "single", MPI.THREAD_FUNNELED: "funneled", MPI.THREAD_SERIALIZED: "serialized",
           MPI.THREAD_MULTIPLE: "multiple"}
-cuda = getattr(library, "MPIX_Query_cuda_support", None)
+said = MPI.Get_library_version()
+claims = {maker.runtime: maker.claimed(library, said) for maker in MAKERS}
 if sys.argv[1] == "gpu":
     from mpidl.comm.gossip.messages import reaches
-    reached = reaches(MPI.COMM_SELF, torch.device("cuda", 0))
+    reached = reaches(MPI.COMM_SELF, chosen)
 loaded = {}
 try:
     paths = {line.split(maxsplit=5)[5].strip() for line in open("/proc/self/maps") if line.count("/") > 1}
@@ -54,7 +56,7 @@ for path in sorted(paths):
 print(json.dumps({
     "threads": levels[level],
     "ulfm": any(hasattr(library, prefix + "Comm_revoke") for prefix in ("MPI_", "MPIX_")),
-    "claims_gpus": None if cuda is None else bool(cuda()),
+    "claims": claims,
     "reaches_gpus": reached,
     "loaded": loaded,
 }), flush=True)
@@ -64,22 +66,25 @@ MPI.Finalize()
 
 @dataclass(frozen=True)
 class Abilities:
-    """`claims_gpus` is what the library says of CUDA, None where it says nothing; `reaches_gpus` what a trial has
-    shown, None where there is no GPU. `loaded`: versions of UCX and libfabric, where the process has loaded them.
+    """`claims`: by what GPUs are programmed by, whether the library says that it takes their memory, None where it says
+    nothing; `reaches_gpus` what a trial has shown, None where there is no GPU. `loaded`: versions of UCX and libfabric,
+    where the process has loaded them.
     """
 
     threads: str
     ulfm: bool
-    claims_gpus: bool | None
+    claims: dict[str, bool | None]
     reaches_gpus: bool | None
     loaded: dict[str, str]
 
     def lines(self) -> Iterator[str]:
         """For a person."""
         yield f"thread level {self.threads}; functions for ranks that fail (ULFM): {'there' if self.ulfm else 'absent'}"
-        said = {None: "says nothing of CUDA", False: "says it knows no CUDA", True: "says it knows CUDA"}
+        said = {True: ("knows ", " and "), False: ("knows no ", " and no "), None: ("says nothing of ", " and ")}
+        runtimes = {claim: [name for name, found in self.claims.items() if found is claim] for claim in said}
+        claims = [begin + between.join(runtimes[claim]) for claim, (begin, between) in said.items() if runtimes[claim]]
         tried = {None: "no GPU to try it with", False: "it does not take a GPU's memory", True: "takes a GPU's memory"}
-        yield f"{said[self.claims_gpus]}; {tried[self.reaches_gpus]}"
+        yield f"as it says, it {', '.join(claims)}; {tried[self.reaches_gpus]}"
         yield ", ".join(f"{name} {version}" for name, version in self.loaded.items()) or "neither UCX nor libfabric"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpidl import makers
 from mpidl.launch.folders import SHARED_MEMORY
 from mpidl.launch.surroundings import cores
 from mpidl.sentences import ranges
@@ -84,17 +85,17 @@ def gpus() -> Iterator[str]:
     """Each GPU that torch sees, and which ranks of this host would get it."""
     import torch
 
-    count = torch.cuda.device_count()
+    from mpidl import accelerator
+
+    kind, build, count = accelerator.kind(), makers.torch_build(), accelerator.count()
     for index in range(count):
-        device = torch.cuda.get_device_properties(index)
+        device = torch.get_device_module(kind).get_device_properties(index)
         ranks = f"rank {index} of this host, {index + count}, {index + 2 * count}, …"
-        yield f"cuda:{index} {device.name}, {device.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}: {ranks}"
+        yield f"{kind}:{index} {device.name}, {device.total_memory / 2**30:.0f} GiB, {build}: {ranks}"
 
 
 def warnings(output: Disk | None, memory: Disk | None, threads: str | None, gpus: int) -> Iterator[str]:
     """What a run would suffer from here, each with its cure; `threads` is OMP_NUM_THREADS."""
-    import torch
-
     if output is not None and output.problem:
         yield f"{output.folder} cannot be written ({output.problem}): name another output with -o"
     elif output is not None and output.left < _LEAST_DISK:
@@ -110,9 +111,13 @@ def warnings(output: Disk | None, memory: Disk | None, threads: str | None, gpus
         )
     if threads is not None and threads.isdigit() and int(threads) > cores():
         yield f"OMP_NUM_THREADS={threads} is more than the {cores()} cores here: unset it, and ranks take one each"
-    if not gpus and Path("/dev/nvidiactl").exists():
-        built = "was installed without CUDA" if torch.version.cuda is None else "does not see it: look at nvidia-smi"
-        yield f"there is an NVIDIA driver, but torch {built}; runs compute on the CPU"
+    build = makers.torch_build()
+    for maker in () if gpus else makers.here():
+        if build is not None and build.maker is maker:
+            lack = f"does not see it{maker.hidden_by() and f' with {maker.hidden_by()}'}: look at {maker.tool}"
+        else:
+            lack = f"was built for {'the CPU alone' if build is None else build}: install its build for {maker.toolkit}"
+        yield f"there is a GPU of {maker.name}, but torch {lack}; runs compute on the CPU"
 
 
 def _gib(count: int) -> str:

@@ -14,8 +14,6 @@ from pathlib import Path
 from mpidl.comm.start import launchers
 from mpidl.errors import LaunchError
 
-# Of NVIDIA's cards, of its boards, under Windows, and of AMD's cards.
-GPU_FILES = ("nvidia*", "nvhost*", "nvgpu*", "nvmap", "dxg", "kfd")
 _SCHEDULERS = {"SLURM_JOB_ID": "Slurm", "PBS_JOBID": "PBS", "LSB_JOBID": "LSF"}
 
 
@@ -33,11 +31,6 @@ def _quota(file: Path, otherwise: int) -> int:
     except (OSError, ValueError):
         # No such file, or no number in it: there is no quota.
         return otherwise
-
-
-def may_have_gpus() -> bool:
-    """Whether there is a device file of a GPU's driver: without one torch, which takes a second to ask, finds none."""
-    return any(True for pattern in GPU_FILES for _ in Path("/dev").glob(pattern))
 
 
 def memory() -> int | None:

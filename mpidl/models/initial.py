@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mpidl import accelerator
 from mpidl.errors import ConfigError, nearest
 from mpidl.files import open_regular
 from mpidl.models.base import Model
@@ -36,8 +37,9 @@ def initial_module(
     The state of torch's generators is left as it was.
     """
     drawn_for = agent if model.init == "per-agent" else 0
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
+    used = accelerator.in_use()
+    devices, kind = ([], "cuda") if used is None else ([used.index], used.type)
+    with torch.random.fork_rng(devices=devices, device_type=kind):
         torch.manual_seed(torch_seed(seed, "initial", drawn_for))
         module = model.build(tuple(example_shape), outputs)
     if dtype is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from mpidl import makers
 from mpidl.comm import probe
 from mpidl.comm.start import device as devices
 from mpidl.seeding import stream
@@ -58,16 +59,18 @@ def shared_memory(site: Site) -> str:
 def gpu(site: Site) -> str:
     """Each rank's GPU multiplies as the CPU does, and it is known whether MPI takes its memory."""
     if site.gpu_problem:
-        raise Fault(site.gpu_problem, "see nvidia-smi; runs with train.device: cpu do without")
+        raise Fault(site.gpu_problem, "see nvidia-smi, rocm-smi or xpu-smi; runs with train.device: cpu do without")
     device = devices.resolve("auto")
     if device.type == "cpu":
         raise NotHere(f"{devices.why_none()}; runs compute on the CPU")
+    build = makers.torch_build()
+    tool, runtime = (build.maker.tool, build.maker.runtime) if build else ("its tools", "its runtime")
     wrong = wrong_product(device)
     reached = probe.reaches_gpus(site.world, device)
     if wrong:
-        raise Fault(wrong, "see nvidia-smi -q for errors of its memory, and whether torch was built for this GPU")
-    how = "MPI takes its memory" if reached else "rows go to MPI by the host, as it does not take memory of GPUs"
-    return f"{devices.name(device)}; {how}"
+        raise Fault(wrong, f"see {tool} for errors of its memory, and whether torch was built for this GPU")
+    how = "MPI takes its memory" if reached else f"rows go to MPI by the host, as it takes no memory by {runtime}"
+    return f"{devices.name(device)}, {build}; {how}"
 
 
 def wrong_product(device: torch.device) -> str:

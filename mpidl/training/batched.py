@@ -78,7 +78,7 @@ class BatchedGradients(Gradients):
         try:
             with second_derivatives():
                 gradients, losses = together(network.views(X), statistics, x, y)
-        except torch.cuda.OutOfMemoryError:
+        except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             raise ConfigError(

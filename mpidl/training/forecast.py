@@ -76,6 +76,6 @@ def _seconds(work: Callable[[], None], device: torch.device) -> float:
     """How long the work takes that has been done before."""
     begin = time.perf_counter()
     work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
     return time.perf_counter() - begin

@@ -66,12 +66,15 @@ class Learner:
         seed = torch_seed(self.seed, purpose, agent, index)
         # torch.manual_seed takes 0.14 ms more, to note for GPUs not in use from where it was called.
         torch.default_generator.manual_seed(seed)
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
 
     def random_state(self) -> Tensor:
         """The state of the generator that the network draws from."""
-        return torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else torch.get_rng_state()
+        if self.device.type == "cpu":
+            return torch.get_rng_state()
+        state: Tensor = torch.get_device_module(self.device).get_rng_state(self.device)
+        return state
 
     def blamed(self, error: Exception) -> Exception:
         """The error as one sentence that names whose code raised it: the network's or the loss's."""

@@ -57,7 +57,7 @@ def mistake(capsys: pytest.CaptureFixture[str], folder: Path, *words: str) -> st
         ("model=mine.py", "a part of your own is mine:attribute"),
         ("schedule={name: step, milestones: 0.5}", "input should be a list, such as [0.5]"),
         ("train.walltime=1d", "train.walltime: '1d' is not a time; write 90 (seconds), '55 min' or '12 h'"),
-        ("train.device=gpu", "train.device: 'gpu' is not allowed: input should be 'auto', 'cpu' or 'cuda'"),
+        ("train.device=gpu", "train.device: 'gpu' is not allowed: input should be 'auto', 'cpu', 'cuda' or 'xpu'"),
         ("checkpoint.best=accuracy", "checkpoint.best: 'accuracy' is not known; did you mean 'test_accuracy_"),
         ("data.split=dirichlet", "did you mean 'dirichlet-"),
         ("algorithm.lr:0.1", "-s wants key=value, not 'algorithm.lr:0.1'"),
@@ -252,8 +252,8 @@ def test_a_model_that_looks_at_its_numbers_can_be_planned(folder: Path, capsys: 
 def test_as_many_ranks_as_gpus_unless_the_run_is_on_the_cpu(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
-    monkeypatch.setattr("mpidl.launch.surroundings.GPU_FILES", ("null",))
+    monkeypatch.setattr("mpidl.accelerator.count", lambda: 3)
+    monkeypatch.setattr("mpidl.makers.may_be_seen", lambda: True)
     monkeypatch.setattr("mpidl.launch.surroundings.cores", lambda: 2)
     for device, ranks in (("auto", 3), ("cpu", 2)):
         assert main(["run", "small.yaml", "-s", f"train.device={device}", "--dry-run"]) == 0

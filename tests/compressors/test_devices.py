@@ -13,12 +13,11 @@ from mpidl.compressors import COMPRESSORS, bits
 from mpidl.compressors.selection import largest
 from tests.compressors import twins
 from tests.compressors.cases import DRAW, SETTINGS, label, layout_of, rows
+from tests.gpus import KIND, needs_gpu
 
 DEVICES = [
     "cpu",
-    pytest.param(
-        "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
-    ),
+    pytest.param(KIND, marks=needs_gpu),
 ]
 
 

@@ -15,6 +15,7 @@ from mpidl.errors import ConfigError
 from mpidl.rows import BOUNDARY
 from mpidl.seeding import stream
 from tests.data.dealt import SEED, batches_of, images, shares
+from tests.gpus import KIND, needs_gpu
 
 
 class Spy:
@@ -191,18 +192,17 @@ def test_a_large_file_is_streamed_and_a_small_one_is_not(monkeypatch: pytest.Mon
     assert [batches.streamed for batches in made] == [False, True, False, False]
 
 
-@pytest.mark.gpu
+@needs_gpu[0]
+@needs_gpu[1]
 @pytest.mark.parametrize("keys", [{}, {"crop": 2, "flip": True}])
 def test_batches_on_a_gpu_are_those_on_the_cpu(made: list[Batches], keys: dict[str, object]) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
     made.append(batches_of(images(), shares(), 8, **keys))
     ways = ({}, {"streamed": True}, {"place": "own"})
-    made += [batches_of(images(), shares(), 8, device="cuda", **keys, **way) for way in ways]
+    made += [batches_of(images(), shares(), 8, device=KIND, **keys, **way) for way in ways]
     for step in range(20):
         for agent in range(4):
             x, y = made[0].batch(agent, step)
             for other in made[1:]:
                 batch = other.batch(agent, step)
-                assert batch[0].is_cuda and torch.equal(batch[1].cpu(), y)
+                assert batch[0].device.type == KIND and torch.equal(batch[1].cpu(), y)
                 assert torch.allclose(batch[0].cpu(), x, rtol=0, atol=1e-6)

@@ -77,18 +77,19 @@ def test_a_large_test_part_counts_as_well(monkeypatch: pytest.MonkeyPatch) -> No
         assert batches.streamed
 
 
+@pytest.mark.parametrize("kind", ["cuda", "xpu"])
 @pytest.mark.parametrize("sharers, streamed", [(1, False), (2, True)])
 def test_ranks_that_share_a_gpu_share_its_free_memory(
-    sharers: int, streamed: bool, monkeypatch: pytest.MonkeyPatch
+    sharers: int, streamed: bool, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 96 bytes of training examples and 24 of test examples.
     data = Dataset(np.zeros((4, 4), np.float32), np.zeros(4, int), np.zeros((1, 4), np.float32), np.zeros(1, int))
-    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (400, 1000))
+    monkeypatch.setattr(f"torch.{kind}.mem_get_info", lambda device: (400, 1000))
     decide, decided = Batches._too_large, []
 
     def on_a_gpu(batches: Batches, *given: int) -> bool:
         # Only the decision is taken for a GPU, so that it can be seen without one.
-        there, batches.device = batches.device, torch.device("cuda")
+        there, batches.device = batches.device, torch.device(kind)
         decided.append(decide(batches, *given))
         batches.device = there
         return False

@@ -1,4 +1,4 @@
-"""Whole runs on a CUDA device: the CPU's numbers, the same on any number of ranks, and nothing that leaves the device.
+"""Whole runs on a GPU: the CPU's numbers, the same on any number of ranks, and nothing that leaves the device.
 
 Parts have GPU tests of their own: tests/models, tests/data, tests/comm. `bash tools/gpu_check.sh` runs them all.
 """
@@ -14,14 +14,12 @@ import torch
 
 from mpidl.experiment import Config
 from tests.algorithms.problems import Outcome, run
+from tests.gpus import KIND, needs_gpu
 from tests.models.cases import every_case
 from tests.ranks import on_ranks
 from tests.training.runs import configuration, on_parts, same
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
-]
+pytestmark = needs_gpu
 both_algorithms = pytest.mark.parametrize("algorithm", ["dsgd", "csgd"])
 
 
@@ -63,7 +61,7 @@ def assert_close(one: Outcome, other: Outcome, tolerance: float) -> None:
 @on_ranks(1)
 def test_a_run_on_a_gpu_is_that_on_the_cpu(precision, tolerance, model, algorithm, comm):
     sections = {"model": f"tests.training.plugins:{model}", "train": {"precision": precision, "rounds": 12}}
-    on_cpu, on_gpu = (trained_on(device, comm, algorithm, **sections) for device in ("cpu", "cuda"))
+    on_cpu, on_gpu = (trained_on(device, comm, algorithm, **sections) for device in ("cpu", KIND))
     assert_close(on_cpu, on_gpu, tolerance)
     assert on_gpu.records[-1]["train_loss"] < on_gpu.records[1]["train_loss"]
 
@@ -74,7 +72,7 @@ def test_a_run_on_a_gpu_is_that_on_the_cpu(precision, tolerance, model, algorith
 @on_ranks(2)
 def test_ranks_that_share_a_gpu_or_have_their_own_compute_the_bits_of_one(gpus, model, algorithm, comm):
     sections = {"model": f"tests.training.plugins:{model}", "train": {"precision": "float32"}, "gpus": gpus}
-    alone, shared = on_parts(comm, (1, 2), lambda part: trained_on("cuda", part, algorithm, **sections))
+    alone, shared = on_parts(comm, (1, 2), lambda part: trained_on(KIND, part, algorithm, **sections))
     assert same(alone, shared)
 
 
@@ -84,7 +82,7 @@ def test_bfloat16_trains_rows_of_float32(algorithm, comm):
     found = {}
     for precision in ("float32", "bfloat16"):
         train = {"precision": precision, "rounds": 30}
-        found[precision] = trained_on("cuda", comm, algorithm, train=train, evaluate={"every": 10})
+        found[precision] = trained_on(KIND, comm, algorithm, train=train, evaluate={"every": 10})
     assert found["bfloat16"].rows.dtype == np.float32
     losses = [record["train_loss"] for record in found["bfloat16"].records[1:]]
     assert losses[-1] < losses[0]
@@ -94,7 +92,7 @@ def test_bfloat16_trains_rows_of_float32(algorithm, comm):
 @on_ranks(1)
 def test_gradients_evaluated_at_once_are_those_of_one_by_one(comm):
     each, at_once = (
-        trained_on("cuda", comm, model="tests.training.plugins:normed", train={"batched": batched})
+        trained_on(KIND, comm, model="tests.training.plugins:normed", train={"batched": batched})
         for batched in (False, True)
     )
     assert_close(each, at_once, 1e-10)
@@ -105,7 +103,7 @@ def test_gradients_evaluated_at_once_are_those_of_one_by_one(comm):
 def test_every_model_trains_by_deterministic_kernels(settings, shape, comm):
     data = {"name": "tests.gpu.data:shaped", "shape": list(shape)}
     sections = {"agents": 2, "model": settings, "data": data, "train": {"precision": "float32", "rounds": 3}}
-    first, second = (trained_on("cuda", comm, **sections) for _ in range(2))
+    first, second = (trained_on(KIND, comm, **sections) for _ in range(2))
     assert same(first, second) and np.isfinite(first.rows).all()
 
 
@@ -113,14 +111,14 @@ def copies(work: Any) -> Counter[str]:
     """Names of copies between host and device in a profile of `work`, and how many kernels ran."""
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
+    with profile(activities=[ProfilerActivity.CPU, getattr(ProfilerActivity, KIND.upper())]) as profiled:
         work()
-        torch.cuda.synchronize()
+        torch.accelerator.synchronize()
     found = Counter({"kernels": 0})
     for event in profiled.events():
         if event.name.startswith("Memcpy HtoD") or event.name.startswith("Memcpy DtoH"):
             found[event.name] += 1
-        elif event.device_type == torch.autograd.DeviceType.CUDA:
+        elif event.device_type == getattr(torch.autograd.DeviceType, KIND.upper()):
             found["kernels"] += 1
     return found
 
@@ -131,7 +129,7 @@ def copies(work: Any) -> Counter[str]:
 def test_rows_and_data_stay_on_the_device(precision, algorithm, comm):
     from mpidl.experiment.compose import compose
 
-    seen = copies(lambda: torch.ones(8).cuda().add_(1).cpu())
+    seen = copies(lambda: torch.ones(8).to(KIND).add_(1).cpu())
     if not (seen["kernels"] and len(seen) == 3):
         pytest.skip(f"the profiler does not see copies on this machine: {dict(seen)}")
     # A pass is 32 batches; the profile ends before the next, whose order is drawn on the host.
@@ -139,7 +137,7 @@ def test_rows_and_data_stay_on_the_device(precision, algorithm, comm):
     train = {"rounds": 10**6, "precision": precision}
     model = {"name": "mlp", "hidden": [16]}
     sections = {"agents": 4, "model": model, "data": data, "train": train, "evaluate": {"every": 10**6}}
-    composed = compose(on_device("cuda", comm, algorithm, **sections), comm)
+    composed = compose(on_device(KIND, comm, algorithm, **sections), comm)
     for _ in range(5):
         composed.training.run_round()
     found = copies(lambda: [composed.training.run_round() for _ in range(20)])

@@ -148,8 +148,8 @@ def test_a_refusal_is_told_in_the_schedulers_words_with_a_cure(here: Path) -> No
             "algorithm.lrr: 'lrr' is not known; did you mean 'lr'?",
         ),
         (
-            ["--scheduler", "pbs", "-n", "2", "-s", "train.device=cuda"],
-            "train.device: is cuda, but the job asks for no GPU",
+            ["--scheduler", "pbs", "-n", "2", "-s", "train.device=xpu"],
+            "train.device: is xpu, but the job asks for no GPU",
         ),
         (["--scheduler", "pbs", "-n", "2", "--prologue", "a\nb"], "--prologue: 'a\\nb' is not a line"),
         (["--scheduler", "pbs", "-n", "2", "-p", ""], "--partition: '' is not a line"),

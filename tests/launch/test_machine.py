@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from mpidl import makers
 from mpidl.launch import machine
 from mpidl.launch.abilities import Abilities, Question, components
 from mpidl.launch.machine import Disk, disk, warnings
@@ -62,6 +65,35 @@ def test_where_all_is_well_there_is_no_warning() -> None:
     assert list(warnings(GOOD, MEMORY, "1", 1)) == []
 
 
+def test_a_gpu_that_torch_was_not_built_for_or_does_not_see_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(makers, "here", lambda: [makers.AMD])
+    told = {}
+    for build in (None, makers.Build(makers.NVIDIA, "12.8"), makers.Build(makers.AMD, "6.4")):
+        monkeypatch.setattr(makers, "torch_build", lambda build=build: build)
+        (told[build and build.maker],) = warnings(GOOD, MEMORY, "1", 0)
+    assert told == {
+        None: "there is a GPU of AMD, but torch was built for the CPU alone: install its build for ROCm; runs compute "
+        "on the CPU",
+        makers.NVIDIA: "there is a GPU of AMD, but torch was built for NVIDIA (CUDA 12.8): install its build for ROCm; "
+        "runs compute on the CPU",
+        makers.AMD: "there is a GPU of AMD, but torch does not see it: look at rocm-smi; runs compute on the CPU",
+    }
+
+
+@pytest.mark.parametrize("maker", [makers.AMD, makers.INTEL], ids=str)
+def test_gpus_are_listed_with_their_maker_and_the_ranks_that_get_them(
+    maker: makers.Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, card = maker.device, SimpleNamespace(name="Card", total_memory=64 * 2**30)
+    monkeypatch.setattr(makers, "torch_build", lambda: makers.Build(maker, "1"))
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(kind))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setattr(getattr(torch, kind), "get_device_properties", lambda index: card)
+    first, second = machine.gpus()
+    assert first == f"{kind}:0 Card, 64 GiB, {maker.name} ({maker.toolkit} 1): rank 0 of this host, 2, 4, …"
+    assert second.startswith(f"{kind}:1 ")
+
+
 def test_an_mpi_that_does_not_start_is_told_in_its_own_words(tmp_path: Path) -> None:
     failing = Question(False, program(tmp_path / "failing", "echo noise >&2; echo no network >&2; exit 3"))
     silent = Question(False, program(tmp_path / "silent", "exit 3"))
@@ -72,10 +104,14 @@ def test_an_mpi_that_does_not_start_is_told_in_its_own_words(tmp_path: Path) -> 
 
 
 def test_what_mpi_can_do_is_told_in_words() -> None:
-    words = " | ".join(Abilities("serialized", False, True, False, {"UCX": "1.20.1"}).lines())
+    words = " | ".join(
+        Abilities(
+            "serialized", False, {"CUDA": True, "ROCm": False, "Level Zero": None}, False, {"UCX": "1.20.1"}
+        ).lines()
+    )
     assert words == (
-        "thread level serialized; functions for ranks that fail (ULFM): absent | says it knows CUDA; it does not take "
-        "a GPU's memory | UCX 1.20.1"
+        "thread level serialized; functions for ranks that fail (ULFM): absent | as it says, it knows CUDA, knows no "
+        "ROCm, says nothing of Level Zero; it does not take a GPU's memory | UCX 1.20.1"
     )
 
 

@@ -22,4 +22,6 @@ def test_a_gpu_on_some_ranks_only_is_refused_in_one_sentence() -> None:
 
     _refuse_mixture(Together(("cpu", "there")), "cpu")
     with pytest.raises(ConfigError, match="train.device: 'auto' finds a GPU on there and none on "):
-        _refuse_mixture(Together(("cuda", "there")), "cpu")
+        _refuse_mixture(Together(("xpu", "there")), "cpu")
+    with pytest.raises(ConfigError, match="train.device: 'auto' finds xpu on there and cuda on .*of one kind"):
+        _refuse_mixture(Together(("xpu", "there")), "cuda")

@@ -1,22 +1,19 @@
-"""Every model on a CUDA device: what it computes there is what it computes on the CPU."""
+"""Every model on a GPU: what it computes there is what it computes on the CPU."""
 
 from __future__ import annotations
 
 import warnings
 from typing import Any
 
-import pytest
 import torch
 from torch import nn
 
 from mpidl.models.curvature import second_derivatives
 from mpidl.models.losses import per_example_loss
+from tests.gpus import KIND, needs_gpu
 from tests.models.cases import batch, built, every_case, task_of
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
+pytestmark = needs_gpu
 
 
 def row_gradient(module: nn.Module, task: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -42,14 +39,14 @@ def test_gradients_into_rows_equal_the_cpus(settings: dict[str, Any], shape: tup
     with warnings.catch_warnings():
         # A recurrent network whose weights are not contiguous would be compacted, with a warning, at every call.
         warnings.simplefilter("error")
-        gradient = row_gradient(module.cuda(), task_of(shape), x.cuda(), y.cuda())
+        gradient = row_gradient(module.to(KIND), task_of(shape), x.to(KIND), y.to(KIND))
     torch.testing.assert_close(gradient.cpu(), expected, rtol=1e-8, atol=1e-10)
 
 
 @every_case
 def test_second_derivatives_exist_there(settings: dict[str, Any], shape: tuple[int, ...]) -> None:
-    module = built(settings, shape, torch.float32).cuda()
-    x, y = (part.cuda() for part in batch(shape, dtype=torch.float32))
+    module = built(settings, shape, torch.float32).to(KIND)
+    x, y = (part.to(KIND) for part in batch(shape, dtype=torch.float32))
     parameters = list(module.parameters())
     with second_derivatives():
         loss = per_example_loss(task_of(shape))(module, x, y).mean()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from mpi4py import MPI
 
+from mpidl import makers
 from mpidl.errors import CommunicationError
 
 if TYPE_CHECKING:
@@ -45,17 +45,16 @@ def reaches(comm: MPI.Intracomm, device: torch.device) -> bool:
     for size in _SIZES:
         sent = torch.full((size,), comm.rank % 251, dtype=torch.uint8, device=device)
         received = torch.full((size,), 255, dtype=torch.uint8, device=device)
-        torch.cuda.synchronize(device)
+        torch.accelerator.synchronize(device)
         comm.Sendrecv(buffer(sent), after, recvbuf=buffer(received), source=before)
         intact = intact and bool((received == before % 251).all())
     return all(comm.allgather(intact))
 
 
 def _claims() -> bool:
-    """What the library says of itself: Open MPI and MPICH by a function, Cray's by the setting that turns it on."""
-    library = ctypes.CDLL(MPI.__file__)
-    query = getattr(library, "MPIX_Query_cuda_support", None)
-    return bool(query and query()) or os.environ.get("MPICH_GPU_SUPPORT_ENABLED") == "1"
+    """Whether the library says that it takes memory of the GPUs that torch computes on; of no other maker's."""
+    build = makers.torch_build()
+    return build is not None and bool(build.maker.claimed(ctypes.CDLL(MPI.__file__), MPI.Get_library_version()))
 
 
 _under_way: set[Batch] = set()

@@ -49,7 +49,7 @@ class Slots:
         self.elements, self.dtype, self.direct = elements, dtype, direct
         self._device, self._twins = device, twins and not direct
         # Asked of the device in every round, it would cost more than a message.
-        self._on_gpu = device.type == "cuda"
+        self._on_gpu = device.type != "cpu"
         self._slots: list[Slot] = []
         self._wholes: list[Slot] = []
 
@@ -73,16 +73,16 @@ class Slots:
     def settle(self) -> None:
         """Until a GPU is through with memory that MPI is about to touch there; MPI knows nothing of streams."""
         if self.direct and self._on_gpu:
-            torch.cuda.current_stream(self._device).synchronize()
+            torch.accelerator.current_stream(self._device).synchronize()
 
     def idle(self) -> None:
         """Until a GPU is through with all slots, which may be received into only then."""
         if self._on_gpu:
-            torch.cuda.current_stream(self._device).synchronize()
+            torch.accelerator.current_stream(self._device).synchronize()
 
     def copies(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Copies:
         """Copies from the first to the second of each pair; where they are the same, nothing."""
-        stream = torch.cuda.Stream(self._device) if self._on_gpu else None
+        stream = torch.Stream(self._device) if self._on_gpu else None
         return Copies([(source, target) for source, target in pairs if source is not target], stream)
 
     @property
@@ -94,9 +94,9 @@ class Slots:
 class Copies:
     """Copies of a few chunks, with rounding where dtypes differ: done at once on a CPU, by a side stream on a GPU."""
 
-    def __init__(self, pairs: Sequence[tuple[Tensor, Tensor]], stream: torch.cuda.Stream | None) -> None:
+    def __init__(self, pairs: Sequence[tuple[Tensor, Tensor]], stream: torch.Stream | None) -> None:
         self._pairs, self._stream = pairs, stream if pairs else None
-        self._done = torch.cuda.Event() if self._stream else None
+        self._done = torch.Event(self._stream.device) if self._stream else None
 
     def start(self) -> None:
         """Begins once the device has done all it was told before, and lets what it is told next wait for the copies."""
@@ -104,12 +104,12 @@ class Copies:
             for source, target in self._pairs:
                 target.copy_(source)
             return
-        current = torch.cuda.current_stream(self._stream.device)
+        current = torch.accelerator.current_stream(self._stream.device)
         self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
+        with self._stream:
             for source, target in self._pairs:
                 target.copy_(source, non_blocking=True)
-            self._done.record()
+            self._done.record(self._stream)
         current.wait_event(self._done)
 
     def wait(self) -> None:

@@ -39,8 +39,8 @@ def start(device: str = "auto", threads: int | str = 1, before: int = 0) -> MPI.
     except ConfigError as error:
         # Perhaps on this host alone: told to all ranks as soon as MPI can.
         problem = error.message
-    if late and chosen.type == "cuda":
-        log.warning("MPI ran before %s was chosen: an MPI that knows of CUDA may use another GPU", chosen)
+    if late and chosen.type != "cpu":
+        log.warning("MPI ran before %s was chosen: an MPI that knows of GPUs may use another one", chosen)
     if not late:
         if place.local_size == place.size:
             _spare_a_second()
@@ -74,12 +74,14 @@ def _refuse_device(comm: MPI.Intracomm, problem: str) -> None:
 
 
 def _refuse_mixture(comm: MPI.Intracomm, kind: str) -> None:
-    """Raises the same error on all ranks where some have a GPU and others have not."""
+    """Raises the same error on all ranks where some have a GPU and others have none, or one of another kind."""
     hosts = dict(comm.allgather((kind, socket.gethostname())))
     if len(hosts) > 1:
+        # The CPU, if any, comes first.
+        (one, here), (other, there) = sorted(hosts.items())[:2]
+        found = f"a GPU on {there} and none" if one == "cpu" else f"{other} on {there} and {one}"
         raise ConfigError(
-            f"'auto' finds a GPU on {hosts['cuda']} and none on {hosts['cpu']}; "
-            "say cpu, or start the ranks where each has a GPU",
+            f"'auto' finds {found} on {here}; say cpu, or start the ranks where each has a GPU, of one kind",
             "train.device",
         )
 
@@ -95,7 +97,7 @@ def _cross_check(comm: MPI.Intracomm, place: launchers.Place, chosen: torch.devi
     differing = [text for text in comm.allgather(mine) if text]
     if differing and comm.rank == 0:
         log.log(
-            logging.WARNING if chosen.type == "cuda" else logging.INFO,
+            logging.INFO if chosen.type == "cpu" else logging.WARNING,
             "for %s, %s among the ranks of its host, as MPI counts them (so for %d of %d ranks); "
             "two ranks may have chosen the same GPU",
             place.launcher.name if place.launcher else "the environment",

@@ -7,6 +7,7 @@ import sys
 
 import torch
 
+from mpidl import accelerator
 from mpidl.sentences import is_a_librarys
 
 
@@ -23,7 +24,8 @@ class Traces:
         gc.freeze()
         self._modules = set(sys.modules)
         self._generator = torch.get_rng_state()
-        self._of_gpus = torch.cuda.initial_seed() if torch.cuda.is_initialized() else None
+        used = accelerator.in_use()
+        self._of_gpus = None if used is None else torch.get_device_module(used).initial_seed()
 
     def remove(self) -> None:
         """Back to that state."""
@@ -32,9 +34,10 @@ class Traces:
             if name not in self._modules and file and file.endswith(".py") and not is_a_librarys(file):
                 del sys.modules[name]
         torch.set_rng_state(self._generator)
-        if self._of_gpus is not None:
-            torch.cuda.manual_seed_all(self._of_gpus)
+        used = accelerator.in_use()
+        if used is not None and self._of_gpus is not None:
+            torch.get_device_module(used).manual_seed_all(self._of_gpus)
         # What parts of a run refer to in circles is not freed by itself.
         gc.collect()
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
+        if used is not None:
+            torch.get_device_module(used).empty_cache()

@@ -149,8 +149,9 @@ def _check(settings: JobSettings, config: Config, ranks: int, cores: int) -> Non
             "say fewer with --cores-per-rank",
             "-n",
         )
-    if config.train.device == "cuda" and not settings.gpus_per_node:
-        raise ConfigError("is cuda, but the job asks for no GPU; say --gpus-per-node", "train.device")
+    device = config.train.device
+    if device not in ("auto", "cpu") and not settings.gpus_per_node:
+        raise ConfigError(f"is {device}, but the job asks for no GPU; say --gpus-per-node", "train.device")
     if settings.time is not None and settings.time <= settings.notice:
         raise ConfigError(
             f"{duration(settings.time)} are over before there has been time to train, as the run is told to stop "
