@@ -115,6 +115,7 @@ def wrong_product(patch: pytest.MonkeyPatch, comm: Any) -> None:
 
     real = torch.matmul
     patch.setattr(transport, "devices", SimpleNamespace(resolve=lambda wanted: Gpu(), name=str))
+    patch.setattr(transport.makers, "torch_build", lambda: transport.makers.Build(transport.makers.AMD, "6.4"))
     patch.setattr(transport.probe, "reaches_gpus", lambda world, device: False)
     patch.setattr(torch.Tensor, "to", lambda tensor, device: tensor)
     patch.setattr(torch, "matmul", lambda one, other: real(one, other) + (comm.rank == 1))
@@ -165,7 +166,7 @@ FAULTS: dict[str, tuple[str, Patch, tuple[str, ...]]] = {
     "a full /dev/shm": ("shared memory", full_memory, ("rank 2: /dev/shm has no room", "--shm-size")),
     "a sum that depends on placement": ("reduction", sums_in_any_order, ("have other bits (by MPI's own)",)),
     "a weight that is wrong": ("graph", wrong_weight, ("on ring by", "off the product")),
-    "a GPU that errs": ("GPU", wrong_product, ("rank 1: ", "of a product on cuda:0 are wrong", "nvidia-smi")),
+    "a GPU that errs": ("GPU", wrong_product, ("rank 1: ", "of a product on cuda:0 are wrong", "rocm-smi")),
     "a checkpoint with a flipped bit": ("checkpoint", flipped_bit, ("rank-00001.h5 does not have its checksum",)),
     "a state that is not resumed": ("checkpoint", forgotten_state, ("other bits once the run was resumed",)),
     "numbers that depend on ranks": ("determinism", numbers_by_ranks, ("on one rank, a run has other bits",)),
