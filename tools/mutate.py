@@ -3,12 +3,14 @@
     python tools/mutate.py map               # once: which tests reach which lines, in the ranks that they start too;
                                              # or in pieces, each adding what --tests reach
     python tools/mutate.py run --until 200   # bugs drawn by --seed, each against tests that reach it; can be continued
+    python tools/mutate.py control           # the tests that caught them, without any bug: none of them may fail
     python tools/mutate.py table             # how many were caught, and those that were not, with --judged's verdicts
 
 All of it happens in a copy of the committed tree in --work; `coverage` must be installed. Of the tests that reach a
 bug, those run first that are called after its module, and of those the ones that reach least; a bug is caught when one
 fails or takes too long, and has survived when --patience seconds of tests, by their time without any bug, have passed.
-Where tests waited for processors longer than they had them, they have to pass without the bug before they are believed.
+Where tests waited for processors longer than they had them, they have to pass without the bug before they are believed;
+`control` asks it of all that caught a bug, as often as it is called. A table may be of several --seed.
 
 A file of verdicts has lines `MODULE:LINE KIND: equivalent, because …`, or `caught by …` where a test came later.
 """
@@ -20,6 +22,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -28,6 +31,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from mutations import Mutation, mutations
 from patience import Patience
@@ -36,6 +40,8 @@ from reach import ROOT, Plan, environment, make_map
 MARK = "MPIDL_MUTANT"
 # What pytest ends with then.
 NONE_SELECTED = 5
+# What became of the tests of a bug that they noticed.
+CAUGHT = ("failed", "late")
 # Groups of modules and how many of a hundred bugs are drawn from each.
 SHARES = {"comm": 22, "results": 18, "state.py": 6, "": 54}
 
@@ -83,6 +89,12 @@ def outcome_of(tree: Path, tests: list[str], seconds: float, log: Path, mutation
             or run_tests(tree, tests, seconds, log.with_name("control"))[0] == "passed"
         ):
             return outcome
+
+
+def that_failed(log: Path, tests: list[str]) -> list[str]:
+    """The test functions that pytest names as failed; all of these where it came to no such end."""
+    named = re.findall(r"^(?:FAILED|ERROR) (tests/[^ \[]+)", log.read_text(errors="replace"), flags=re.M)
+    return sorted(set(named)) or [test for test in tests if "::" in test]
 
 
 @dataclass
@@ -159,9 +171,8 @@ def undo_last(work: Path) -> None:
         (work / "undo").unlink()
 
 
-def run(work: Path, asked: argparse.Namespace) -> None:
-    """Bug after bug, until so many are known."""
-    # Forked processes have it then.
+def prepare(work: Path) -> None:
+    """Makes ready for tests: what is slow to import is here, a signal leaves nothing running, the tree has no bug."""
     import h5py  # noqa: F401
     import hypothesis  # noqa: F401
     import networkx  # noqa: F401
@@ -169,18 +180,28 @@ def run(work: Path, asked: argparse.Namespace) -> None:
     import pytest  # noqa: F401
     import torch  # noqa: F401
 
-    # So that nothing is left running, and no bug in the tree.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     undo_last(work)
-    plan, path = Plan(work, asked.patience), work / f"found-{asked.seed}.jsonl"
-    known = {line["number"] for line in map(json.loads, path.read_text().splitlines())} if path.exists() else set()
-    for number, (file, mutation) in enumerate(drawn(plan.tree, asked.seed, asked.without, asked.parts)):
+
+
+def found(work: Path, seeds: list[int]) -> list[dict[str, Any]]:
+    """What is known of the bugs of these seeds."""
+    paths = [work / f"found-{seed}.jsonl" for seed in seeds]
+    return [json.loads(line) for path in paths if path.exists() for line in path.read_text().splitlines()]
+
+
+def run(work: Path, asked: argparse.Namespace) -> None:
+    """Bug after bug, until so many are known."""
+    prepare(work)
+    (seed,) = asked.seed
+    plan, known = Plan(work, asked.patience), {line["number"] for line in found(work, [seed])}
+    for number, (file, mutation) in enumerate(drawn(plan.tree, seed, asked.without, asked.parts)):
         if number >= asked.until:
             return
         if number in known:
             continue
         source, bug = (plan.tree / file).read_bytes(), Mutated(plan.tree, file, mutation, work / "undo")
-        begin, outcome, ran = time.monotonic(), "not reached", 0
+        begin, outcome, ran, tests = time.monotonic(), "not reached", 0, []
         for tests in plan.calls(file, mutation):
             outcome, ran = outcome_of(plan.tree, tests, plan.limit(tests), work / "log", bug), ran + len(tests)
             if outcome != "passed":
@@ -188,19 +209,39 @@ def run(work: Path, asked: argparse.Namespace) -> None:
         line = {"number": number, "name": name_of(file, mutation), "outcome": outcome, "tests": ran}
         line |= {"was": source[mutation.start : mutation.stop].decode(), "text": mutation.text}
         line["seconds"] = round(time.monotonic() - begin, 1)
-        with path.open("a") as found:
-            found.write(json.dumps(line) + "\n")
+        if outcome in CAUGHT:
+            line["by"] = that_failed(work / "log", tests)
+        with (work / f"found-{seed}.jsonl").open("a") as lines:
+            lines.write(json.dumps(line) + "\n")
         print(f"{number:4} {outcome:11} {line['name']}: {line['was']!r} -> {line['text']!r}", flush=True)
 
 
-def table(work: Path, seed: int, judged: Path | None) -> None:
+def control(work: Path, seeds: list[int]) -> None:
+    """Whether the tests that caught bugs pass without any, folder after folder."""
+    prepare(work)
+    plan, folders = Plan(work, 0), defaultdict(set)
+    for line in found(work, seeds):
+        for test in line.get("by", ()):
+            folders[test.split("/")[1]].add(test)
+    for folder, tests in sorted(folders.items()):
+        called = sorted(tests)
+        outcome, starved = run_tests(plan.tree, called, 2 * plan.limit(called), work / "control")
+        line = {"folder": folder, "tests": len(called), "outcome": outcome, "starved": starved}
+        if outcome != "passed":
+            line["by"] = that_failed(work / "control", called)
+        with (work / "control.jsonl").open("a") as lines:
+            lines.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
+
+
+def table(work: Path, seeds: list[int], judged: Path | None) -> None:
     """How many bugs of each group were caught, and what became of the others."""
     verdicts = dict(line.split(": ", 1) for line in judged.read_text().splitlines() if ": " in line) if judged else {}
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     left = []
-    for line in map(json.loads, (work / f"found-{seed}.jsonl").read_text().splitlines()):
+    for line in found(work, seeds):
         verdict = verdicts.get(line["name"], "")
-        caught = line["outcome"] in ("failed", "late")
+        caught = line["outcome"] in CAUGHT
         top = Path(line["name"].partition(":")[0]).parts[1]
         fate = "caught" if caught else "equivalent" if verdict.startswith("equivalent") else "survived"
         if verdict.startswith("caught"):
@@ -219,9 +260,9 @@ def table(work: Path, seed: int, judged: Path | None) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("map", "run", "table"))
+    parser.add_argument("action", choices=("map", "run", "control", "table"))
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "mutants")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, nargs="+", default=[1])
     parser.add_argument("--until", type=int, default=200, help="bugs in all")
     parser.add_argument("--without", nargs="*", default=[], help="parts of mpidl left out, as comm/gossip")
     parser.add_argument("--parts", nargs="*", default=[], help="bugs from these parts of mpidl alone, in turn")
@@ -235,6 +276,8 @@ def main() -> None:
         make_map(work, asked.tests)
     elif asked.action == "run":
         run(work, asked)
+    elif asked.action == "control":
+        control(work, asked.seed)
     else:
         table(work, asked.seed, asked.judged)
 
