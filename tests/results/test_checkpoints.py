@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -108,6 +109,17 @@ def test_what_is_larger_than_a_piece_is_written_and_read_in_pieces(
         monkeypatch.setattr(reader, "_BYTES", at_once)
         for share in ((0, 1, 2, 3, 4), (0, 3), (1, 2, 4)):
             assert same(reread(place, share), filled(share))
+
+
+def test_the_checksum_of_a_long_file_takes_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "long"
+    path.write_bytes(bytes(2**23))
+    tracemalloc.start()
+    facts = parts.checksum(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert facts.sha256 == hashlib.sha256(bytes(2**23)).hexdigest()
+    assert peak < 2**21
 
 
 def test_all_of_it_is_on_the_disk_before_it_has_its_name(
