@@ -6,6 +6,7 @@ import hashlib
 import json
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from os.path import commonprefix
 
 import numpy as np
 from mpi4py import MPI
@@ -53,10 +54,15 @@ def largest(comm: MPI.Intracomm, numbers: Sequence[int]) -> list[int]:
 def _differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Iterator[str]:
     for key in [*ours, *(key for key in theirs if key not in ours)]:
         if ours.get(key) != theirs.get(key):
-            yield f"{key} is {_shown(ours.get(key))} on the one and {_shown(theirs.get(key))} on the other"
+            one, other = _shown(ours.get(key), theirs.get(key)), _shown(theirs.get(key), ours.get(key))
+            yield f"{key} is {one} on the one and {other} on the other"
 
 
-def _shown(value: str | None) -> str:
+def _shown(value: str | None, other: str | None) -> str:
+    """Of a long one the part in which it differs from the other: two paths may do so at their ends alone."""
     if value is None:
         return "absent"
-    return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…"
+    same = len(commonprefix((value, other or "")))
+    begin = max(0, min(same - _LONGEST // 3, len(value) - _LONGEST))
+    end = begin + _LONGEST
+    return f"{'…' * (begin > 0)}{value[begin:end]}{'…' * (end < len(value))}"

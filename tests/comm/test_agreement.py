@@ -51,6 +51,13 @@ def test_of_much_that_differs_some_is_said(comm):
 
 
 @on_ranks(2)
+def test_of_what_is_long_the_part_that_differs_is_said(comm):
+    text = told(comm, {"the run file": f"/home/{'deep/' * 50}{comm.rank}/run.h5"})
+    assert "deep/0/run.h5 on the one and …" in text and "deep/1/run.h5 on the other; mend it" in text
+    assert len(text) < 300
+
+
+@on_ranks(2)
 def test_facts_of_any_size_meet(comm):
     assert "b is absent on the one and 2 on the other" in told(comm, {"b": "2"} if comm.rank else {})
     assert "0 on the one and absent" in told(comm, {} if comm.rank else {str(n): "0" for n in range(100_000)})

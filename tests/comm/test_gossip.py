@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -209,6 +211,19 @@ def test_with_a_third_block_what_was_there_before_mixing_can_still_be_read_after
 def topology_at(topology, t: int):
     """The graph of round t alone."""
     return static(topology.at(t).dense())
+
+
+@on_ranks(2)
+def test_a_rank_ends_the_threads_of_its_exchanges_without_the_others(comm):
+    before = set(threading.enumerate())
+    gossip = gossip_of(world_of(comm, 6), static(ring_matrix(6)), 333, sizes=LARGE, transport="messages", overlap=True)
+    exchange = gossip.exchange("parameters")
+    exchange.mix(exchange.present, 0)
+    threads = set(threading.enumerate()) - before
+    assert threads
+    gossip.abandon()
+    assert not any(thread.is_alive() for thread in threads)
+    gossip.close()
 
 
 @on_ranks(1)

@@ -180,6 +180,15 @@ def test_neighbours_are_known_by_what_was_packed_of_them(comm, scheme):
     gossip.close()
 
 
+@on_ranks(1)
+def test_under_choco_nobody_reads_a_neighbour_s_row_on_a_graph_that_changes(comm):
+    settings = {"scheme": {"name": "choco", "gamma": GAMMA}, "compressor": COMPRESSORS_TRIED[0]}
+    gossip = gossip_of(world_of(comm, AGENTS), graphs()["periodic"], PARAMETERS, torch.float64, **settings)
+    with pytest.raises(ValueError, match="on a graph that changes nobody knows all of a neighbour's row"):
+        gossip.exchange("parameters", readable=True).neighbours(0)
+    gossip.close()
+
+
 def test_graphs_on_which_choco_would_drift_are_refused():
     from mpidl.comm.gossip.schemes import SCHEMES
 
