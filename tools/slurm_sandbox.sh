@@ -3,7 +3,7 @@
 # machine twice. For trying job scripts; jobs run as whoever starts it.
 #
 #   apt-get install slurm-wlm                            # Debian, Ubuntu: what it needs
-#   eval "$(bash tools/slurm_sandbox.sh start)"          # prints: export SLURM_CONF=…
+#   eval "$(bash tools/slurm_sandbox.sh start)"          # prints: export SLURM_CONF=…, and what else is needed
 #   sinfo; sbatch …; squeue
 #   bash tools/slurm_sandbox.sh stop                     # ends its jobs and daemons, and removes its folder
 #
@@ -107,7 +107,8 @@ start() {
     slurmd -N n1 >&2
     slurmd -N n2 >&2
     until_true "the nodes are not ready" nodes_are_idle
-    printf 'export SLURM_CONF=%s\n' "$SLURM_CONF"
+    # Ranks of both nodes are bound to the same cores, so that those which wait are to leave them to others.
+    printf 'export SLURM_CONF=%s OMPI_MCA_mpi_yield_when_idle=1\n' "$SLURM_CONF"
 }
 
 # end PIDFILE: ends the daemon that has written it, and waits until it is gone.

@@ -34,6 +34,9 @@ _OPTIONS = (
     _asks("--notice", metavar="TIME", help="How long before it is to stop after a checkpoint; default: 2 min."),
     _asks("-A", "--account", metavar="NAME", help="Who pays."),
     _asks("-p", "--partition", metavar="NAME", help="Slurm's partition, or the queue."),
+    _asks(
+        "--launcher", metavar="NAME", help="What starts the ranks: srun, or one by its path; default: the MPI's own."
+    ),
     click.option("--module", "modules", multiple=True, metavar="NAME", help="Load this module first."),
     click.option("--prologue", multiple=True, metavar="LINE", help="A line of the shell before the run."),
     click.option(

@@ -106,6 +106,7 @@ def run(
 
         loaded, ranks, path = checked(words, output, lambda loaded: ranks or default_ranks(loaded), dry_run)
         _refuse_more_than_the_job_has(ranks)
+        _use_cores_of_tasks(loaded)
         program, outliving = words.program(path), loaded.failures.outliving
         if dry_run:
             from mpidl.experiment.rehearsal import rehearse
@@ -149,6 +150,15 @@ def _refuse_more_than_the_job_has(ranks: int) -> None:
             f"or say {there} or fewer",
             "-n",
         )
+
+
+def _use_cores_of_tasks(config: Config) -> None:
+    """Has ranks compute on as many threads as the job around gives each of them cores, where torch is to choose."""
+    from mpidl.launch.surroundings import task_cores
+
+    there = task_cores()
+    if config.train.threads == "auto" and there is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", str(there))
 
 
 def _described(needs: Needs, config: Config) -> str:

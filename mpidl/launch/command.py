@@ -25,9 +25,9 @@ import mpidl
 from mpidl.comm.start.failures import DEBUG
 from mpidl.comm.start.presence import FAILURE_FILE
 from mpidl.errors import ConfigError
+from mpidl.launch.binding import Room
 from mpidl.launch.folders import Folders
 from mpidl.launch.launcher import Launcher
-from mpidl.launch.library import Library
 from mpidl.launch.received import CONFIGURATION
 from mpidl.launch.surroundings import with_home
 
@@ -58,13 +58,11 @@ def this_mpidl(*words: str) -> list[str]:
 
 def launch_command(
     launcher: Launcher,
-    library: Library,
     ranks: int,
     program: Sequence[str],
     *,
-    cores: int,
+    room: Room,
     environment: Mapping[str, str],
-    in_allocation: bool,
     as_root: bool,
     outliving: bool = False,
 ) -> list[str]:
@@ -73,34 +71,23 @@ def launch_command(
     `outliving`: whether the others go on when a rank dies.
     """
     if launcher.kind == "openmpi":
-        flags = _openmpi_flags(launcher.major, ranks > cores, in_allocation, as_root)
+        flags = ["--allow-run-as-root"] if as_root else []
+        flags += room.openmpi(ranks, launcher.major)
         if launcher.major >= 5 and "MPIDL_TERMINAL" in environment:
             # Open MPI 5 passes on whole lines only, and a progress bar has none.
             flags += ["--stream-buffering", "0"]
         if outliving:
             flags += ["--with-ft", "ulfm"]
-        if in_allocation:
+        if room.in_job:
             # Ranks on other hosts get only what is named; those on this host inherit everything.
             flags += [word for name in PASSED_ON if name in environment for word in ("-x", name)]
     elif launcher.kind == "srun":
-        flags = ["--mpi=pmix" if library.family == "openmpi" else "--mpi=pmi2", "--kill-on-bad-exit=1"]
-        flags += ["--overcommit"] if ranks > cores else []
+        flags = [f"--mpi={launcher.plugin}", "--kill-on-bad-exit=1", *room.srun(ranks)]
+    elif launcher.kind == "intel":
+        flags = room.intel(ranks, environment)
     else:
-        # Hydra binds nothing by default, starts any number of ranks, and does not mind root.
-        flags = []
+        flags = room.hydra(ranks)
     return [launcher.path, *flags, "-n", str(ranks), *program]
-
-
-def _openmpi_flags(major: int, oversubscribed: bool, in_allocation: bool, as_root: bool) -> list[str]:
-    flags = ["--allow-run-as-root"] if as_root else []
-    # Open MPI counts whole cores as slots and would refuse hyperthreads, so that more ranks than slots are allowed even
-    # where they fit. Which number is sensible was decided before.
-    flags += ["--oversubscribe"] if major < 5 else ["--map-by", ":OVERSUBSCRIBE"]
-    if oversubscribed or not in_allocation:
-        # Outside an allocation two runs at once would both be bound to core 0, and other programs want cores as well: a
-        # waiting rank that spins would take one from the rank that it waits for.
-        flags += ["--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"]
-    return flags
 
 
 def rank_environment(

@@ -17,7 +17,11 @@ from pathlib import Path
 
 from mpidl.errors import LaunchError
 from mpidl.launch.library import Library, find_library
+from mpidl.launch.srun import plugin
 from mpidl.launch.surroundings import with_home
+
+CHOSEN = "MPIDL_LAUNCHER"
+"""The variable that names another launcher."""
 
 # Debian installs several MPIs side by side, each under a suffixed name.
 _NAMES = {
@@ -34,11 +38,15 @@ _SAYS = {
 
 @dataclass(frozen=True)
 class Launcher:
-    """A launcher: `kind` openmpi, mpich, intel or srun; `major` is its major version where flags depend on it."""
+    """A launcher: `kind` openmpi, mpich, intel or srun; `major` is its major version where flags depend on it.
+
+    `plugin`: by which of srun's ranks find each other.
+    """
 
     path: str
     kind: str
     major: int = 0
+    plugin: str = ""
 
 
 def find() -> tuple[Library, Launcher]:
@@ -48,7 +56,15 @@ def find() -> tuple[Library, Launcher]:
 
 
 def find_launcher(library: Library, environment: Mapping[str, str] = os.environ) -> Launcher:
-    """The launcher beside the library, else in this Python's environment, else on PATH, else the allocation's srun."""
+    """The launcher beside the library, else in this Python's environment, else on PATH, else the allocation's srun.
+
+    A variable of the environment, which a site may set, chooses another: srun, or a launcher by its name or path.
+    """
+    chosen = environment.get(CHOSEN)
+    if chosen == "srun":
+        return _srun(library, environment, f"{CHOSEN} is srun")
+    if chosen:
+        return _chosen(chosen, library, environment)
     looked_in = list(dict.fromkeys(_folders(library, environment)))
     for folder in looked_in:
         for name in _NAMES[library.family]:
@@ -57,14 +73,36 @@ def find_launcher(library: Library, environment: Mapping[str, str] = os.environ)
                 launcher = _identify(candidate, library)
                 if launcher is not None:
                     return launcher
-    srun = shutil.which("srun", path=environment.get("PATH", ""))
-    if srun and "SLURM_JOB_ID" in environment:
-        return Launcher(srun, "srun")
+    if shutil.which("srun", path=environment.get("PATH", "")) and "SLURM_JOB_ID" in environment:
+        return _srun(library, environment)
     raise LaunchError(
         f"mpi4py loads {library}, but its launcher ({_NAMES[library.family][0]}) is neither beside it, "
         f"nor in {Path(sys.prefix, 'bin')}, nor on PATH; load the module that this MPI comes from, or "
         f"install one for this Python: {sys.executable} -m pip install 'mpidl[mpi]'"
     )
+
+
+def _chosen(name: str, library: Library, environment: Mapping[str, str]) -> Launcher:
+    """The launcher that the environment names, once it is seen to be of this library."""
+    path = shutil.which(name, path=environment.get("PATH", ""))
+    if path is None:
+        raise LaunchError(f"{CHOSEN} is {name!r}, which is no program here; name another, or unset it")
+    launcher = _identify(Path(path), library)
+    if launcher is None:
+        raise LaunchError(
+            f"{CHOSEN} is {name!r}, which does not say that it belongs to {library}, the MPI that mpi4py loads; name "
+            "that one's, or unset it"
+        )
+    return launcher
+
+
+def _srun(library: Library, environment: Mapping[str, str], why: str = "") -> Launcher:
+    """Slurm's launcher, in a job of Slurm; `why` it was chosen, if not for want of another."""
+    path = shutil.which("srun", path=environment.get("PATH", ""))
+    if path is None or not environment.get("SLURM_JOB_ID"):
+        where = "is not on PATH" if path is None else "starts ranks in a job of Slurm alone: mpidl submit makes one"
+        raise LaunchError(f"{why}, which {where}; unset it to have the launcher of {library}")
+    return Launcher(path, "srun", plugin=plugin(path, library))
 
 
 def _folders(library: Library, environment: Mapping[str, str]) -> Iterator[Path]:

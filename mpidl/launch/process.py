@@ -21,13 +21,14 @@ from typing import IO, TextIO, cast
 
 from mpidl.comm.start import failures, presence
 from mpidl.errors import ExitCode, MpidlError
+from mpidl.launch.binding import Room
 from mpidl.launch.command import keep_session, launch_command, rank_environment
 from mpidl.launch.folders import PATIENCE, Folders, folders
 from mpidl.launch.launcher import Launcher, find
 from mpidl.launch.library import Library
 from mpidl.launch.noise import Filter
 from mpidl.launch.signals import Forwarded, end_with_parent, forwarding
-from mpidl.launch.surroundings import allow_open_files, cores, scheduler
+from mpidl.launch.surroundings import allow_open_files, scheduler
 from mpidl.launch.verdict import INTERRUPTING, Death, Ending, killed_for_memory
 
 log = logging.getLogger("mpidl")
@@ -78,12 +79,10 @@ class Launch:
         """The command as it will be run, to be shown or copied."""
         return launch_command(
             self.launcher,
-            self.library,
             self.ranks,
             self.program,
-            cores=cores(),
+            room=Room.here(),
             environment=environment or rank_environment(),
-            in_allocation=scheduler() is not None,
             as_root=hasattr(os, "geteuid") and os.geteuid() == 0,
             outliving=self.outliving,
         )

@@ -8,7 +8,6 @@ import re
 import resource
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from mpidl.comm.start import launchers
@@ -69,8 +68,7 @@ def tasks(environment: Mapping[str, str] = os.environ) -> int | None:
         count = _number(environment.get("SLURM_NTASKS"))
     elif environment.get("PBS_JOBID"):
         # A line for each task.
-        with suppress(OSError):
-            count = len(Path(environment.get("PBS_NODEFILE", "")).read_text().split())
+        count = len(_lines(environment.get("PBS_NODEFILE", "")))
     elif environment.get("LSB_JOBID"):
         count = _number(environment.get("LSB_DJOB_NUMPROC"))
     return count if count > 1 else None
@@ -83,6 +81,29 @@ def job_cores(environment: Mapping[str, str] = os.environ) -> int | None:
     return sum(int(cores) * int(nodes or 1) for cores, nodes in found) or None
 
 
+def nodes(environment: Mapping[str, str] = os.environ) -> int:
+    """How many hosts the job around has; 1 outside of one."""
+    if environment.get("SLURM_JOB_ID"):
+        return max(1, _number(environment.get("SLURM_JOB_NUM_NODES")))
+    for job, variable in (("PBS_JOBID", "PBS_NODEFILE"), ("LSB_JOBID", "LSB_DJOB_HOSTFILE")):
+        if environment.get(job):
+            return max(1, len(set(_lines(environment.get(variable, "")))))
+    return 1
+
+
+def task_cores(environment: Mapping[str, str] = os.environ) -> int | None:
+    """How many cores each task of the Slurm job around has, where that was asked for; other schedulers do not say."""
+    count = _number(environment.get("SLURM_CPUS_PER_TASK")) if environment.get("SLURM_JOB_ID") else 0
+    return count or None
+
+
+def _lines(file: str) -> list[str]:
+    try:
+        return Path(file).read_text().split()
+    except OSError:
+        return []
+
+
 def _number(text: str | None) -> int:
     return int(text) if text is not None and text.isdigit() else 0
 
@@ -93,7 +114,7 @@ def is_rank(environment: Mapping[str, str] = os.environ) -> bool:
     One task of srun is no sign: the shell of an interactive allocation is one, and mpidl is to start the ranks there.
     """
     place = launchers.find(environment)
-    started = place.launcher is not None and (place.launcher.name != "srun" or place.size > 1)
+    started = place.launcher is not None and (not place.launcher.name.startswith("srun") or place.size > 1)
     return started or "MPIDL_LAUNCHED" in environment
 
 

@@ -15,6 +15,9 @@ BATCH_SCRIPT = {
     "SLURM_NODEID": "0",
 }
 STEP = {**BATCH_SCRIPT, "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "7", "SLURM_STEP_TASKS_PER_NODE": "3(x2),1"}
+PMI2 = {**STEP, "PMI_RANK": "0", "PMI_SIZE": "7", "PMI_FD": "11"}
+# Its helpers are started by srun, one on each of the nodes.
+HYDRA = {**STEP, "SLURM_STEP_NUM_TASKS": "2", "PMI_RANK": "3", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1"}
 OPEN_MPI = {
     "OMPI_COMM_WORLD_RANK": "5",
     "OMPI_COMM_WORLD_SIZE": "8",
@@ -42,6 +45,8 @@ OPEN_MPI = {
         ),
         ({**STEP, "SLURM_PROCID": "4", "SLURM_LOCALID": "1", "SLURM_NODEID": "1"}, (4, 7, 1, 3)),
         ({**STEP, "SLURM_PROCID": "6", "SLURM_LOCALID": "0", "SLURM_NODEID": "2"}, (6, 7, 0, 1)),
+        ({**PMI2, "SLURM_PROCID": "4", "SLURM_LOCALID": "1", "SLURM_NODEID": "1", "PMI_RANK": "4"}, (4, 7, 1, 3)),
+        ({**HYDRA, "MPI_LOCALNRANKS": "2"}, (3, 4, 1, 2)),
         ({**STEP, "SLURM_STEP_TASKS_PER_NODE": "?"}, (0, 7, 0, None)),
         ({**STEP, "SLURM_NODEID": "3"}, (0, 7, 0, None)),
     ],
@@ -60,7 +65,15 @@ def test_nothing_or_a_batch_script_is_no_launcher():
     assert find(BATCH_SCRIPT) is ALONE
 
 
-@pytest.mark.parametrize(("environment", "cure"), [(STEP, "srun --mpi=pmix"), (OPEN_MPI, "another MPI")])
+@pytest.mark.parametrize(
+    ("environment", "cure"),
+    [
+        (STEP, "srun --mpi=pmix"),
+        (OPEN_MPI, "another MPI"),
+        (PMI2, "does not know PMI2, as Open MPI: start with `srun --mpi=pmix`"),
+        (HYDRA, "start with the mpiexec of that one"),
+    ],
+)
 def test_a_world_of_one_where_the_launcher_started_more_is_refused_with_the_cure(environment, cure):
     with pytest.raises(LaunchError, match=f"started {find(environment).size} processes.*only one.*{cure}"):
         refuse_solo(find(environment), 1, "Some MPI 4.0")

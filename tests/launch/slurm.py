@@ -55,7 +55,8 @@ def started() -> dict[str, str]:
     atexit.register(subprocess.run, ["bash", SANDBOX, "stop"], env=place, check=False)
     done = subprocess.run(["bash", SANDBOX, "start"], env=place, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return {"SLURM_CONF": str(folder / "slurm.conf")}
+    _, *exported = done.stdout.split()
+    return dict(word.split("=", 1) for word in exported)
 
 
 class Cluster:

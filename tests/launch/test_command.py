@@ -12,37 +12,25 @@ from typing import Any
 import pytest
 
 from mpidl.errors import ConfigError
+from mpidl.launch.binding import Room
 from mpidl.launch.command import launch_command, rank_environment
 from mpidl.launch.launcher import Launcher
-from mpidl.launch.library import parse_library
 from mpidl.launch.received import received_configuration
 from mpidl.launch.surroundings import cores, is_rank, ranks_around, scheduler
 
-OPENMPI = parse_library("Open MPI v5.0.11, package", [])
-MPICH = parse_library("MPICH Version: 4.2", [])
+# One task of `srun --mpi=pmi2`.
+SHELL = {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", "SLURM_JOB_ID": "7", "PMI_RANK": "0", "PMI_SIZE": "1"}
+IN_JOB, OUTSIDE = Room(4, in_job=True), Room(4)
 
 
 def command(kind: str, ranks: int, major: int = 5, **changed: Any) -> str:
-    settings: dict[str, Any] = {"cores": 4, "environment": {}, "in_allocation": False, "as_root": False} | changed
-    library = OPENMPI if kind == "openmpi" else MPICH
-    return " ".join(launch_command(Launcher("RUN", kind, major), library, ranks, ["prog", "x y"], **settings))
+    settings: dict[str, Any] = {"room": OUTSIDE, "environment": {}, "as_root": False} | changed
+    return " ".join(launch_command(Launcher("RUN", kind, major, plugin="pmi2"), ranks, ["prog", "x y"], **settings))
 
 
 def test_root_is_allowed_only_to_root() -> None:
     assert "--allow-run-as-root" in command("openmpi", 2, as_root=True)
     assert "--allow-run-as-root" not in command("openmpi", 2)
-
-
-@pytest.mark.parametrize(("major", "flag"), [(4, "--oversubscribe"), (5, "--map-by :OVERSUBSCRIBE")])
-def test_more_ranks_than_cores_share_them(major: int, flag: str) -> None:
-    many, few = (command("openmpi", ranks, major, in_allocation=True) for ranks in (5, 4))
-    assert flag in many
-    assert "--mca mpi_yield_when_idle 1" in many and "--bind-to none" in many
-    assert "mpi_yield_when_idle" not in few and "--bind-to" not in few
-
-
-def test_outside_an_allocation_nothing_is_bound_and_waiting_ranks_yield() -> None:
-    assert "--bind-to none --mca mpi_yield_when_idle 1" in command("openmpi", 2)
 
 
 @pytest.mark.parametrize(("kind", "outliving", "there"), [("openmpi", True, True), ("openmpi", False, False)])
@@ -52,7 +40,7 @@ def test_open_mpi_is_told_where_ranks_outlive_others(kind: str, outliving: bool,
 
 def test_an_allocation_of_several_hosts_gets_the_environment() -> None:
     given = {"MPIDL_LAUNCHED": "1", "OMP_NUM_THREADS": "1", "OTHER": "2"}
-    assert "-x MPIDL_LAUNCHED -x OMP_NUM_THREADS -n" in command("openmpi", 2, in_allocation=True, environment=given)
+    assert "-x MPIDL_LAUNCHED -x OMP_NUM_THREADS -n" in command("openmpi", 2, room=IN_JOB, environment=given)
 
 
 def test_a_progress_bar_is_passed_on_as_it_grows() -> None:
@@ -60,12 +48,8 @@ def test_a_progress_bar_is_passed_on_as_it_grows() -> None:
     assert "--stream-buffering" not in command("openmpi", 2)
 
 
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [("mpich", "RUN -n 3 prog x y"), ("srun", "RUN --mpi=pmi2 --kill-on-bad-exit=1 -n 3 prog x y")],
-)
-def test_other_launchers_need_little(kind: str, expected: str) -> None:
-    assert command(kind, 3) == expected
+def test_srun_ends_all_ranks_with_the_first_that_fails() -> None:
+    assert command("srun", 3) == "RUN --mpi=pmi2 --kill-on-bad-exit=1 -n 3 prog x y"
 
 
 def test_ranks_are_told_what_they_cannot_see() -> None:
@@ -105,9 +89,10 @@ def test_ranks_find_the_mpidl_that_only_the_current_folder_had(monkeypatch: pyte
         ({"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "7"}, True, 4),
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "7"}, False, None),
         ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", "SLURM_JOB_ID": "7"}, False, None),
+        (SHELL, False, None),
         ({"MPIDL_LAUNCHED": "1"}, True, None),
     ],
-    ids=["login", "openmpi", "hydra", "srun", "batch script", "interactive shell", "our own"],
+    ids=["login", "openmpi", "hydra", "srun", "batch script", "interactive shell", "the same with PMI2", "our own"],
 )
 def test_a_process_knows_whether_it_is_a_rank(environment: dict[str, str], rank: bool, size: int | None) -> None:
     assert is_rank(environment) is rank
@@ -127,7 +112,7 @@ def test_a_configuration_reaches_the_ranks_and_nothing_that_they_start() -> None
     text = '{"seed": 1, "name": "naïve – größer"}'
     environment = rank_environment({"MPIDL_CONFIGURATION": "stale"}, configuration=text)
     assert environment["MPIDL_CONFIGURATION"].isascii()
-    assert "-x MPIDL_CONFIGURATION -x" in command("openmpi", 2, in_allocation=True, environment=environment)
+    assert "-x MPIDL_CONFIGURATION -x" in command("openmpi", 2, room=IN_JOB, environment=environment)
     assert received_configuration(environment) == text
     assert received_configuration(environment) is None and "MPIDL_CONFIGURATION" not in environment
     assert "MPIDL_CONFIGURATION" not in rank_environment({"MPIDL_CONFIGURATION": "stale"})

@@ -15,6 +15,12 @@ from mpidl.launch.library import Library, find_library, parse_library
 
 OPENMPI_5 = "mpirun (Open MPI) 5.0.11\n\nReport bugs to ..."
 OPENMPI_4 = "mpirun.real (OpenRTE) 4.1.4"
+SRUN = """MPI plugin types are...
+\tpmix
+\tnone
+\tcray_shasta
+\tpmi2
+specific pmix plugin versions available: pmix_v4"""
 HYDRA = "HYDRA build details:\n    Version: 4.2.1"
 
 FIND = """
@@ -97,13 +103,69 @@ def test_mpich_is_started_by_hydra(tmp_path: Path) -> None:
     assert (found.path, found.kind) == (str(right), "mpich")
 
 
+def srun(path: Path, offers: str = SRUN) -> Path:
+    """A stand-in for srun, which tells what it offers as Slurm 22.05 does."""
+    return executable(path / "srun", offers)
+
+
+JOB = {"SLURM_JOB_ID": "7"}
+
+
 def test_srun_is_used_only_in_an_allocation_without_mpirun(tmp_path: Path) -> None:
-    srun = executable(tmp_path / "srun", "slurm 23.11")
-    assert find_launcher(library(None), {"PATH": str(tmp_path), "SLURM_JOB_ID": "7"}).path == str(srun)
+    path = srun(tmp_path)
+    assert find_launcher(library(None), {"PATH": str(tmp_path), **JOB}).path == str(path)
     with pytest.raises(LaunchError, match="mpi4py loads Open MPI 5.0.11.*mpirun.*install one for this Python"):
         find_launcher(library(None), {"PATH": str(tmp_path)})
     mpirun = executable(tmp_path / "mpirun", OPENMPI_5)
-    assert find_launcher(library(None), {"PATH": str(tmp_path), "SLURM_JOB_ID": "7"}).path == str(mpirun)
+    assert find_launcher(library(None), {"PATH": str(tmp_path), **JOB}).path == str(mpirun)
+
+
+@pytest.mark.parametrize(
+    ("text", "offers", "plugin"),
+    [
+        ("Open MPI v5.0.11, package: x", SRUN, "pmix"),
+        ("Open MPI v4.1.4, package: x", "MPI plugin types are...\n\tnone\n\tpmi2", "pmi2"),
+        ("MPICH Version: 4.2.1", SRUN, "pmi2"),
+        ("MPICH Version: 4.2.1", "srun: MPI types are...\nsrun: none\nsrun: pmix", "pmix"),
+        ("Intel(R) MPI Library 2021.18", SRUN, "pmi2"),
+        ("MPI VERSION    : CRAY MPICH version 8.1.27.26 (ANL base 3.4a2)", SRUN, "cray_shasta"),
+    ],
+)
+def test_ranks_find_each_other_under_srun_by_what_their_mpi_knows(
+    text: str, offers: str, plugin: str, tmp_path: Path
+) -> None:
+    srun(tmp_path, offers)
+    found = find_launcher(library(None, text), {"PATH": str(tmp_path), **JOB})
+    assert (found.kind, found.plugin) == ("srun", plugin)
+
+
+def test_an_srun_that_offers_nothing_for_this_mpi_is_refused_before_each_rank_trains_alone(tmp_path: Path) -> None:
+    srun(tmp_path, "MPI plugin types are...\n\tnone\n\tpmi2")
+    with pytest.raises(LaunchError, match="find each other under srun by pmix, and srun --mpi=list offers none, pmi2;"):
+        find_launcher(library(None), {"PATH": str(tmp_path), **JOB})
+
+
+def test_a_site_chooses_the_launcher_and_one_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    path, mpirun = srun(tmp_path / "bin"), executable(tmp_path / "bin" / "mpirun", OPENMPI_5)
+    other = executable(tmp_path / "other" / "mpirun", OPENMPI_5)
+    place = {"PATH": str(tmp_path / "bin")}
+    assert find_launcher(library(None), place).path == str(mpirun)
+    assert find_launcher(library(None), {**place, **JOB, "MPIDL_LAUNCHER": "srun"}).path == str(path)
+    assert find_launcher(library(None), {**place, "MPIDL_LAUNCHER": str(other)}).path == str(other)
+    for chosen, sentence in (
+        (
+            "srun",
+            "MPIDL_LAUNCHER is srun, which starts ranks in a job of Slurm alone: mpidl submit makes one; unset it",
+        ),
+        ("mpiruns", "MPIDL_LAUNCHER is 'mpiruns', which is no program here; name another, or unset it"),
+        (str(path), "does not say that it belongs to Open MPI 5.0.11"),
+    ):
+        with pytest.raises(LaunchError) as error:
+            find_launcher(library(None), {**place, "MPIDL_LAUNCHER": chosen})
+        assert sentence in str(error.value)
+    path.unlink()
+    with pytest.raises(LaunchError, match="MPIDL_LAUNCHER is srun, which is not on PATH; unset it"):
+        find_launcher(library(None), {**place, **JOB, "MPIDL_LAUNCHER": "srun"})
 
 
 def test_a_launcher_that_needs_a_home_is_found_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

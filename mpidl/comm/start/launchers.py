@@ -12,7 +12,8 @@ from mpidl.errors import LaunchError
 class LauncherVariables:
     """The variables in which a launcher tells each process its rank, the number of ranks, and both on its host.
 
-    `local_sizes` may be () where a launcher does not say how many ranks share a host.
+    `local_sizes` may be () where a launcher does not say how many ranks share a host. It is this launcher only where
+    `present` are set, and `absent` are not.
     """
 
     name: str
@@ -21,6 +22,8 @@ class LauncherVariables:
     local_ranks: tuple[str, ...]
     local_sizes: tuple[str, ...]
     cure: str
+    present: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
 
 # The first whose rank is set counts. mpirun inside a Slurm or PALS job inherits the variables of the outer job, so that
@@ -50,6 +53,18 @@ LAUNCHERS = (
         local_ranks=("PALS_LOCAL_RANKID", "PMI_LOCAL_RANK"),
         local_sizes=("PALS_LOCAL_SIZE", "PMI_LOCAL_SIZE"),
         cure="mpi4py does not run on the cluster's MPI: build it on cray-mpich, or load the module that has it",
+    ),
+    LauncherVariables(
+        # It sets PMI's variables as Hydra does, which in a Slurm job starts its own helpers by srun.
+        name="srun --mpi=pmi2",
+        ranks=("SLURM_PROCID",),
+        sizes=("SLURM_STEP_NUM_TASKS",),
+        local_ranks=("SLURM_LOCALID",),
+        local_sizes=(),
+        cure="mpi4py runs on an MPI that does not know PMI2, as Open MPI: start with `srun --mpi=pmix`, where "
+        "`srun --mpi=list` has that, or with mpirun",
+        present=("PMI_RANK", "PMI_SIZE"),
+        absent=("MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK", "PMI_HOSTNAME"),
     ),
     LauncherVariables(
         name="Hydra (MPICH, Intel MPI, MVAPICH)",
@@ -88,6 +103,10 @@ def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> int | None
     return next((int(environment[name]) for name in names if environment.get(name, "").isdigit()), None)
 
 
+def _fits(launcher: LauncherVariables, environment: Mapping[str, str]) -> bool:
+    return environment.keys() >= set(launcher.present) and not environment.keys() & set(launcher.absent)
+
+
 def _slurm_local_size(environment: Mapping[str, str], size: int) -> int | None:
     """Ranks on this host from a step's list such as `4(x2),3`: two nodes of 4 ranks, then one of 3."""
     node = _first(environment, ("SLURM_NODEID",))
@@ -105,14 +124,14 @@ def find(environment: Mapping[str, str]) -> Place:
     """The place that the innermost launcher gave this process."""
     for launcher in LAUNCHERS:
         rank, size = _first(environment, launcher.ranks), _first(environment, launcher.sizes)
-        if rank is None or size is None:
+        if rank is None or size is None or not _fits(launcher, environment):
             continue
         local_rank = _first(environment, launcher.local_ranks)
         local_size = _first(environment, launcher.local_sizes)
         if local_rank is None:
             # Without it nothing is known but that ranks are usually dealt out in order.
             local_rank = rank % local_size if local_size else rank
-        if launcher.name == "srun":
+        if launcher.name.startswith("srun"):
             local_size = _slurm_local_size(environment, size)
         return Place(launcher, rank, size, local_rank, local_size)
     return ALONE

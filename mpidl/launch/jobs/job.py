@@ -13,6 +13,7 @@ from mpidl.experiment import Config
 from mpidl.experiment.sweep.member import Member
 from mpidl.launch.command import rank_environment, this_mpidl
 from mpidl.launch.jobs.settings import JobSettings
+from mpidl.launch.launcher import CHOSEN
 from mpidl.spoken import counted, duration
 
 
@@ -88,7 +89,7 @@ def job_of(settings: JobSettings, config: Config, output: Path, ranks: int, run:
         log=str(output.with_suffix("")),
         run=run,
         report=tuple(this_mpidl("env")),
-        exports=_exports(),
+        exports=_exports(settings),
         walltime=None if walltime is None else int(walltime),
     )
 
@@ -124,10 +125,12 @@ def array_of(
     )
 
 
-def _exports() -> tuple[tuple[str, str], ...]:
-    """Variables that the run needs here, and that some schedulers do not hand to a job."""
+def _exports(settings: JobSettings) -> tuple[tuple[str, str], ...]:
+    """Variables that the run needs here, and that some schedulers do not hand to a job; and what settings ask for."""
     environment = rank_environment()
-    return tuple((name, environment[name]) for name in ("PYTHONPATH", "MPIDL_DATA") if environment.get(name))
+    if settings.launcher is not None:
+        environment[CHOSEN] = settings.launcher
+    return tuple((name, environment[name]) for name in ("PYTHONPATH", "MPIDL_DATA", CHOSEN) if environment.get(name))
 
 
 def _check(settings: JobSettings, config: Config, ranks: int, cores: int) -> None:

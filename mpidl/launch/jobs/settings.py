@@ -77,13 +77,16 @@ class JobSettings(reading.Strict):
     notice: Clock = Field(120, description="how long before that the run is told to stop after a checkpoint")
     account: str | None = Field(None, description="who pays")
     partition: str | None = Field(None, description="Slurm's partition, the queue of the others")
+    launcher: str | None = Field(
+        None, description="what starts the ranks: srun, or a launcher by its name or path; null: that of the MPI"
+    )
     modules: tuple[str, ...] = Field((), description="what `module load` loads before the run, in this order")
     prologue: tuple[str, ...] = Field((), description="lines of the shell before the run, such as source …/activate")
     directives: tuple[str, ...] = Field(
         (), description="more for the scheduler, as in --qos=high, each on a line of its own"
     )
 
-    @field_validator("account", "partition", "modules", "prologue", "directives")
+    @field_validator("account", "partition", "launcher", "modules", "prologue", "directives")
     @classmethod
     def _on_one_line(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         for text in (value,) if isinstance(value, str) else value or ():
