@@ -20,6 +20,7 @@ from mpidl.spoken import amount, counted
 if TYPE_CHECKING:
     from mpidl.experiment import Config
     from mpidl.experiment.rehearsal import Needs
+    from mpidl.launch.process import Launch
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,12 @@ def run(
         _use_cores_of_tasks(loaded)
         program, outliving = words.program(path), loaded.failures.outliving
         if dry_run:
-            from mpidl.experiment.rehearsal import rehearse
-
-            needs = _described(rehearse(loaded, ranks), loaded)
-            click.echo(shlex.join(Launch(ranks, program, found=finding.outcome, outliving=outliving).command()))
+            launch = Launch(ranks, program, path, loaded.model_dump_json(), found=finding.outcome, outliving=outliving)
+            launch.prepare()
+            needs = _rehearsed(words, loaded, ranks, path, launch)
+            click.echo(shlex.join(launch.command()))
             click.echo(needs)
+            _tell_of_output(words, path)
             return 0
         # What only data and networks show, ranks find out: they load them anyway, and at the same time.
         click.echo(f"starting {counted(ranks, 'rank')}…", err=True)
@@ -161,6 +163,34 @@ def _use_cores_of_tasks(config: Config) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", str(there))
 
 
+def _rehearsed(words: Words, config: Config, ranks: int, output: Path, launch: Launch) -> str:
+    """What the run will need, once all is right that ranks look at before they train."""
+    from mpidl.experiment import trial
+    from mpidl.experiment.inputs import Inputs
+    from mpidl.experiment.rehearsal import rehearse
+    from mpidl.experiment.requirements import require_outliving
+
+    require_outliving(config, ranks, launch.outliving, launch.library.title)
+    trial.require_device(config)
+    inputs = Inputs.read(config, ranks)
+    if words.resume:
+        trial.require_resumable(inputs, output, words.allowed)
+    needs = rehearse(config, ranks, inputs)
+    tried = trial.try_out(inputs)
+    untried = "" if tried else f"\nnot tried           the network, of more than {amount(trial.LARGEST)}; ranks will"
+    return _described(needs, config) + untried
+
+
+def _tell_of_output(words: Words, output: Path) -> None:
+    """What is in the way of the run, though not of a dry run, which may be asked for beside a run that goes on."""
+    from mpidl.results.output import check_run_file
+
+    try:
+        check_run_file(output, words.overwrite, words.resume)
+    except ConfigError as error:
+        click.echo(f"the run would be refused: {error.message}", err=True)
+
+
 def _described(needs: Needs, config: Config) -> str:
     """What the run will need, in a few lines."""
     method, settings = config.method, config.algorithm
@@ -174,7 +204,9 @@ def _described(needs: Needs, config: Config) -> str:
             f"rows on a rank      {amount(needs.state_bytes)}, plus activations and data{copied}{spilled}",
             f"rows in transit     {amount(needs.transit_bytes)} on a rank, {when}",
             f"models kept         {amount(needs.kept_bytes)} in the run file",
+            f"rounds              {needs.rounds:,}",
             f"sent in a round     {amount(needs.round_bytes)} by all agents together",
+            f"sent in the run     {amount(needs.run_bytes)} by all agents together",
             f"rows sent           {method.messages(settings)} by an agent in a round",
             f"gradients           {method.gradients(settings)} of an agent in a round",
         ]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +22,10 @@ from mpidl.comm.reduce import Reducer
 from mpidl.comm.world import Communicator, World
 from mpidl.data.batches import Batches, EvaluationPart, Storage
 from mpidl.data.dataset import Dataset
-from mpidl.errors import ConfigError
 from mpidl.experiment.agreement import agree_on_data, agree_on_run, agree_on_shares, agree_on_start
 from mpidl.experiment.context import Links, NoExchanges, make_algorithm, movable
 from mpidl.experiment.inputs import Inputs, Length
+from mpidl.experiment.requirements import require_compiler, require_main_memory
 from mpidl.experiment.schema import Config, build_topology
 from mpidl.graphs.base import Topology
 from mpidl.graphs.left import require_left, without
@@ -111,6 +108,8 @@ def compose(
     set_arithmetic(config.train.tf32, config.train.deterministic)
     placement = placement or Placement.contiguous(config.agents_on(comm.size), comm.size)
     world = World(comm, placement, "cpu" if config.train.device == "cpu" else "auto")
+    require_main_memory(config, world.device)
+    require_compiler(config)
     meters = Meters()
 
     if dataset is None:
@@ -204,16 +203,11 @@ def _spill(config: Config, world: World, folder: Path) -> Spill | None:
     train = config.train
     if train.state_memory is None:
         return None
-    if world.device.type != "cpu":
-        raise ConfigError(f"is for state in main memory, not on {world.device}", "train.state_memory")
     return Spill(train.state_memory, Path(train.state_folder) if train.state_folder else folder)
 
 
 def _compile(module: nn.Module, exactly: bool) -> None:
     """Compiles what the module computes, but not its hooks: evaluation has one, and with it nothing is compiled."""
-    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
-    if shutil.which(compiler) is None:
-        raise ConfigError(f"needs a C++ compiler, and there is no {compiler!r}; name another in CXX", "train.compile")
     torch.use_deterministic_algorithms(exactly)
     module.forward = torch.compile(module.forward)
 

@@ -17,9 +17,10 @@ from mpidl.comm.outliving import Deaths, Progress, outlive
 from mpidl.comm.placement import Placement
 from mpidl.comm.start import presence, sentinel, startup, stopping
 from mpidl.data.dataset import Dataset
-from mpidl.errors import ConfigError, Diverged, SaveError, Stopped
+from mpidl.errors import Diverged, SaveError, Stopped
 from mpidl.experiment.compose import ComposedRun, compose
 from mpidl.experiment.keeping import checkpoints_of, copies_of, keepers, mirrors_of
+from mpidl.experiment.requirements import require_outliving
 from mpidl.experiment.schema import Config
 from mpidl.results import provenance
 from mpidl.results.checkpoints.folder import CheckpointFolder
@@ -83,13 +84,7 @@ def train(
 
     `verbose`: whether all that is logged is told, or warnings alone; None: nothing is.
     """
-    policy = config.failures.policy if config.failures.outliving else "abort"
-    if policy in ("adopt", "drop") and comm.size > 1 and not survivors.supported():
-        raise ConfigError(
-            f"{policy!r} needs Open MPI 5 and mpirun --with-ft ulfm, but the ranks run with {startup.library()}; say "
-            "auto",
-            "failures.policy",
-        )
+    require_outliving(config, comm.size, survivors.supported(), startup.library())
     # What was dealt to the ranks there are at first stays dealt out, whoever is left; and it is read once.
     agents = config.agents_on(comm.size)
     config = config.model_copy(update={"agents": agents})

@@ -46,7 +46,10 @@ class Needs:
     """Of agents' state beyond its budget, in a file."""
     transit_bytes: int
     """By messages between neighbours, or in a sum over agents."""
+    rounds: int
     round_bytes: float
+    run_bytes: int
+    """Of a round, on average, and of all rounds together; of a graph that is drawn, as its first 100 rounds are."""
     neighbours: bool
     """Whether agents exchange rows with neighbours; else with a server, by sums over all."""
     kept_bytes: int
@@ -135,10 +138,13 @@ class NoNeighbours(Exchanges):
         self.row_bytes[name] = cargo.row_bytes
         return NoParcels()
 
-    @property
-    def edges_per_round(self) -> float:
-        mixings = [self.topology.at(t) for t in self.topology.rounds(limit=100)]
-        return sum(mixing.messages for mixing in mixings) / len(mixings)
+    def edges_per_round(self, rounds: int | None = None) -> float:
+        """Rows sent in a round of the graph, on average: of all that it does, or of so many rounds from the first."""
+        edges = [self.topology.at(t).messages for t in self.topology.rounds(limit=min(100, rounds or 100))]
+        if rounds is None:
+            return sum(edges) / len(edges)
+        turns, more = divmod(rounds, len(edges))
+        return (turns * sum(edges) + sum(edges[:more])) / rounds
 
     def _kept(self, make: PlanMaker) -> list[list[Plan]]:
         """Plans whose letters are there at one time: all of a graph that repeats, each by itself of one drawn anew."""
@@ -190,9 +196,9 @@ def prepare(inputs: Inputs) -> RowModule:
     return RowModule(inputs.network())
 
 
-def rehearse(config: Config, ranks: int) -> Needs:
-    """The needs of this configuration on so many ranks."""
-    inputs = Inputs.read(config, ranks)
+def rehearse(config: Config, ranks: int, inputs: Inputs | None = None) -> Needs:
+    """The needs of this configuration on so many ranks; `inputs`: what it reads, where that has been read."""
+    inputs = inputs or Inputs.read(config, ranks)
     agents, dtype, rows = inputs.agents, inputs.precision.rows, prepare(inputs)
     placement = Placement.contiguous(agents, ranks)
     budget = config.train.state_memory
@@ -222,16 +228,23 @@ def rehearse(config: Config, ranks: int) -> Needs:
     algorithm = make_algorithm(inputs, placement, rows.layout, state, initial, links)
     row_bytes = rows.size * dtype.itemsize
     if exchanges is None:
-        edges, by_quantity = 0.0, algorithm.packed_bytes()
+        by_quantity = algorithm.packed_bytes()
         everyone = not isinstance(algorithm, Federated) or algorithm.expected() == agents
         # Who is drawn decides where the runs of ranks begin.
         held = rows_held(placement.owners, ranks) if everyone else rows_held_of_any(agents, ranks)
         transit = math.ceil(held * sums.rows * row_bytes)
     else:
-        edges, by_quantity = exchanges.edges_per_round, exchanges.row_bytes
+        by_quantity = exchanges.row_bytes
         transit = exchanges.transit_bytes
-    rows_sent = config.method.rows_sent(config.algorithm, agents, edges)
-    sent = sum(count * by_quantity.get(name, row_bytes) for name, count in rows_sent.items())
+
+    def sent(rounds: int | None) -> float:
+        """Bytes of a round, on average over so many."""
+        edges = 0.0 if exchanges is None else exchanges.edges_per_round(rounds)
+        rows_sent = config.method.rows_sent(config.algorithm, agents, edges)
+        return sum(count * by_quantity.get(name, row_bytes) for name, count in rows_sent.items())
+
+    rounds = inputs.length.rounds
+    of_bytes = (rounds, sent(None), round(rounds * sent(rounds)))
     network = Network(rows.entries, inputs.dataset.example_shape, inputs.dataset.outputs)
     in_memory = (state.bytes(), state.spilled_bytes(), transit)
     kept = kept_bytes(inputs, network)
@@ -241,4 +254,4 @@ def rehearse(config: Config, ranks: int) -> Needs:
     elif ranks > 1 and config.checkpoint.memory is not None:
         copies += 4
     copied = copies * state.saved_bytes()
-    return Needs(ranks, agents, rows.size, *in_memory, sent, exchanges is not None, kept, copied)
+    return Needs(ranks, agents, rows.size, *in_memory, *of_bytes, exchanges is not None, kept, copied)

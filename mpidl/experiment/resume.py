@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from mpidl.experiment.schema import Config
 from mpidl.results import provenance
 from mpidl.results.checkpoints import reader
 from mpidl.results.checkpoints.folder import CheckpointFolder
+from mpidl.results.checkpoints.index import Facts
 from mpidl.results.checkpoints.reader import Checkpoint
 from mpidl.sentences import numbered
 from mpidl.spoken import counted, duration
@@ -45,17 +46,69 @@ class Resumption:
         return self.round or -1
 
 
-def check(config: Config, agents: int, output: Path, allowed: Sequence[str]) -> None:
-    """Refuses what can be seen before MPI starts: another configuration than that of the newest checkpoint."""
-    folder = CheckpointFolder(output)
-    for round in folder.rounds():
+@dataclass(frozen=True)
+class Known:
+    """Of a run what its data show: how long it is, and what tells them from others."""
+
+    rounds: int
+    data: Mapping[str, str]
+
+
+def check(config: Config, agents: int, output: Path, allowed: Sequence[str], known: Known | None = None) -> None:
+    """Refuses what can be seen before MPI starts: another configuration than that of the newest checkpoint.
+
+    With the data, all that `resume` refuses but for damage within files of a checkpoint.
+    """
+    folder, damages = CheckpointFolder(output), list[str]()
+    rounds = folder.rounds()
+    if known is not None:
+        _over(config, agents, output, _status(output), bool(rounds), allowed, known.rounds)
+    for round in rounds:
         try:
             checkpoint = reader.open(folder.of_round(round))
-        except ResultsError:
+        except ResultsError as error:
             # The ranks will name it, and try the one before.
+            damages.append(str(error))
             continue
-        compare(config, agents, checkpoint.facts, allowed)
+        _compare(config, agents, checkpoint.facts, allowed, known)
         return
+    if known is not None and damages:
+        raise _none_whole(folder, damages)
+
+
+def _compare(
+    config: Config, agents: int, facts: Facts, allowed: Sequence[str] | None, known: Known | None
+) -> list[str]:
+    """What has changed since the checkpoint, in words; ConfigError where something has that makes it another run."""
+    changes = compare(config, agents, facts, allowed, None if known is None else known.rounds)
+    if known is None:
+        return changes
+    compare_rates(config, facts, allowed, known.rounds)
+    return changes + compare_data(known.data, facts, allowed)
+
+
+def _over(
+    config: Config, agents: int, output: Path, status: str, kept: bool, allowed: Sequence[str] | None, rounds: int
+) -> Resumption | None:
+    """The end of a run that has come to it; `kept`: whether there are checkpoints, without which none goes on."""
+    # Of a run without a checkpoint the file alone tells what it was: begun again as another one, it would be lost.
+    if status == "finished" or status and not kept:
+        facts = facts_of(results.open(output))
+        compare(config, agents, facts, allowed, rounds)
+        if status == "finished" and facts.round >= rounds:
+            return Resumption(facts.round, over=True)
+        if status == "finished" and not kept:
+            raise ConfigError(
+                f"the run in {str(output)!r} has ended after round {facts.round} and left no checkpoint to go on from; "
+                "with checkpoint.every it would have"
+            )
+    return None
+
+
+def _none_whole(folder: CheckpointFolder, damages: Sequence[str]) -> ResultsError:
+    return ResultsError(
+        f"no checkpoint in {str(folder.path)!r} is whole: {damages[0]}; it starts afresh without them and the run file"
+    )
 
 
 def resume(run: ComposedRun, output: Path, allowed: Sequence[str] | None) -> Resumption | None:
@@ -63,17 +116,10 @@ def resume(run: ComposedRun, output: Path, allowed: Sequence[str] | None) -> Res
     world, folder = run.world, CheckpointFolder(output)
     rounds = checkpoints(run, folder)
     status = world.bcast_text(_status(output) if world.rank == 0 else "")
-    # Of a run without a checkpoint the file alone tells what it was: begun again as another one, it would be lost.
-    if status == "finished" or status and not rounds:
-        facts = facts_of(results.open(output))
-        compare(run.config, world.agents, facts, allowed, run.length.rounds)
-        if status == "finished" and facts.round >= run.training.rounds:
-            return Resumption(facts.round, over=True)
-        if status == "finished" and not rounds:
-            raise ConfigError(
-                f"the run in {str(output)!r} has ended after round {facts.round} and left no checkpoint to go on from; "
-                "with checkpoint.every it would have"
-            )
+    known = Known(run.length.rounds, run.data)
+    over = _over(run.config, world.agents, output, status, bool(rounds), allowed, known.rounds)
+    if over is not None:
+        return over
     checkpoint, damages = newest(run, folder, rounds)
     if checkpoint is None:
         return None
@@ -83,9 +129,7 @@ def resume(run: ComposedRun, output: Path, allowed: Sequence[str] | None) -> Res
         raise ResultsError(
             f"the checkpoint {str(checkpoint.path)!r} {there}, unlike this run; mpidl run --resume goes on from it"
         )
-    changes = compare(run.config, world.agents, checkpoint.facts, allowed, run.length.rounds)
-    compare_rates(run.config, checkpoint.facts, allowed, run.length.rounds)
-    changes += compare_data(run.data, checkpoint.facts, allowed)
+    changes = _compare(run.config, world.agents, checkpoint.facts, allowed, known)
     load_all(run, checkpoint)
     return Resumption(checkpoint.facts.round, tuple(_told(run, output, checkpoint, damages, changes)))
 
@@ -116,10 +160,7 @@ def newest(
             log.warning("%s; the checkpoint before is tried", damage)
         damages.append(damage)
     if damages and needed:
-        raise ResultsError(
-            f"no checkpoint in {str(folder.path)!r} is whole: {damages[0]}; it starts afresh without them and the run "
-            "file"
-        )
+        raise _none_whole(folder, damages)
     return None, damages
 
 

@@ -54,6 +54,11 @@ class Library:
     mpi4py: str
     shrinks: bool = False
 
+    @property
+    def title(self) -> str:
+        """Its name and version in its own words, as ranks call it: `Open MPI v5.0.11`."""
+        return self.text.splitlines()[0].split(",")[0].strip("\x00 ").replace("\t", " ")
+
     def __str__(self) -> str:
         label = {"openmpi": "Open MPI", "mpich": "MPICH", "intel": "Intel MPI"}[self.family]
         return f"{label} {self.version} ({self.path or 'path unknown'})"

@@ -100,10 +100,15 @@ class Launch:
             _writer(sys.stderr)(last)
         return code
 
-    def start(self, ours: Folders, forwarded: Forwarded) -> Running:
-        """Starts the ranks, for which these folders are, and to which signals go."""
+    def prepare(self) -> None:
+        """Makes room for what the launcher opens; refuses where there is none, and what cannot be handed to ranks."""
+        rank_environment(configuration=self.configuration)
         if scheduler() is None:
             allow_open_files(self.ranks)
+
+    def start(self, ours: Folders, forwarded: Forwarded) -> Running:
+        """Starts the ranks, for which these folders are, and to which signals go."""
+        self.prepare()
         failure_file = ours.words / "failure.json"
         terminal = shutil.get_terminal_size().columns if self.report is None and sys.stderr.isatty() else None
         environment = rank_environment(failure_file=failure_file, terminal=terminal, configuration=self.configuration)

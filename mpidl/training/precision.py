@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch.utils import deterministic as filling
 
+from mpidl import accelerator
+
 Name = Literal["float32", "float64", "bfloat16", "float16"]
 
 
@@ -41,7 +43,10 @@ class Precision:
 
 def set_arithmetic(tf32: bool, deterministic: bool) -> None:
     """For this process: whether a GPU may round to TF32, and whether torch may use only what repeats its bits."""
+    # Of NVIDIA; of Intel, where to say so for others is warned of.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    if accelerator.kind() == "xpu":
+        torch.backends.mkldnn.allow_tf32 = tf32  # type: ignore[assignment]  # a property of a module
     # As torch.use_deterministic_algorithms, but without its import of the compiler, which takes a second.
     torch.set_deterministic_debug_mode("error" if deterministic else "default")
     # Filling fresh memory only shows the use of uninitialised values; it would cost a pass over every temporary.

@@ -48,8 +48,7 @@ def allocate(neighbourhood: Neighbourhood, rows: int, length: int, dtype: torch.
     """
     world, transport = neighbourhood.world, neighbourhood.settings.transport
     warning = ""
-    if transport == "shared" and world.device.type != "cpu":
-        raise ConfigError(f"'shared' is for rows in main memory, not on {world.device}", "gossip.transport")
+    neighbourhood.settings.require_reach(world.device)
     if transport != "messages" and world.device.type == "cpu" and world.size > 1:
         shared = SharedBlocks(neighbourhood.comm, world.node_ranks, rows, length, dtype, blocks)
         if not shared.failure:

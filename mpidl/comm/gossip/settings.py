@@ -67,6 +67,11 @@ class GossipSettings(Strict):
             if compressor is not None and (variance := compressor.variance(layout)) is not None and variance >= 1
         )
 
+    def require_reach(self, device: torch.device) -> None:
+        """Refuses to share what other ranks do not reach."""
+        if self.transport == "shared" and device.type != "cpu":
+            raise ConfigError(f"'shared' is for rows in main memory, not on {device}", "gossip.transport")
+
     def wire_dtype(self, dtype: torch.dtype) -> torch.dtype:
         """The dtype on the wire of rows of this one: at most as wide, since wider numbers would carry nothing more."""
         import torch
