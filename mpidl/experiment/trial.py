@@ -30,7 +30,7 @@ LARGEST = 2**28
 
 
 @dataclass(frozen=True)
-class Alone:
+class AllAgents:
     """In place of all ranks, one that has all agents."""
 
     agents: int
@@ -78,7 +78,7 @@ def try_out(inputs: Inputs) -> bool:
     try:
         loss = config.loss or per_example_loss(inputs.dataset.task)
         learner = Learner(rows, batches, loss, inputs.precision, config.seed, config.model.name)
-        world = Alone(inputs.agents, device)
+        world = AllAgents(inputs.agents, device)
         oracle = BatchedGradients if config.train.batched else Gradients
         oracle(learner, None, Observations(device, movable(config)), Meters()).check(world.mine, inputs.length.steps)
         parts: list[EvaluationPart] = ["test", "validation"] if len(inputs.shares.validation) else ["test"]

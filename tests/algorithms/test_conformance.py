@@ -41,7 +41,7 @@ def as_told(config, comm):
         assert needs.state_bytes == composed[0].state.bytes()
     # How many are drawn by chance is told on average only.
     if getattr(config.algorithm, "sampling", "") != "bernoulli" or config.algorithm.participation == 1:
-        assert outcome.bytes_sent == needs.round_bytes * config.train.rounds
+        assert outcome.bytes_sent == needs.run_bytes == needs.round_bytes * needs.rounds
     return outcome
 
 
@@ -49,6 +49,18 @@ def as_told(config, comm):
 @on_ranks(3)
 def test_bytes_are_told_beforehand_where_chance_leaves_nobody_out(settings, comm):
     as_told(configuration(settings | ALL), comm)
+
+
+@on_ranks(2)
+def test_bytes_of_a_run_that_ends_within_a_period_of_its_graph_are_told_beforehand(comm):
+    from mpidl.experiment.rehearsal import rehearse
+
+    graph = {"name": "alternating", "graphs": ["ring", "complete"]}
+    config = configuration({"name": "dsgd", "lr": 0.1}, graph=graph, train={"rounds": 3, "device": "cpu"})
+    outcome, needs = run(config, comm), rehearse(config, comm.size)
+    # 7 agents send 14 rows on the ring and 42 on the complete graph.
+    assert outcome.bytes_sent == needs.run_bytes == (14 + 42 + 14) * 4 * needs.parameters
+    assert needs.round_bytes == (14 + 42) / 2 * 4 * needs.parameters
 
 
 @pytest.mark.full

@@ -98,4 +98,4 @@ def test_memory_and_bytes_are_told_beforehand(name, comm):
     composed.close()
     if comm.rank == 0:
         assert needs.state_bytes == state
-    assert sent == needs.round_bytes * ROUNDS
+    assert sent == needs.run_bytes == needs.round_bytes * ROUNDS

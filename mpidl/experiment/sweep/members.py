@@ -47,8 +47,9 @@ def members(config: Path, axes: Sequence[Axis], folder: Path | None, ranks: Call
 def checked(sweep: Sequence[Member], inputs: bool = True) -> list[Member]:
     """The runs with how far they have come, once it is seen that each can be run, and would be lost by none.
 
-    Without `inputs`, data and networks are left to the ranks, which check them before the first run (`check_inputs`):
-    they load both anyway, and here that would take a second. Of a run that has a file its length must be known.
+    Without `inputs`, devices, data and networks are left to the ranks, which check them before the first run
+    (`check_inputs`): they need all anyway, and here that would take a second. Of a run that has a file its length must
+    be known.
     """
     taken = Counter(str(member.output).casefold() for member in sweep)
     for member in sweep:
@@ -56,6 +57,11 @@ def checked(sweep: Sequence[Member], inputs: bool = True) -> list[Member]:
             if taken[str(member.output).casefold()] > 1:
                 raise ConfigError(f"another run of this sweep has the file {str(member.output)!r}")
             check(member.config, member.ranks, member.output, resume=True)
+            if inputs:
+                # It takes torch, which whatever the inputs are takes, too.
+                from mpidl.comm.start import device
+
+                device.require(member.config.train.device)
         except MpidlError as error:
             raise _blamed(error, member.label) from error
     found = {member.number: member for member in sweep}
