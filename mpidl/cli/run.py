@@ -108,20 +108,13 @@ def run(
         loaded, ranks, path = checked(words, output, lambda loaded: ranks or default_ranks(loaded), dry_run)
         _refuse_more_than_the_job_has(ranks)
         _use_cores_of_tasks(loaded)
-        program, outliving = words.program(path), loaded.failures.outliving
-        if dry_run:
-            launch = Launch(ranks, program, path, loaded.model_dump_json(), found=finding.outcome, outliving=outliving)
-            launch.prepare()
-            needs = _rehearsed(words, loaded, ranks, path, launch)
-            click.echo(shlex.join(launch.command()))
-            click.echo(needs)
-            _tell_of_output(words, path)
-            return 0
-        # What only data and networks show, ranks find out: they load them anyway, and at the same time.
-        click.echo(f"starting {counted(ranks, 'rank')}…", err=True)
-        stopping = signal.Signals[f"SIG{loaded.checkpoint.signal}"]
-        found, handed = finding.outcome, loaded.model_dump_json()
-        return Launch(ranks, program, path, handed, stopping, found=found, outliving=outliving).run()
+        if not dry_run:
+            # What only data and networks show, ranks find out: they load them anyway, and at the same time.
+            click.echo(f"starting {counted(ranks, 'rank')}…", err=True)
+        stopping, outliving = signal.Signals[f"SIG{loaded.checkpoint.signal}"], loaded.failures.outliving
+        program, handed, found = words.program(path), loaded.model_dump_json(), finding.outcome
+        launch = Launch(ranks, program, path, handed, stopping, found=found, outliving=outliving)
+        return _dry(launch, words, loaded, path) if dry_run else launch.run()
 
 
 def checked(
@@ -163,20 +156,29 @@ def _use_cores_of_tasks(config: Config) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", str(there))
 
 
-def _rehearsed(words: Words, config: Config, ranks: int, output: Path, launch: Launch) -> str:
-    """What the run will need, once all is right that ranks look at before they train."""
+def _dry(launch: Launch, words: Words, config: Config, output: Path) -> int:
+    """Tells the command and what the run will need, once all is right that ranks look at before they train."""
+    launch.prepare()
+    needs = _rehearsed(words, config, output, launch)
+    click.echo(shlex.join(launch.command()))
+    click.echo(needs)
+    _tell_of_output(words, output)
+    return 0
+
+
+def _rehearsed(words: Words, config: Config, output: Path, launch: Launch) -> str:
     from mpidl.experiment import trial
     from mpidl.experiment.inputs import Inputs
     from mpidl.experiment.rehearsal import rehearse
     from mpidl.experiment.requirements import require_outliving
 
-    require_outliving(config, ranks, launch.outliving, launch.library.title)
-    trial.require_device(config)
-    inputs = Inputs.read(config, ranks)
+    require_outliving(config, launch.ranks, launch.outliving, launch.library.title)
+    device = trial.device_of(config)
+    inputs = Inputs.read(config, launch.ranks)
     if words.resume:
         trial.require_resumable(inputs, output, words.allowed)
-    needs = rehearse(config, ranks, inputs)
-    tried = trial.try_out(inputs)
+    needs = rehearse(config, launch.ranks, inputs)
+    tried = trial.try_out(inputs, device)
     untried = "" if tried else f"\nnot tried           the network, of more than {amount(trial.LARGEST)}; ranks will"
     return _described(needs, config) + untried
 

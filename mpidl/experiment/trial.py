@@ -46,9 +46,12 @@ class AllAgents:
         return values
 
 
-def require_device(config: Config) -> None:
-    """Refuses a device that this machine has not, before data are read."""
-    devices.require(config.train.device)
+def device_of(config: Config) -> torch.device:
+    """What the first rank of this machine would compute on, once it is seen to have what the run requires."""
+    device = devices.choose(config.train.device, 0)
+    require_main_memory(config, device)
+    require_compiler(config)
+    return device
 
 
 def require_resumable(inputs: Inputs, output: Path, allowed: Sequence[str]) -> None:
@@ -57,15 +60,9 @@ def require_resumable(inputs: Inputs, output: Path, allowed: Sequence[str]) -> N
     resuming.check(inputs.config, inputs.agents, output, allowed, known)
 
 
-def try_out(inputs: Inputs) -> bool:
-    """Chooses a device as the first rank would, and has the network compute a gradient and an evaluation there.
-
-    Whether it has been tried: a large one is not.
-    """
+def try_out(inputs: Inputs, device: torch.device) -> bool:
+    """Has the network compute a gradient and an evaluation on the device; whether it has, as a large one does not."""
     config = inputs.config
-    device = devices.choose(config.train.device, 0)
-    require_main_memory(config, device)
-    require_compiler(config)
     rows = RowModule(inputs.network())
     if rows.size * inputs.precision.rows.itemsize > LARGEST:
         return False

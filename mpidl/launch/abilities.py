@@ -39,7 +39,7 @@ levels = {MPI.THREAD_SINGLE: "single", MPI.THREAD_FUNNELED: "funneled", MPI.THRE
           MPI.THREAD_MULTIPLE: "multiple"}
 said = MPI.Get_library_version()
 claims = {maker.runtime: maker.claimed(library, said) for maker in MAKERS}
-if sys.argv[1] == "gpu":
+if sys.argv[1] == "gpu" and chosen.type != "cpu":
     from mpidl.comm.gossip.messages import reaches
     reached = reaches(MPI.COMM_SELF, chosen)
 loaded = {}
