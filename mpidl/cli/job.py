@@ -79,6 +79,12 @@ def hand_in(scheduler: Scheduler, script: str, folder: Path, what: str) -> None:
     """Hands the script in, and tells the number of the job; `folder` is where its log and its runs belong."""
     # Schedulers that cannot write a job's log end it without a word.
     folder.mkdir(parents=True, exist_ok=True)
-    number = scheduler.submit(script)
+    doubt, number = scheduler.doubt(script), scheduler.submit(script)
     click.echo(number)
     click.echo(f"{what} as {scheduler.label} job {number}; {scheduler.look.format(job=number)}", err=True)
+    if doubt:
+        click.echo(
+            f"as things stand, it cannot start: {doubt}; ask for less, or -p another: `{scheduler.queues}` lists what "
+            "there is",
+            err=True,
+        )

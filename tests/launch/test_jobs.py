@@ -128,6 +128,32 @@ def test_a_refusal_is_told_in_the_schedulers_words_with_a_cure(here: Path) -> No
 
 
 @pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        ("Invalid account or account/partition combination specified", "-A names who pays, and -p where"),
+        ("Invalid generic resource (gres) specification", "say another --gpus-per-node, or -p where there are GPUs"),
+        ("Requested node configuration is not available", "ask for less, or -p another: `sinfo --summarize`"),
+        ("Invalid directive found in batch script: qos=high", "leave out, or mend, what --directive adds"),
+        ("Could not establish a configuration source", "Slurm does not answer here: run this where jobs"),
+    ],
+)
+def test_what_a_scheduler_refuses_has_a_cure(words: str, cure: str, here: Path) -> None:
+    executable(here / "bin" / "sbatch", f"#!/bin/sh\necho 'sbatch: error: {words}' >&2\nexit 1\n")
+    assert refused("-n", "2").startswith(f"sbatch refuses the job: {words}; {cure}")
+
+
+def test_a_job_that_could_not_start_is_submitted_and_said_to_wait(here: Path) -> None:
+    # As Slurm 22.05 answers where a node is away, or a job asks for more than there is.
+    words = "allocation failure: Requested node configuration is not available"
+    executable(
+        here / "bin" / "sbatch", f"#!/bin/sh\n[ $1 = --parsable ] && echo 17 && exit\necho '{words}' >&2; exit 1\n"
+    )
+    result = CliRunner().invoke(commands, ["submit", "small.yaml", "-n", "2"])
+    assert (result.exit_code, result.stdout) == (0, "17\n")
+    assert "as things stand, it cannot start: Requested node configuration is not available; ask for" in result.stderr
+
+
+@pytest.mark.parametrize(
     ("words", "sentence"),
     [
         ([], "--scheduler: is missing, since none of sbatch, qsub, bsub is on PATH"),

@@ -11,12 +11,25 @@ from mpidl.errors import ConfigError, LaunchError
 from mpidl.sentences import printable
 
 _PATIENCE = 120.0
+# What may help, by the words of a scheduler that refuses; the first that fits.
+_CURES = (
+    (
+        "configuration source|contact|connect|not respond",
+        "{label} does not answer here: run this where jobs are submitted, or say --dry-run to print the script",
+    ),
+    ("array", "an array has no more tasks than the site allows: sweep fewer values, one part after another"),
+    ("account|project", "-A names who pays, and -p where"),
+    ("partition|queue", "-p names another: `{queues}` lists them"),
+    ("gres|gpu", "say another --gpus-per-node, or -p where there are GPUs: `{queues}` lists what there is"),
+    ("configuration|memory|processors|node count|limit|exceed", "ask for less, or -p another: `{queues}` lists them"),
+    ("directive|option|specification|reservation|qos", "leave out, or mend, what --directive adds"),
+)
 
 
 @dataclass(frozen=True)
 class Scheduler:
     """`command` hands a script in that it reads from its standard input; `number` is where it tells the job's, `queues`
-    what lists that which a job may ask for, and `look` what shows a job.
+    what lists that which a job may ask for, and `look` what shows a job. `rehearsal` tells whether it could start.
     """
 
     name: str
@@ -25,6 +38,7 @@ class Scheduler:
     number: str
     queues: str
     look: str
+    rehearsal: tuple[str, ...] = ()
 
     def submit(self, script: str) -> str:
         """The number of the job that this script becomes; LaunchError, with the scheduler's words, where it refuses."""
@@ -57,20 +71,40 @@ class Scheduler:
         program = self.command[0]
         lines = [re.sub(rf"^{program}: (?:error: |fatal: )?", "", line.strip()) for line in words.splitlines()]
         said = printable("; ".join(filter(None, lines)), 400).rstrip(".") or f"exit code {code}, without a word"
-        cure = "--dry-run prints the script"
-        if re.search("array", said, re.IGNORECASE):
-            cure = "an array has no more tasks than the site allows: sweep fewer values, one part after another"
-        elif re.search("account|project", said, re.IGNORECASE):
-            cure = "-A names who pays"
-        elif re.search("partition|queue", said, re.IGNORECASE):
-            cure = f"-p names another: `{self.queues}` lists them"
-        return f"{program} refuses the job: {said}; {cure}"
+        cures = (cure for pattern, cure in _CURES if re.search(pattern, said, re.IGNORECASE))
+        cure = next(cures, "--dry-run prints the script")
+        return f"{program} refuses the job: {said}; {cure.format(label=self.label, queues=self.queues)}"
+
+    def doubt(self, script: str) -> str:
+        """Why a job of this script could not start as things stand, where the scheduler says so; else empty.
+
+        It takes such jobs all the same, and has them wait: for a node that is away, or for ever.
+        """
+        if not self.rehearsal:
+            return ""
+        try:
+            done = subprocess.run(
+                self.rehearsal, input=script, capture_output=True, text=True, errors="replace", timeout=30, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            # Nobody has waited for this answer; whether the job is taken is asked for next.
+            return ""
+        match = re.search(r"allocation failure: (.+)", done.stderr + done.stdout)
+        return printable(match[1].strip().rstrip("."), 200) if match else ""
 
 
 SCHEDULERS = {
     scheduler.name: scheduler
     for scheduler in (
-        Scheduler("slurm", "Slurm", ("sbatch", "--parsable"), r"^(\d+)", "sinfo --summarize", "squeue -j {job}"),
+        Scheduler(
+            name="slurm",
+            label="Slurm",
+            command=("sbatch", "--parsable"),
+            number=r"^(\d+)",
+            queues="sinfo --summarize",
+            look="squeue -j {job}",
+            rehearsal=("sbatch", "--test-only"),
+        ),
         Scheduler("pbs", "PBS", ("qsub",), r"^(\d+\S*)", "qstat -Q", "qstat {job}"),
         Scheduler("lsf", "LSF", ("bsub",), r"Job <(\d+)> is submitted", "bqueues", "bjobs {job}"),
     )
