@@ -13,6 +13,7 @@ from mpidl import results
 from mpidl.results.checkpoints.folder import CheckpointFolder
 from tests.launch.slurm import Cluster, is_over
 from tests.launch.test_scripts import ROOT, executable
+from tests.launch.test_second_mpi import SECOND
 from tests.training.resumed import assert_alike, told
 
 pytestmark = pytest.mark.full
@@ -122,6 +123,10 @@ mpidl run small.yaml -s agents=5 -n 5 --dry-run -o a.h5
 echo "code $?"
 srun mpidl run small.yaml -o a.h5
 echo "code $?"
+srun --mpi=pmi2 mpidl run small.yaml -o a.h5
+echo "code $?"
+mpidl run small.yaml -s train.device=cuda -o a.h5
+echo "code $?"
 """
 
 
@@ -136,4 +141,70 @@ def test_a_run_has_the_ranks_of_its_job_and_ranks_that_do_not_find_each_other_ar
     assert "mpidl: -n: 5 ranks are more than the 4 cores of Slurm job " in log
     sentence = "mpidl: srun started 4 processes, but MPI (Open MPI v"
     assert sentence in log and "start with `srun --mpi=pmix` or `--mpi=pmi2`" in log
-    assert log.count("\ncode 2\n") == 2 and not (tmp_path / "a.h5").exists()
+    assert (
+        "PMI2, as Open MPI: start with `srun --mpi=pmix`" in log and "train.device: 'cuda' cannot be used here: " in log
+    )
+    assert log.count("\ncode 2\n") == 4 and not (tmp_path / "a.h5").exists()
+
+
+def test_what_only_a_node_shows_stands_in_the_jobs_log_in_one_sentence(tmp_path: Path) -> None:
+    cluster, place = Cluster(tmp_path), tmp_path / "place"
+    words = [
+        "submit",
+        "small.yaml",
+        "-n",
+        "2",
+        "-o",
+        "place/a.h5",
+        "--directive=--hold",
+        "--directive=--output=job.log",
+    ]
+    job = cluster.mpidl(*words).stdout.strip()
+    # Where the job was submitted, it could be written.
+    place.rmdir()
+    place.touch()
+    assert cluster.call("scontrol", "release", job).returncode == 0
+    state = cluster.wait(job, is_over)
+    assert (state["JobState"], state["ExitCode"], state["Restarts"]) == ("FAILED", "2:0", "0")
+    last = (tmp_path / "job.log").read_text().splitlines()[-1]
+    assert last.startswith("mpidl: the output 'place/a.h5' cannot be written: "), last
+
+
+def test_a_job_that_is_too_large_is_said_to_wait_and_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+
+    def answer(*words: str) -> str:
+        return cluster.mpidl("submit", "small.yaml", "-n", "2", "-o", "out.h5", *words).stderr
+
+    assert "as things stand, it cannot start: Requested node configuration" in answer("--cores-per-rank", "9")
+    assert "(gres) specification; say another --gpus-per-node, or -p where there are" in answer("--gpus-per-node", "1")
+    assert "Invalid directive found in batch script: qos=high; leave out, or" in answer("--directive", "qos=high")
+    assert "-p names another: `sinfo --summarize` lists them" in answer("-p", "gpuu")
+    cluster.call("scancel", "--me")
+
+
+# As the second MPI's ranks are started in a job: by its own mpiexec, and by srun.
+SECOND_MPI = """#!/bin/bash
+#SBATCH --nodes=2 --ntasks=4 --ntasks-per-node=2 --output=second.log
+"$SECOND" -m mpidl run small.yaml -o mpiexec-in-job.h5 &&
+    MPIDL_LAUNCHER=srun "$SECOND" -m mpidl run small.yaml -o srun.h5
+"""
+
+
+@pytest.mark.skipif(not SECOND.exists(), reason="no .venv-mpich: tools/test.sh makes it")
+def test_mpirun_mpiexec_and_jobs_of_both_leave_the_same_bits(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    job = cluster.submit("-t", "10 min")
+    (tmp_path / "second.sh").write_text(SECOND_MPI)
+    second = cluster.call("sbatch", "--parsable", "second.sh", SECOND=str(SECOND)).stdout.strip()
+    for python, output in ((sys.executable, "mpirun.h5"), (str(SECOND), "mpiexec.h5")):
+        done = cluster.call(python, "-m", "mpidl", "run", "small.yaml", "-n", "4", "-o", output)
+        assert done.returncode == 0, done.stderr
+    for number, log in ((job, f"out-{job}.log"), (second, "second.log")):
+        state = cluster.wait(number, is_over)
+        assert (state["JobState"], state["ExitCode"]) == ("COMPLETED", "0:0"), (tmp_path / log).read_text()
+    assert {path.name for path in tmp_path.glob("node-*")} == {"node-n1", "node-n2", "node-none"}
+    libraries = {name: results.open(tmp_path / f"{name}.h5").provenance["mpi"] for name in ("mpirun", "srun")}
+    assert libraries["mpirun"] != libraries["srun"], libraries
+    for other in ("out.h5", "mpiexec.h5", "mpiexec-in-job.h5", "srun.h5"):
+        assert_alike(tmp_path / other, tmp_path / "mpirun.h5")
