@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from mpidl.comm.benchmark import Measurement
     from mpidl.graphs.base import Topology
+    from mpidl.launch.hosts import Hosts
 
 TRANSPORTS = ("auto", "shared", "messages")
 _WIDTH = 200
@@ -23,7 +25,8 @@ _LONGEST = 2**40
 
 
 @click.command()
-@options.ranks("How many ranks; default: one per core.")
+@options.ranks("How many ranks; default: the slots of hosts, else one per core.")
+@options.hosts()
 @click.option(
     "-g",
     "--graphs",
@@ -57,6 +60,7 @@ _LONGEST = 2**40
 @options.overwrite()
 def bench(
     ranks: int | None,
+    hosts: Hosts | None,
     graphs: str,
     parameters: str,
     transports: Sequence[str],
@@ -79,20 +83,21 @@ def bench(
         return 0
 
     from mpidl.launch.command import this_mpidl
+    from mpidl.launch.launcher import find
     from mpidl.launch.process import Launch
     from mpidl.launch.surroundings import cores, scheduler
 
-    ranks = ranks or cores()
+    ranks = ranks or (cores() if hosts is None else hosts.total)
     topologies, lengths = _prepare(graphs, parameters, ranks)
-    if scheduler() is None:
-        # In an allocation the ranks may be on other nodes, of which nothing is known here.
+    if scheduler() is None and hosts is None:
+        # On other hosts nothing is known here of their memory.
         _check_memory(max(lengths), len(topologies) * len(transports), ranks)
     _check_output(output, overwrite)
     words = this_mpidl("bench", "-g", graphs, "-p", parameters, "--seconds", str(seconds))
     words += [word for transport in transports for word in ("-t", transport)]
     words += [] if output is None else ["-o", str(output)]
     words += ["--overwrite"] if overwrite else []
-    return Launch(ranks, words).run()
+    return Launch(ranks, words, found=partial(find, hosts)).run()
 
 
 def _prepare(graphs: str, parameters: str, ranks: int) -> tuple[dict[str, Topology], list[int]]:

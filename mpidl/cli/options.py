@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mpidl.cli import completion
 from mpidl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mpidl.launch.hosts import Hosts
 
 Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 
@@ -17,6 +21,46 @@ Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 def ranks(meaning: str, **more: Any) -> Callable[[Command], Command]:
     """`-n`, how many ranks."""
     return click.option("-n", "--ranks", type=click.IntRange(min=1), metavar="RANKS", help=meaning, **more)
+
+
+def hosts() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--hosts` and `--hostfile`, of which one at most is given: the hosts of the ranks, as parameter `hosts`."""
+    listed = click.option(
+        "--hosts",
+        metavar="A:4,B:4",
+        help="Hosts on which ranks are started by ssh, and how many ranks each has room for; default: this one.",
+    )
+    filed = click.option(
+        "--hostfile",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The same from a file, with a line for each, such as 'a slots=4'.",
+    )
+
+    def taking(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_hosts(*words: Any, hosts: str | None, hostfile: Path | None, **more: Any) -> Any:
+            return command(*words, hosts=_hosts(hosts, hostfile), **more)
+
+        return listed(filed(with_hosts))
+
+    return taking
+
+
+def _hosts(listed: str | None, file: Path | None) -> Hosts | None:
+    if listed is None and file is None:
+        return None
+
+    from mpidl.launch import hosts, surroundings
+
+    if listed is not None and file is not None:
+        raise ConfigError("names hosts, as --hosts does; leave one of them out", "--hostfile")
+    found = hosts.parse(listed) if listed is not None else hosts.read(file or Path())
+    if surroundings.is_rank():
+        raise ConfigError(
+            "ranks were started already, where their launcher was told to; leave the option out", found.key
+        )
+    return found
 
 
 def settings(name: str, meaning: str, **more: Any) -> Callable[[Command], Command]:

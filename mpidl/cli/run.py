@@ -8,6 +8,7 @@ import shlex
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from mpidl.spoken import amount, counted
 if TYPE_CHECKING:
     from mpidl.experiment import Config
     from mpidl.experiment.rehearsal import Needs
+    from mpidl.launch.hosts import Hosts
     from mpidl.launch.process import Launch
 
 
@@ -51,7 +53,8 @@ class Words:
 
 @click.command(epilog=f"Exit codes: {EXIT_CODES}.")
 @click.argument("config", type=click.Path(path_type=Path))
-@options.ranks("How many ranks; default: the tasks of a job, else one per GPU, or one per core.")
+@options.ranks("How many ranks; default: the slots of hosts, the tasks of a job, else one per GPU, or one per core.")
+@options.hosts()
 @options.settings("overrides", "Replace a key, as in algorithm.lr=0.1.")
 @options.output("OUT.h5", "The run file; default: runs/<name>-s<seed>.h5.")
 @options.overwrite("Replace an existing run file.")
@@ -68,6 +71,7 @@ class Words:
 def run(
     config: Path,
     ranks: int | None,
+    hosts: Hosts | None,
     overrides: Sequence[str],
     output: Path | None,
     overwrite: bool,
@@ -101,13 +105,18 @@ def run(
         from mpidl.task import Task
 
         # It takes other processes, and goes on beside what follows.
-        finding = Task(find, apart=True)
+        finding = Task(partial(find, hosts), apart=True)
 
         from mpidl.launch.process import Launch
 
-        loaded, ranks, path = checked(words, output, lambda loaded: ranks or default_ranks(loaded), dry_run)
+        loaded, ranks, path = checked(
+            words, output, lambda loaded: ranks or default_ranks(loaded, hosts=hosts), dry_run
+        )
         _refuse_more_than_the_job_has(ranks)
         _use_cores_of_tasks(loaded)
+        if hosts is not None:
+            # One of them may not be ready.
+            finding.outcome()
         if not dry_run:
             # What only data and networks show, ranks find out: they load them anyway, and at the same time.
             click.echo(f"starting {counted(ranks, 'rank')}…", err=True)
@@ -215,14 +224,15 @@ def _described(needs: Needs, config: Config) -> str:
     )
 
 
-def default_ranks(config: Config, launches: int = 1) -> int:
-    """As many as a job has tasks; else one per GPU, or per core, of each of so many launches beside each other.
+def default_ranks(config: Config, launches: int = 1, hosts: Hosts | None = None) -> int:
+    """As many as hosts have slots, or a job tasks; else one per GPU, or per core, of each of so many launches at once.
 
     In any case no more than there are agents.
     """
     from mpidl.launch.surroundings import cores, tasks
 
-    places = tasks() or max(1, ((config.train.device != "cpu" and _gpus()) or cores()) // launches)
+    given = tasks() if hosts is None else hosts.total
+    places = given or max(1, ((config.train.device != "cpu" and _gpus()) or cores()) // launches)
     return places if config.agents == "auto" else min(config.agents, places)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from mpidl.errors import EXIT_CODES
 
 if TYPE_CHECKING:
     from mpidl.errors import ExitCode
+    from mpidl.launch.hosts import Hosts
     from mpidl.selftest.area import Site, Verdict
 
 # More show little more, and take the cores of others.
@@ -20,7 +22,8 @@ _PATIENCE = 30.0
 
 
 @click.command(epilog=f"Exit codes: {EXIT_CODES}.")
-@options.ranks("Default: one per core, from 2 to 4.")
+@options.ranks("Default: the slots of hosts, else one per core, from 2 to 4.")
+@options.hosts()
 @options.output(
     "FOLDER", "Where runs will go: files are written there, and removed.", default=Path("runs"), show_default=True
 )
@@ -32,7 +35,7 @@ _PATIENCE = 30.0
     metavar="SECONDS",
     help="For each area; what takes longer is said to hang.",
 )
-def selftest(ranks: int | None, output: Path, patience: float) -> int:
+def selftest(ranks: int | None, hosts: Hosts | None, output: Path, patience: float) -> int:
     """Whether MPI, messages, shared memory, sums, gossip, GPUs, files and checkpoints work here, and numbers repeat.
 
     A line for each area: passed, skipped with the reason, or failed with the cause and the cure; the exit code is then
@@ -46,11 +49,13 @@ def selftest(ranks: int | None, output: Path, patience: float) -> int:
         return 0
 
     from mpidl.launch.command import this_mpidl
+    from mpidl.launch.launcher import find
     from mpidl.launch.process import Launch
     from mpidl.launch.surroundings import cores
 
     program = this_mpidl("selftest", "-o", str(output), "--patience", str(patience))
-    return Launch(ranks or min(max(2, cores()), _MOST_RANKS), program).run()
+    default = hosts.total if hosts is not None else min(max(2, cores()), _MOST_RANKS)
+    return Launch(ranks or default, program, found=partial(find, hosts)).run()
 
 
 def _examine(output: Path, patience: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from mpidl.spoken import counted
 
 if TYPE_CHECKING:
     from mpidl.experiment.sweep.axes import Axis
+    from mpidl.launch.hosts import Hosts
 
 
 @click.command(
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
     "quotes or is a YAML list, as in model.hidden=[64],[64,64]. One value alone replaces the key in all runs.",
     metavar="KEY=VALUE,…",
 )
-@options.ranks("How many ranks each run has; default: the tasks of a job, else one per GPU, or one per core.")
+@options.ranks(
+    "How many ranks each run has; default: slots of hosts, tasks of a job, else one per GPU, or one per core."
+)
+@options.hosts()
 @options.output("FOLDER", "Where the run files go; default: runs/<name>.")
 @click.option(
     "--at-once",
@@ -49,6 +54,7 @@ def sweep(
     config: Path,
     assignments: Sequence[str],
     ranks: int | None,
+    hosts: Hosts | None,
     output: Path | None,
     at_once: int | None,
     dry_run: bool,
@@ -71,6 +77,8 @@ def sweep(
         return ExitCode.DONE
     if output is not None and (output.suffix == ".h5" or output.is_file()):
         raise ConfigError(f"{str(output)!r} is no folder; a sweep writes many files, each named after its run", "-o")
+    if hosts is not None:
+        _refuse_with_hosts(hosts, ranks, submit, at_once)
     if submit:
         return _submit(config, assignments, output, at_once, dry_run, asked | {"ranks": ranks})
     for name in job.given(asked):
@@ -90,14 +98,14 @@ def sweep(
         from mpidl.task import Task
 
         # It takes other processes, and goes on beside what follows.
-        finding = None if dry_run else Task(find, apart=True)
+        finding = None if dry_run else Task(partial(find, hosts), apart=True)
 
         from mpidl.cli.run import default_ranks
         from mpidl.cli.sweep_table import SweepTable, dry, tell_changed
         from mpidl.experiment.sweep import axes, members
 
         swept = axes.read(assignments)
-        found = members.members(config, swept, output, lambda loaded: ranks or default_ranks(loaded, at_once))
+        found = members.members(config, swept, output, lambda loaded: ranks or default_ranks(loaded, at_once, hosts))
         total, values = counted(axes.count(swept), "run"), axes.described(swept)
         click.echo(f"{total}: {values}" if values else total, err=True)
         found = members.checked(found, inputs=dry_run)
@@ -114,6 +122,14 @@ def sweep(
             series = list(members.series(found))
             line, code = Sweep(series, program, at_once, table.hear, table.write, table.look, finding.outcome).run()
         return table.conclude(line, code)
+
+
+def _refuse_with_hosts(hosts: Hosts, ranks: int | None, submit: bool, at_once: int | None) -> None:
+    if submit:
+        raise ConfigError("is for ranks that are started now; a scheduler chooses the hosts of a job", hosts.key)
+    if at_once is not None and at_once > 1:
+        raise ConfigError("launches beside each other would take the same slots of hosts; leave it out", "--at-once")
+    hosts.refuse_more(ranks or 1)
 
 
 def _submit(

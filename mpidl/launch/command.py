@@ -21,7 +21,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import mpidl
 from mpidl.comm.start.failures import DEBUG
 from mpidl.comm.start.presence import FAILURE_FILE
 from mpidl.errors import ConfigError
@@ -29,7 +28,7 @@ from mpidl.launch.binding import Room
 from mpidl.launch.folders import Folders
 from mpidl.launch.launcher import Launcher
 from mpidl.launch.received import CONFIGURATION
-from mpidl.launch.surroundings import with_home
+from mpidl.launch.surroundings import modules_path, with_home
 
 # Linux takes 128 KiB for a variable, its name and what ends it included.
 _LONGEST = 2**17 - 256
@@ -46,6 +45,9 @@ PASSED_ON = (
     "CUBLAS_WORKSPACE_CONFIG",
     "CUDA_MPS_PIPE_DIRECTORY",
 )
+# On hosts that a person has named, these too, and all that begins like this: no scheduler has brought them there.
+_WHERE = ("PATH", "LD_LIBRARY_PATH")
+_KINDS = ("MPIDL_", "OMP_", "MKL_", "OPENBLAS_", "TORCH_", "NCCL_", "HDF5_", "MPI4PY_", "UCX_", "FI_", "WANDB_")
 
 
 def this_mpidl(*words: str) -> list[str]:
@@ -78,16 +80,31 @@ def launch_command(
             flags += ["--stream-buffering", "0"]
         if outliving:
             flags += ["--with-ft", "ulfm"]
-        if room.in_job:
+        if launcher.hosts is not None:
+            flags += ["--host", str(launcher.hosts)]
+        if room.in_job or launcher.hosts is not None:
             # Ranks on other hosts get only what is named; those on this host inherit everything.
-            flags += [word for name in PASSED_ON if name in environment for word in ("-x", name)]
+            names = _passed_on(environment, everything=launcher.hosts is not None)
+            flags += [word for name in names for word in ("-x", name)]
     elif launcher.kind == "srun":
         flags = [f"--mpi={launcher.plugin}", "--kill-on-bad-exit=1", *room.srun(ranks)]
     elif launcher.kind == "intel":
         flags = room.intel(ranks, environment)
     else:
         flags = room.hydra(ranks)
+    if launcher.hosts is not None and launcher.kind in ("mpich", "intel"):
+        # Hydra passes on everything.
+        flags += ["-hosts", str(launcher.hosts)]
     return [launcher.path, *flags, "-n", str(ranks), *program]
+
+
+def _passed_on(environment: Mapping[str, str], everything: bool) -> list[str]:
+    """The names of what ranks on other hosts get; `everything`: also what schedulers bring there."""
+    names = [name for name in PASSED_ON if name in environment]
+    if everything:
+        more = sorted(name for name in environment if name in _WHERE or name.startswith(_KINDS))
+        names += [name for name in more if name not in PASSED_ON]
+    return names
 
 
 def rank_environment(
@@ -108,9 +125,9 @@ def rank_environment(
         environment["MPIDL_TERMINAL"] = str(terminal)
     if failure_file is not None:
         environment[FAILURE_FILE] = str(failure_file)
-    here = str(Path(mpidl.__file__).parents[1])
-    if here not in (sys.path if sys.flags.safe_path else sys.path[1:]):
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, environment.get("PYTHONPATH")]))
+    path = modules_path(environment)
+    if path is not None:
+        environment["PYTHONPATH"] = path
     if configuration is not None:
         environment[CONFIGURATION] = _packed(configuration)
     return environment
@@ -126,16 +143,20 @@ def _packed(configuration: str) -> str:
     return packed
 
 
-def keep_session(environment: dict[str, str], folders: Folders) -> None:
+def keep_session(environment: dict[str, str], folders: Folders, elsewhere: bool = False) -> None:
     """Has Open MPI keep its files in the folders of this launch alone, unless the user says where.
+
+    `elsewhere`: whether ranks are on other hosts, too, which have no such folders.
 
     Version 5 names those of mpirun by its process number, and where a killed one of the same number has left some, it
     fails with "The PMIx server's listener thread failed to start" and exit code 213. Those in shared memory would stay
-    when all ranks are killed at once. For ranks of this host only.
+    when all ranks are killed at once.
     """
     if not any(name.startswith("PRTE_MCA_prte_") and name.endswith("tmpdir_base") for name in environment):
-        environment["PRTE_MCA_prte_tmpdir_base"] = str(folders.words)
-    if folders.memory is not None:
+        environment["PRTE_MCA_prte_local_tmpdir_base" if elsewhere else "PRTE_MCA_prte_tmpdir_base"] = str(
+            folders.words
+        )
+    if folders.memory is not None and not elsewhere:
         # Version 4 has it under the other name.
         for name in ("OMPI_MCA_btl_sm_backing_directory", "OMPI_MCA_btl_vader_backing_directory"):
             environment.setdefault(name, str(folders.memory))

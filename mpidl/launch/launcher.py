@@ -12,13 +12,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mpidl.errors import LaunchError
+from mpidl.errors import ConfigError, LaunchError
+from mpidl.launch import hosts as named
+from mpidl.launch.hosts import Hosts
 from mpidl.launch.library import Library, find_library
 from mpidl.launch.srun import plugin
-from mpidl.launch.surroundings import with_home
+from mpidl.launch.surroundings import modules_path, scheduler, with_home
 
 CHOSEN = "MPIDL_LAUNCHER"
 """The variable that names another launcher."""
@@ -40,19 +42,27 @@ _SAYS = {
 class Launcher:
     """A launcher: `kind` openmpi, mpich, intel or srun; `major` is its major version where flags depend on it.
 
-    `plugin`: by which of srun's ranks find each other.
+    `plugin`: by which of srun's ranks find each other. `hosts`: those that a person has named for the ranks; else the
+    launcher knows where they go.
     """
 
     path: str
     kind: str
     major: int = 0
     plugin: str = ""
+    hosts: Hosts | None = None
 
 
-def find() -> tuple[Library, Launcher]:
-    """The library that mpi4py loads, and its launcher."""
+def find(hosts: Hosts | None = None) -> tuple[Library, Launcher]:
+    """The library that mpi4py loads, and its launcher, which can start ranks on these hosts."""
+    job = scheduler()
+    if hosts is not None and job is not None:
+        raise ConfigError(f"{job} says where ranks go; leave the option out", hosts.key)
     library = find_library()
-    return library, find_launcher(library)
+    launcher = find_launcher(library)
+    if hosts is not None:
+        named.refuse_unready(hosts, named.agent(launcher.kind, launcher.major), modules_path(os.environ))
+    return library, replace(launcher, hosts=hosts)
 
 
 def find_launcher(library: Library, environment: Mapping[str, str] = os.environ) -> Launcher:

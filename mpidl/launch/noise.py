@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from mpidl.comm.start.presence import REPORT
+from mpidl.comm.start.presence import REPORT, WORD
 
 # A rule may follow other text where a rank left its line unfinished.
 _RULE = re.compile(rb"[-=]{60,}[ \t]*$")
@@ -18,17 +18,24 @@ _SINGLE_LINES = (
     b"Abort(",
     b"application called MPI_Abort",
     b"[mpiexec@",
+    b"[proxy:",
     b"YOUR APPLICATION TERMINATED WITH",
     b"This typically refers to a problem",
     b"Please see the FAQ page for debugging",
     b"srun: error:",
     b"slurmstepd: error:",
 )
+# Open MPI, of which process: what its parts find when another one goes.
+_OF_A_PROCESS = re.compile(rb"\[[^\s\]]+:\d+\] (?:(?:PRTE|PMIX|ORTE|OPAL) ERROR: |\*\*\* )")
+# The client of ssh that launchers leave running.
+_OF_SSH = re.compile(rb"Connection to \S+ closed|client_loop: send disconnect|Timeout, server \S+ not responding")
+_STARTS_OF_SSH = (b"Connection to ", b"client_loop: ", b"Timeout, server ")
 # Open MPI on a sum that a death has ended, and an empty line: no news to anybody.
 _CHATTER = b"NBC_Progress: an error"
 _LONGEST_BLOCK = 8192
 _DEATH = re.compile(
     rb"exited on\s+signal|exiting\s+improperly|non-zero status|MPI_ABORT was invoked|calling\s+.abort.|BAD TERMINATION"
+    rb"|daemon failed to report back|lost communication with a remote daemon"
 )
 
 
@@ -36,8 +43,9 @@ class Filter:
     """Passes bytes to `write`, save the launcher's explanations, which are dropped where `explained()` is true.
 
     A line or a block that may be one is held until it is complete, or until `flush` is called. What tells of a death is
-    kept in `post_mortem` until the end. Lines for this process go to `report`, where that is given. `spoke`: whether a
-    rank has said itself how it failed; `ruled`: whether the launcher has said something between rules.
+    kept in `post_mortem` until the end. Lines for this process go to `report`, where that is given, and words of ranks
+    on other hosts to `take`, which returns what is to be passed on. `spoke`: whether a rank has said itself how it
+    failed; `ruled`: whether the launcher has said something between rules.
     """
 
     def __init__(
@@ -45,9 +53,10 @@ class Filter:
         write: Callable[[bytes], object],
         explained: Callable[[], bool],
         report: Callable[[bytes], object] | None = None,
+        take: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._write = write
-        self._report = report
+        self._report, self._take = report, take
         self._explained = explained
         self._line = b""
         self._block = b""
@@ -69,14 +78,14 @@ class Filter:
 
     def flush(self) -> None:
         """Nothing more came for a while: what is held is not the launcher's, unless it is explaining a failure."""
-        if not self._explained() and not self._is_report(self._line):
+        if not self._explained() and not self._is_for_us(self._line):
             self._release()
 
     def end(self) -> None:
         """The end of the stream: what is still held is noise if the failure is explained."""
         if self._explained():
             self._block = self._line = b""
-        elif self._is_report(self._line):
+        elif self._is_for_us(self._line):
             # Half of it: its rank was ended.
             self._line = b""
         self._release()
@@ -94,11 +103,15 @@ class Filter:
         chatted, self._chatted = self._chatted, line.startswith(_CHATTER)
         if self._chatted or (chatted and not line.strip()):
             return
-        # A rank may have left a line unfinished before a report.
-        before, mark, rest = line.partition(REPORT)
-        if self._report is not None and mark:
+        # A rank may have left a line unfinished before a report or a word.
+        before, report, rest = line.partition(REPORT)
+        start, word, words = line.partition(WORD)
+        if self._report is not None and report:
             self._pass(before)
             self._report(rest)
+        elif self._take is not None and word:
+            self._pass(start)
+            self._pass(self._take(words))
         elif self._block:
             self._block += line
             if ruled or len(self._block) > _LONGEST_BLOCK:
@@ -110,14 +123,14 @@ class Filter:
         elif ruled:
             self._pass(line[: ruled.start()])
             self._block = line[ruled.start() :]
-        elif line.startswith(_SINGLE_LINES):
+        elif line.startswith(_SINGLE_LINES) or _OF_A_PROCESS.match(line) or _OF_SSH.match(line):
             self._noise(line, True)
         else:
             self.spoke = self.spoke or line.startswith(b"mpidl: ")
             self._pass(line)
 
-    def _is_report(self, line: bytes) -> bool:
-        return self._report is not None and line.startswith(REPORT)
+    def _is_for_us(self, line: bytes) -> bool:
+        return (self._report is not None and line.startswith(REPORT)) or line.startswith(WORD)
 
     def _noise(self, text: bytes, of_a_death: bool) -> None:
         """Drops the launcher's words where a rank has said what they say, else keeps or passes them."""
@@ -136,5 +149,5 @@ class Filter:
 def _may_be_noise(start: bytes) -> bool:
     """Whether a line that starts like this may turn out to be the launcher's, or a report."""
     # Open MPI's last word after an abort is a zero byte.
-    first = start[:1] in (b"-", b"=", b"\0", REPORT)
-    return first or any(line.startswith(start[: len(line)]) for line in (*_SINGLE_LINES, _CHATTER))
+    first = start[:1] in (b"-", b"=", b"[", b"\0", REPORT, WORD)
+    return first or any(line.startswith(start[: len(line)]) for line in (*_SINGLE_LINES, _CHATTER, *_STARTS_OF_SSH))

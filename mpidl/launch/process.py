@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, TextIO, cast
 
@@ -29,7 +30,7 @@ from mpidl.launch.library import Library
 from mpidl.launch.noise import Filter
 from mpidl.launch.signals import Forwarded, end_with_parent, forwarding
 from mpidl.launch.surroundings import allow_open_files, scheduler
-from mpidl.launch.verdict import INTERRUPTING, Death, Ending, killed_for_memory
+from mpidl.launch.verdict import INTERRUPTING, Death, Ending, killed_for_memory, lost_host
 
 log = logging.getLogger("mpidl")
 
@@ -66,6 +67,8 @@ class Launch:
         outliving: bool = False,
     ) -> None:
         self.library, self.launcher = (found or find)()
+        if self.launcher.hosts is not None:
+            self.launcher.hosts.refuse_more(ranks)
         self.ranks = ranks
         self.program = tuple(program)
         self.run_file = run_file
@@ -113,7 +116,7 @@ class Launch:
         terminal = shutil.get_terminal_size().columns if self.report is None and sys.stderr.isatty() else None
         environment = rank_environment(failure_file=failure_file, terminal=terminal, configuration=self.configuration)
         if self.launcher.kind == "openmpi" and scheduler() is None:
-            keep_session(environment, ours)
+            keep_session(environment, ours, elsewhere=self.launcher.hosts is not None)
         return Running(self, environment, failure_file, forwarded)
 
 
@@ -144,8 +147,9 @@ class Running:
         stoppable = failure_file.with_name(presence.STOPPABLE)
         self.route = forwarded.to(self._process, stoppable, launch.stopping, directly)
         # Hydra explains on stdout, the others on stderr.
-        self._out = Filter(launch.write or _writer(sys.stdout), failure_file.exists, launch.report)
-        self._err = Filter(launch.write or _writer(sys.stderr), failure_file.exists, launch.report)
+        take = partial(presence.take, failure_file.parent)
+        self._out = Filter(launch.write or _writer(sys.stdout), failure_file.exists, launch.report, take)
+        self._err = Filter(launch.write or _writer(sys.stderr), failure_file.exists, launch.report, take)
         streams = (cast("IO[bytes]", self._process.stdout), cast("IO[bytes]", self._process.stderr))
         self._open = {stream.fileno(): output for stream, output in zip(streams, (self._out, self._err), strict=True)}
         self._heard = dict.fromkeys(self._open, time.monotonic())
@@ -218,6 +222,7 @@ class Running:
             cast("IO[bytes]", stream).close()
         presence.outlive(presence.read(folder), PATIENCE, self._process.pid, orphaned=status < 0)
         present, now = presence.read(folder), killed_for_memory()
+        post_mortem = (out.post_mortem + err.post_mortem).decode(errors="replace")
         ending = Ending(
             launcher=Path(launch.launcher.path).name,
             ranks=launch.ranks,
@@ -228,8 +233,9 @@ class Running:
             failure=failures.read(self._failure_file),
             spoke=err.spoke,
             silent=launch.launcher.kind == "openmpi" and not self._forced and not (out.ruled or err.ruled),
-            death=Death.told((out.post_mortem + err.post_mortem).decode(errors="replace"), present),
+            death=Death.told(post_mortem, present),
             present=present,
+            lost=lost_host(post_mortem, present),
             starved=None if self._killed is None or now is None else now > self._killed,
         )
         line, code = ending.verdict()

@@ -6,10 +6,12 @@ import os
 import pwd
 import re
 import resource
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import mpidl
 from mpidl.comm.start import launchers
 from mpidl.errors import LaunchError
 
@@ -137,6 +139,14 @@ def with_home(environment: Mapping[str, str]) -> dict[str, str]:
             # A container may run as a user whom nobody has listed.
             completed["HOME"] = tempfile.gettempdir()
     return completed
+
+
+def modules_path(environment: Mapping[str, str]) -> str | None:
+    """PYTHONPATH with which other processes find this mpidl, too, where only the current folder had it."""
+    before, here = environment.get("PYTHONPATH"), str(Path(mpidl.__file__).parents[1])
+    if here in (sys.path if sys.flags.safe_path else sys.path[1:]):
+        return before
+    return os.pathsep.join(filter(None, [here, before]))
 
 
 def allow_open_files(ranks: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mpidl.comm.start.presence import Presence
 from mpidl.errors import ExitCode
+from mpidl.spoken import counted
 
 INTERRUPTING = {
     signal.SIGINT: ExitCode.INTERRUPTED,
@@ -32,6 +33,12 @@ _DEATHS = (
     r"PID (?P<process>\d+) RUNNING AT (?P<host>\S+)\s+=\s+EXIT CODE: (?P<code>\d+)",
     r"Abort\((?P<code>-?\d+)\) on node (?P<rank>\d+)",
     r"srun: error: (?P<host>\S+): task (?P<rank>\d+): (?:Exited with exit code (?P<code>\d+)|(?P<word>\w+))",
+)
+# How they tell that they have lost their daemon on another host: Open MPI as it starts, and later; Hydra.
+_LOSSES = (
+    r"daemon failed to report back.*?Remote host:\s+(?P<host>\S+)",
+    r"lost communication with a remote daemon.*?Remote daemon:[^\n]* on node (?P<host>\S+)",
+    r"\[mpiexec@\S+\] control_cb .*?assert \(!closed\) failed(?P<host>)",
 )
 _WORDS = {"Killed": signal.SIGKILL, "Segmentation": signal.SIGSEGV, "Aborted": signal.SIGABRT, "Bus": signal.SIGBUS}
 _WITHOUT_A_WORD = "without a word (os._exit, MPI_Abort, or a library that ends the process)"
@@ -58,7 +65,10 @@ class Death:
             rank = words.get("rank")
             if rank is None:
                 process = int(words["process"])
-                rank = next((each.rank for each in ranks if each.process == process), None)
+                # Hosts may have processes of the same number.
+                those = [each for each in ranks if each.process == process]
+                those = [each for each in those if each.host == words.get("host")] or those
+                rank = those[0].rank if len(those) == 1 else None
             code = words.get("code")
             return cls(
                 None if rank is None else int(rank),
@@ -69,15 +79,25 @@ class Death:
         return None
 
 
+def lost_host(post_mortem: str, ranks: Sequence[Presence]) -> str | None:
+    """The host that a launcher says it has lost, if it says so; empty where it is not known which."""
+    for pattern in _LOSSES:
+        match = re.search(pattern, post_mortem, re.DOTALL)
+        if match is not None:
+            others = {rank.host for rank in ranks} - {platform.node()}
+            return match["host"] or (others.pop() if len(others) == 1 else "")
+    return None
+
+
 @dataclass(frozen=True)
 class Ending:
     """What is known when the launcher of the ranks has ended.
 
     `status` is the launcher's, as subprocess has it, `forced` whether it had to be ended from here; `gone` is a rank
     that has died before it could be outlived; `received` are the signals that `mpidl run` got; `failure` is what a
-    failing rank has left, `spoke` whether one has said it itself; `present` are the ranks of this host that have left
-    word. `starved`: whether the system has ended a process in the meantime, since memory ran out. `silent`: whether a
-    launcher that tells of every failure has told of none.
+    failing rank has left, `spoke` whether one has said it itself; `present` are the ranks that have left word; `lost`
+    is what `lost_host` says. `starved`: whether the system has ended a process in the meantime, since memory ran out.
+    `silent`: whether a launcher that tells of every failure has told of none.
     """
 
     launcher: str
@@ -90,12 +110,15 @@ class Ending:
     spoke: bool = False
     death: Death | None = None
     present: Sequence[Presence] = ()
+    lost: str | None = None
     starved: bool | None = None
     silent: bool = False
 
     def verdict(self) -> tuple[str, int]:
         """The last line, empty where nothing is to be said, and the exit code."""
         interrupted = self._interrupted()
+        if self.lost is not None and not self.received and self._is_of_a_loss(self.failure):
+            return f"mpidl: {self._how_a_host_went(self.lost)}", ExitCode.COMMUNICATION
         if self.failure is not None and self.failure[1] not in _INTERRUPTED:
             return self.failure
         known = len(self.present) == self.ranks or self.status == 0
@@ -128,7 +151,7 @@ class Ending:
     @property
     def says_it_all(self) -> bool:
         """Whether the verdict says what the launcher's own words about a death say."""
-        return self.failure is not None or self.death is not None or bool(self.received)
+        return any(each is not None for each in (self.failure, self.death, self.lost)) or bool(self.received)
 
     def _interrupted(self) -> ExitCode | None:
         """The code of an interruption, where somebody has asked for one."""
@@ -143,6 +166,23 @@ class Ending:
             # As mpirun of Open MPI ends when it is told to, be it before its ranks can say so.
             return ExitCode.ENDED
         return interruptions[0] if interruptions else None
+
+    def _is_of_a_loss(self, failure: tuple[str, int] | None) -> bool:
+        """Whether what a rank has left may be since others are gone."""
+        return failure is None or failure[1] in {*_INTERRUPTED, ExitCode.COMMUNICATION}
+
+    def _how_a_host_went(self, host: str) -> str:
+        where = f"host {host}" if host else "a host"
+        # It may go by another name than the one that it was named by.
+        there = [rank for rank in self.present if rank.host == host] or [
+            rank for rank in self.present if rank.host != platform.node()
+        ]
+        if there:
+            return f"{where} is gone, and with it {len(there)} of {counted(self.ranks, 'rank')}"
+        return (
+            f"{self.launcher} has lost {where} before ranks began there: its daemon has ended, or does not reach this "
+            "host, to which all ports must be open"
+        )
 
     def _suspect(self) -> Death:
         """The death that nobody tells of: of the only rank that did not finish, or of one that is not known."""

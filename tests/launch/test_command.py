@@ -25,7 +25,8 @@ IN_JOB, OUTSIDE = Room(4, in_job=True), Room(4)
 
 def command(kind: str, ranks: int, major: int = 5, **changed: Any) -> str:
     settings: dict[str, Any] = {"room": OUTSIDE, "environment": {}, "as_root": False} | changed
-    return " ".join(launch_command(Launcher("RUN", kind, major, plugin="pmi2"), ranks, ["prog", "x y"], **settings))
+    launcher = Launcher("RUN", kind, major, plugin="pmi2", hosts=settings.pop("hosts", None))
+    return " ".join(launch_command(launcher, ranks, ["prog", "x y"], **settings))
 
 
 def test_root_is_allowed_only_to_root() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mpidl.comm.start.presence import REPORT
+from mpidl.comm.start.presence import REPORT, WORD
 from mpidl.launch.noise import Filter
 
 OPENMPI = b"""--------------------------------------------------------------------------
@@ -87,6 +87,17 @@ def test_a_post_mortem_behind_an_unfinished_line_is_recognised() -> None:
     assert filtered(b"\r 40%" + OPENMPI + b"\0", True, 4096) == b"\r 40%"
 
 
+def test_what_launchers_and_ssh_say_of_a_host_that_is_gone_is_kept_for_the_end() -> None:
+    lines = (
+        b"[a:00130] PRTE ERROR: Not found in file odls_base_default_fns.c at line 1751\n",
+        b"Connection to b closed by remote host.\n",
+        b"[mpiexec@a] control_cb (pmiserv_cb.c:280): assert (!closed) failed\n",
+        b"[proxy:0@a] main (pmip.c:123): demux engine error waiting for event\n",
+    )
+    assert filtered(b"1\n" + b"".join(lines) + TABLE, True, 7) == b"1\n" + TABLE
+    assert filtered(b"1\n" + b"".join(lines) + TABLE, False, 7) == b"1\n" + TABLE + b"".join(lines)
+
+
 @pytest.mark.parametrize("explained", [True, False])
 def test_a_rule_is_held_over_a_pause_only_while_a_failure_is_being_explained(explained: bool) -> None:
     out: list[bytes] = []
@@ -101,6 +112,22 @@ def test_a_rule_is_held_over_a_pause_only_while_a_failure_is_being_explained(exp
 def test_a_long_text_behind_a_rule_is_not_held_for_ever() -> None:
     data = b"-" * 70 + b"\n" + b"a line of a report\n" * 2000
     assert filtered(data, True, 4096) == data
+
+
+def test_words_of_ranks_on_other_hosts_are_taken_whole_and_what_came_of_them_is_printed() -> None:
+    out: list[bytes] = []
+    taken: list[bytes] = []
+
+    def take(line: bytes) -> bytes:
+        taken.append(line)
+        return b"said\n" if line == b"two\n" else b""
+
+    stream = Filter(out.append, lambda: False, take=take)
+    for piece in (b"40%" + WORD + b"one\n", WORD + b"tw", b"", b"o\n", b"words\n", WORD + b"cut"):
+        stream.feed(piece)
+        stream.flush()
+    stream.end()
+    assert (taken, b"".join(out)) == ([b"one\n", b"two\n"], b"40%said\nwords\n")
 
 
 def test_reports_go_to_whom_they_are_for_whole_and_whatever_stands_before_them_on_the_line() -> None:

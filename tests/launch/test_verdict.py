@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 from typing import Any
 
 import pytest
 
 from mpidl.comm.start.presence import Presence
-from mpidl.launch.verdict import Death, Ending
+from mpidl.launch.verdict import Death, Ending, lost_host
 
 OPENMPI_SIGNAL = "prterun noticed that process rank 1 with PID 12 on node here exited on\nsignal 9 (Killed)."
 OPENMPI_CODE = "The first process to do so was:\n\n   Process name: [prterun-vm-16311@1,1]\n   Exit code:    3\n"
@@ -135,3 +136,46 @@ def test_what_a_rank_of_another_host_has_said_is_not_said_again() -> None:
 def test_where_no_rank_began_the_launcher_is_named() -> None:
     line, code = verdict(status=213, present=[], silent=True)
     assert line == "mpidl: mpirun ended with exit code 213; what it says stands above" and code == 5
+
+
+LOST = """--------------------------------------------------------------------------
+A daemon failed to report back after being spawned. This could
+be due to several factors, including inability to find the daemon
+
+  Local host:    a
+  Remote host:   b
+  Daemon exit status: 255
+--------------------------------------------------------------------------
+"""
+HYDRA_LOST = "[mpiexec@a] control_cb (/src/pmiserv_cb.c:280): assert (!closed) failed\n"
+ON_TWO = [Presence(0, platform.node(), 11, 5), Presence(1, "b", 11, 5), Presence(2, "b", 12, 5)]
+
+
+@pytest.mark.parametrize("text", [LOST, HYDRA_LOST])
+def test_a_host_that_is_gone_is_named_with_how_many_ranks_went(text: str) -> None:
+    lost = lost_host(text, ON_TWO)
+    known = {"ranks": 3, "present": ON_TWO, "lost": lost}
+    gone = ("mpidl: host b is gone, and with it 2 of 3 ranks", 5)
+    assert verdict(**known) == gone
+    # Those that are left were told to end, or wait for those that are gone.
+    assert verdict(**known, failure=("mpidl: interrupted", 143)) == gone
+    assert verdict(**known, failure=("mpidl: rank 0: rank 1 is silent", 5)) == gone
+    # What a rank there has said, and what a person has asked for, comes first.
+    assert verdict(**known, failure=("mpidl: rank 1 on b: boo", 2)) == ("mpidl: rank 1 on b: boo", 2)
+    assert verdict(**known, received=[signal.SIGTERM])[1] == 143
+
+
+def test_a_host_that_never_answered_is_named_with_the_cure() -> None:
+    line, code = verdict(ranks=3, present=[], lost=lost_host(LOST, []))
+    assert line.startswith("mpidl: mpirun has lost host b before ranks began there: ") and code == 5
+    assert "all ports must be open" in line
+    assert lost_host(OPENMPI_SIGNAL, ON_TWO) is None
+
+
+def test_processes_of_one_number_on_two_hosts_are_told_apart() -> None:
+    twice = [Presence(0, "there", 12, 5), *ranks()]
+    death = Death.told(HYDRA_CODE, twice)
+    assert death is not None and death.rank == 1
+    # Hydra may call hosts otherwise than they do themselves.
+    death = Death.told(HYDRA_CODE.replace("here", "10.0.0.1"), twice)
+    assert death is not None and death.rank is None

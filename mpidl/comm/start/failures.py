@@ -6,8 +6,8 @@ all ranks find is reported once. Then it aborts MPI: ranks that are waiting for 
 ranks outlive others (`survivors.py`), MPI_Abort ends nobody else; there it ends every wait, and all leave by
 themselves.
 
-mpirun adds lines of its own after ours. So where `mpidl run` has started it, the environment names a file in a folder
-of the launching host; the speaker leaves its line there if it can, and `mpidl run` prints it when mpirun has ended.
+mpirun adds lines of its own after ours. So where `mpidl run` has started it, the speaker leaves its line to that
+(`presence.py`), and it is printed when mpirun has ended.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -255,18 +255,25 @@ def _exchange(world: MPI.Intracomm, mine: Failure) -> list[Failure]:
     heard = _listen(world, len(others), LOOK_SECONDS)
     mine = replace(mine, first=not heard)
     # Short enough to leave without being received: the other ranks may never look.
-    requests = [world.isend(asdict(mine), rank, NOTICE_TAG) for rank in others]
+    requests = []
+    for rank in others:
+        # Who has spoken, and has gone meanwhile, need not be told.
+        with suppress(MPI.Exception):
+            requests.append(world.isend(asdict(mine), rank, NOTICE_TAG))
     heard += _listen(world, len(others) - len(heard), GRACE_SECONDS)
-    MPI.Request.Testall(requests)
+    with suppress(MPI.Exception):
+        MPI.Request.Testall(requests)
     return [mine, *heard]
 
 
 def _listen(world: MPI.Intracomm, most: int, seconds: float) -> list[Failure]:
-    """The failures that others tell of within this time."""
+    """The failures that others tell of within this time, some of which may be gone by then."""
+    from mpidl.comm import survivors
+
     deadline = time.monotonic() + seconds
     heard: list[Failure] = []
     while len(heard) < most and time.monotonic() < deadline:
-        if world.iprobe(tag=NOTICE_TAG):
+        if survivors.probed(world, NOTICE_TAG):
             heard.append(Failure(**world.recv(tag=NOTICE_TAG)))
         else:
             time.sleep(0.005)
@@ -274,20 +281,14 @@ def _listen(world: MPI.Intracomm, most: int, seconds: float) -> list[Failure]:
 
 
 def _speak(error: BaseException, text: str, exit_code: int) -> None:
-    """Leaves the line to `mpidl run`, if that has started this rank from this host, or prints it here."""
+    """Leaves the line to `mpidl run`, if that has started this rank, or prints it here."""
     line = f"mpidl: {text}"
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
-    path = os.environ.get(FAILURE_FILE)
-    if path is not None:
-        try:
-            with Path(path).open("x", encoding="utf-8") as file:
-                json.dump({"line": line, "exit_code": exit_code}, file)
+    if FAILURE_FILE in os.environ:
+        # Where another rank has spoken, this one adds to it, unless it was only told to end.
+        adds = "" if exit_code == ExitCode.ENDED else line
+        if presence.fail(json.dumps({"line": line, "exit_code": exit_code}), adds) or not adds:
             return
-        except OSError:
-            # On another host there is no such folder; or another rank has spoken, and this one adds to it, unless it
-            # was only told to end.
-            if exit_code == ExitCode.ENDED:
-                return
     sys.stdout.flush()
     print(line, file=sys.stderr, flush=True)

@@ -4,6 +4,9 @@ Where `mpidl run` started the ranks of this host, the environment names a file i
 rank writes `rank-<number>`: its process, and the files in shared memory that its MPI has mapped, which nobody removes
 when all ranks are killed at once. It becomes `done-<number>` when the rank's work is done, and `lost-<number>` when the
 rank has died and the others have gone on.
+
+Other hosts have no such folder. Their ranks' words travel with what they write to stderr, as lines that begin with
+`WORD`, and `mpidl run` puts them into the folder.
 """
 
 from __future__ import annotations
@@ -13,10 +16,12 @@ import os
 import platform
 import select
 import signal
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 FAILURE_FILE = "MPIDL_FAILURE_FILE"
@@ -24,6 +29,8 @@ STOPPABLE = "stoppable"
 """The name of a file beside the failure file, which is there once the run stops when its ranks are asked to."""
 REPORT = b"\x1e"
 """With what a line begins that ranks write for the process which has started them, not for a person."""
+WORD = b"\x1d"
+"""With what a line begins that is a rank's word for the folder of its launch."""
 _MEMORY = "/dev/shm/"
 _STATES = ("rank", "done", "lost")
 
@@ -68,23 +75,38 @@ def age() -> float:
 
 
 def mark(word: str) -> None:
-    """Leaves a file of this name, where `mpidl run` has started the ranks of this host."""
-    failure_file = os.environ.get(FAILURE_FILE)
-    if failure_file:
+    """Leaves a file of this name, where `mpidl run` has started the ranks."""
+    path = _path(word)
+    if path is not None and not _sent(path, {"text": ""}):
         with suppress(OSError):
-            Path(failure_file).with_name(word).touch()
+            path.touch()
 
 
 def leave(rank: int) -> None:
     """Leaves word of this process, or brings it up to date."""
-    path, process = _path("rank", rank), os.getpid()
+    path, process = _path(f"rank-{rank}"), os.getpid()
     if path is not None:
-        mine = Presence(rank, platform.node(), process, started(process) or 0, _mapped())
-        part = path.with_name(f"{path.name}.part")
-        # There is no such folder on other hosts, or no room in it: then nothing is known of this rank.
-        with suppress(OSError):
-            part.write_text(json.dumps(asdict(mine)), encoding="utf-8")
-            part.replace(path)
+        mine = Presence(rank, platform.node(), process, started(process) or 0)
+        if not _sent(path, {"text": json.dumps(asdict(mine))}):
+            _write(path, json.dumps(asdict(replace(mine, shared=_mapped()))))
+
+
+def fail(words: str, otherwise: str) -> bool:
+    """Leaves these words of a failure, unless another rank has; whether they have been left, or are on their way.
+
+    From another host they travel, and it is seen at their end who came first: then `otherwise` is said.
+    """
+    path = _path(Path(os.environ.get(FAILURE_FILE, "")).name)
+    if path is None:
+        return False
+    if _sent(path, {"text": words, "otherwise": otherwise}):
+        return True
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(words)
+    except OSError:
+        return False
+    return True
 
 
 def complete(rank: int) -> None:
@@ -164,16 +186,59 @@ def _await(handles: Iterable[int], seconds: float) -> set[int]:
     return left
 
 
+def take(folder: Path, line: bytes) -> bytes:
+    """Puts a word that has come from another host into the folder of the launch; returns what is to be printed."""
+    try:
+        word = json.loads(line)
+        path = folder / Path(word["name"]).name
+        text = word.get("text", "")
+    except (ValueError, TypeError, KeyError):
+        # Half of one, or no word at all.
+        return line
+    if "otherwise" in word and path.exists():
+        return f"{word['otherwise']}\n".encode(errors="backslashreplace") if word["otherwise"] else b""
+    if "was" in word:
+        with suppress(OSError):
+            path.with_name(Path(word["was"]).name).rename(path)
+    else:
+        _write(path, str(text))
+    return b""
+
+
 def _become(state: str, rank: int) -> None:
-    path, other = _path(_STATES[0], rank), _path(state, rank)
-    if path is not None and other is not None:
+    path, other = _path(f"{_STATES[0]}-{rank}"), _path(f"{state}-{rank}")
+    if path is not None and other is not None and not _sent(other, {"was": path.name}):
         with suppress(OSError):
             path.rename(other)
 
 
-def _path(state: str, rank: int) -> Path | None:
+def _path(name: str) -> Path | None:
     failure_file = os.environ.get(FAILURE_FILE)
-    return Path(failure_file).with_name(f"{state}-{rank}") if failure_file else None
+    return Path(failure_file).with_name(name) if failure_file else None
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes the whole text or nothing; there may be no room in the folder, and then nothing is known of this rank."""
+    part = path.with_name(f"{path.name}.part")
+    with suppress(OSError):
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+
+
+@cache
+def _is_away(folder: Path) -> bool:
+    """Whether the folder of the launch is on another host; asked first when it is there, if it ever is."""
+    return not folder.is_dir()
+
+
+def _sent(path: Path, word: dict[str, object]) -> bool:
+    """Sends a word to the host of the launch, if that is another one, in one piece that no other line comes into."""
+    if not _is_away(path.parent):
+        return False
+    sys.stderr.flush()
+    with suppress(OSError):
+        os.write(2, WORD + json.dumps({"name": path.name} | word).encode() + b"\n")
+    return True
 
 
 def _mapped() -> tuple[tuple[str, int], ...]:
