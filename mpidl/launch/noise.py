@@ -7,8 +7,10 @@ they are kept until it is known whether one line can say what they say.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
+from typing import TextIO
 
 from mpidl.comm.start.presence import REPORT, WORD
 
@@ -151,3 +153,20 @@ def _may_be_noise(start: bytes) -> bool:
     # Open MPI's last word after an abort is a zero byte.
     first = start[:1] in (b"-", b"=", b"[", b"\0", REPORT, WORD)
     return first or any(line.startswith(start[: len(line)]) for line in (*_SINGLE_LINES, _CHATTER, *_STARTS_OF_SSH))
+
+
+def writer(stream: TextIO) -> Callable[[bytes], None]:
+    """What writes to a stream at once, also when its reader has gone."""
+
+    def write(data: bytes) -> None:
+        try:
+            stream.buffer.write(data)
+            stream.buffer.flush()
+        except OSError:
+            # A reader that has gone, as `head` does, or a terminal that was closed: nobody is there to be told, also
+            # not when the interpreter flushes the rest at exit.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+    return write

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, TextIO, cast
+from typing import IO, cast
 
 from mpidl.comm.start import failures, presence
 from mpidl.errors import ExitCode, MpidlError
@@ -27,7 +27,7 @@ from mpidl.launch.command import keep_session, launch_command, rank_environment
 from mpidl.launch.folders import PATIENCE, Folders, folders
 from mpidl.launch.launcher import Launcher, find
 from mpidl.launch.library import Library
-from mpidl.launch.noise import Filter
+from mpidl.launch.noise import Filter, writer
 from mpidl.launch.signals import Forwarded, end_with_parent, forwarding
 from mpidl.launch.surroundings import allow_open_files, scheduler
 from mpidl.launch.verdict import INTERRUPTING, Death, Ending, killed_for_memory, lost_host
@@ -100,7 +100,7 @@ class Launch:
             line, code = running.end()
         if line:
             last = (b"" if running.at_line_start else b"\n") + f"{line}\n".encode(errors="backslashreplace")
-            _writer(sys.stderr)(last)
+            writer(sys.stderr)(last)
         return code
 
     def prepare(self) -> None:
@@ -148,8 +148,8 @@ class Running:
         self.route = forwarded.to(self._process, stoppable, launch.stopping, directly)
         # Hydra explains on stdout, the others on stderr.
         take = partial(presence.take, failure_file.parent)
-        self._out = Filter(launch.write or _writer(sys.stdout), failure_file.exists, launch.report, take)
-        self._err = Filter(launch.write or _writer(sys.stderr), failure_file.exists, launch.report, take)
+        self._out = Filter(launch.write or writer(sys.stdout), failure_file.exists, launch.report, take)
+        self._err = Filter(launch.write or writer(sys.stderr), failure_file.exists, launch.report, take)
         streams = (cast("IO[bytes]", self._process.stdout), cast("IO[bytes]", self._process.stderr))
         self._open = {stream.fileno(): output for stream, output in zip(streams, (self._out, self._err), strict=True)}
         self._heard = dict.fromkeys(self._open, time.monotonic())
@@ -245,7 +245,7 @@ class Running:
         if code != 0 and self.run_file is not None and _identity(self.run_file) not in (None, self._before):
             close_run_file(self.run_file, code)
         if code != 0 and self._on_terminal:
-            _writer(sys.stderr)(_SHOW_CURSOR)
+            writer(sys.stderr)(_SHOW_CURSOR)
         self.route.close()
         return line, code
 
@@ -286,18 +286,3 @@ def close_run_file(path: Path, code: int) -> None:
                 log.warning("the status of %s was left as it is: %s", path, error)
                 return
             time.sleep(_HOLD_SECONDS)
-
-
-def _writer(stream: TextIO) -> Callable[[bytes], None]:
-    def write(data: bytes) -> None:
-        try:
-            stream.buffer.write(data)
-            stream.buffer.flush()
-        except OSError:
-            # A reader that has gone, as `head` does, or a terminal that was closed: nobody is there to be told, also
-            # not when the interpreter flushes the rest at exit.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
-
-    return write
