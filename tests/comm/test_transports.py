@@ -12,8 +12,10 @@ from unittest import mock
 import pytest
 import torch
 
+from mpidl import makers
 from mpidl.comm import sharing
 from mpidl.comm.gossip import routes, streams
+from mpidl.comm.gossip.messages import reaches
 from mpidl.comm.gossip.sizes import Sizes
 from mpidl.errors import CommunicationError, ConfigError
 from tests.comm.mixing import LARGE, SMALL, dense, gossip_of, mixed, ring_matrix, rows, static, topologies, world_of
@@ -177,3 +179,15 @@ def test_a_rounded_chunk_is_overwritten_only_when_it_has_been_sent(comm, wire):
     assert torch.equal(
         found, mixed(world_of(comm, 2), topology, start, 4, sizes=whole, transport="messages", wire=wire)
     )
+
+
+@on_ranks(2)
+def test_an_mpi_that_knows_other_makers_gpus_alone_is_not_handed_the_memory_of_this_one(comm):
+    for maker in makers.MAKERS:
+        with (
+            mock.patch.object(makers, "torch_build", lambda maker=maker: makers.Build(maker, "1")),
+            mock.patch.object(makers.Maker, "claimed", lambda asked, *_, maker=maker: asked is not maker),
+        ):
+            # It would fail where there is none, if any were taken.
+            assert not reaches(comm, torch.device(maker.device, 0))
+    assert reaches(comm, torch.device("cpu"))
