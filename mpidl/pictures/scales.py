@@ -55,12 +55,16 @@ def near_the_top(accuracies: Iterable[np.ndarray]) -> bool:
 
 
 def logarithmic(
-    lines: Sequence[np.ndarray], rounding: float = ROUNDING["float32"], with_zero: bool = False
+    lines: Sequence[np.ndarray],
+    rounding: float = ROUNDING["float32"],
+    with_zero: bool = False,
+    bands: Sequence[np.ndarray] = (),
 ) -> Limits | None:
     """A logarithmic axis for these values; None where none is positive.
 
     What lies below so many parts of the largest value, or of 1 where that is less, is rounding: it lies below the axis.
-    Zeros have a place of their own at its end `with_zero`.
+    Zeros have a place of their own at its end `with_zero`. Of `bands` about the lines, whose ends these are, the axis
+    has all that is above them, and below the least value as far as to its half: a band may reach to nothing.
     """
     values = np.concatenate([*lines, np.zeros(0)])
     positive = values[values > 0]
@@ -68,6 +72,9 @@ def logarithmic(
         return None
     high = float(positive.max())
     low = float(positive[positive >= rounding * min(high, 1.0)].min())
+    ends = np.concatenate([*bands, np.zeros(0)])
+    near = ends[ends >= low / 2]
+    low, high = float(near.min(initial=low)), float(near.max(initial=high))
     zero = low / 2 if with_zero and (values == 0).any() else None
     low = low if zero is None else zero
     # A level line is seen as one.
@@ -93,8 +100,11 @@ def apart(values: Sequence[float]) -> bool:
     return bool(known) and max(known) > _APART * min(known)
 
 
-def divide(axes: Axes, which: Literal["x", "y"], limits: Limits, units: str = "1") -> None:
-    """Gives an axis these limits, and ticks of round values with numbers as people read them."""
+def divide(axes: Axes, which: Literal["x", "y"], limits: Limits, units: str = "1", whole: bool = False) -> None:
+    """Gives an axis these limits, and ticks of round values with numbers as people read them.
+
+    `whole`: between whole numbers, as of rounds and agents, there is nothing.
+    """
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
     axis: Axis = axes.xaxis if which == "x" else axes.yaxis
@@ -108,7 +118,7 @@ def divide(axes: Axes, which: Literal["x", "y"], limits: Limits, units: str = "1
         axis.set_ticks(minor, minor=True)
         axis.set_minor_formatter(NullFormatter())
     else:
-        axis.set_major_locator(MaxNLocator(_TICKS, steps=_STEPS))
+        axis.set_major_locator(MaxNLocator(_TICKS, steps=_STEPS, integer=whole))
         axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, place: "0" if value == limits.zero else tick(value, units)))
 

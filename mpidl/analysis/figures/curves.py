@@ -56,7 +56,12 @@ class Measure:
 
     def of(self, values: np.ndarray) -> np.ndarray:
         """Where values are drawn."""
-        return self.limits.place(1 - values if self.wrong else values)
+        return self.limits.place(_wrong(values) if self.wrong else values)
+
+    def shows(self, line: MeanCurve) -> bool:
+        """Whether any of a line lies within the panel, and not below it."""
+        # On a logarithmic axis zero has no place, which is not one within it.
+        return bool((self.of(line.mean) >= self.limits.low).any())
 
 
 def draw(
@@ -99,8 +104,11 @@ def draw(
     width, height = 1 + 3.6 * columns + 1.2 * (columns == 1), 2.7 * rows + 0.5 * (rows == 1)
     figure, body = framed(width, height, frame.title, entries, notes)
     for panel, (metric, axis) in zip(body.subplots(rows, columns, squeeze=False).flat, places, strict=True):
-        limits = limits_across(axis, [line.across for each in shown for line in every[each, axis] if _any(line)])
-        _fill(panel, lines, every[metric, axis], measures[metric], limits)
+        curves, shown_as = every[metric, axis], measures[metric]
+        # What lies below a panel makes it no wider.
+        seen = list(filter(shown_as.shows, curves))
+        limits = limits_across(axis, [line.across for line in seen or filter(_any, curves)])
+        _fill(panel, lines, curves, shown_as, limits)
         divide_across(panel, axis, limits)
     return figure
 
@@ -124,15 +132,21 @@ def refuse_unknown(runs: Sequence[Run], metrics: Sequence[str], axes: Sequence[s
 def measure(runs: Sequence[Run], metric: str, drawn: Sequence[MeanCurve], as_they_are: bool = False) -> Measure:
     """How a metric of these runs is shown, of which these lines and bands are drawn."""
     wrong = is_fraction(metric) and not as_they_are and near_the_top(line.mean for line in drawn)
-    values = [1 - line.mean if wrong else line.mean for line in drawn if line.across.size]
+    values = [_wrong(line.mean) if wrong else line.mean for line in drawn if line.across.size]
+    ends = [each for line in drawn for each in (line.low, line.high)]
     limits = None
     spans = not as_they_are and any(word in metric for word in _LOGARITHMIC)
     if wrong or spans and not any((line < 0).any() for line in values):
-        limits = logarithmic(values, ROUNDING[_precision(runs)], with_zero=wrong)
-    # A band wider than its mean has no end on a logarithmic axis: it stretches linear ones alone.
-    limits = limits or linear([each for line in drawn for each in (line.low, line.high)])
+        bands = list(map(_wrong, ends)) if wrong else ends
+        limits = logarithmic(values, ROUNDING[_precision(runs)], with_zero=wrong, bands=bands)
+    limits = limits or linear(ends)
     units = "%" if is_fraction(metric) else "1"
     return Measure(titled(runs, metric, wrong), limits, units, wrong)
+
+
+def _wrong(accuracies: np.ndarray) -> np.ndarray:
+    """The shares that are wrong: of a band, whatever its deviation, no more than all."""
+    return np.minimum(1 - accuracies, 1.0)
 
 
 def _precision(runs: Sequence[Run]) -> str:
@@ -171,7 +185,7 @@ def divide_across(panel: Axes, axis: str, limits: Limits) -> None:
     if axis == "seconds":
         named[axis] = f"time [{divide_time(panel, limits)}]"
     else:
-        divide(panel, "x", limits, "bytes" if axis == "bytes" else "1")
+        divide(panel, "x", limits, "bytes" if axis == "bytes" else "1", whole=axis == "round")
     panel.set_xlabel(named[axis])
 
 
@@ -185,10 +199,10 @@ def _notes(
         below = [
             line.label
             for line, values in zip(lines, every[metric, axis], strict=True)
-            if values.across.size and (shown.of(values.mean) < shown.limits.low).all()
+            if _any(values) and not shown.shows(values)
         ]
         if below:
-            yield f"Below the panel of {metric.replace('_', ' ')}, where rounding is: {'; '.join(below)}."
+            yield f"Below the panel of {metric.replace('_', ' ')}, being zero or rounding: {'; '.join(below)}."
 
 
 def titled(runs: Sequence[Run], metric: str, wrong: bool = False) -> str:

@@ -55,7 +55,9 @@ class _Axis:
     """What the panels have beneath them: a number, or places that have names."""
 
     words: str
+    limits: Limits
     names: tuple[str, ...] = ()
+    whole: bool = False
 
 
 def draw(
@@ -125,7 +127,8 @@ def _lines(groups: Sequence[RunGroup[Run]]) -> tuple[_Axis, list[_Line]]:
     key = max(counts, key=lambda key: counts[key], default=None)
     if key is None or counts[key] < 2:
         names = tuple(group.label for group in groups)
-        return _Axis("", names), [_Line("", tuple(range(len(groups))), tuple(map(float, range(len(groups)))))]
+        places = tuple(map(float, range(len(groups))))
+        return _Axis("", Limits(-0.5, len(groups) - 0.5), names), [_Line("", tuple(range(len(groups))), places)]
     members: dict[tuple[tuple[str, str], ...], list[int]] = {}
     for number, settings_ in enumerate(known):
         rest = tuple((name, each.text) for name, each in settings_.items() if name != key)
@@ -136,7 +139,9 @@ def _lines(groups: Sequence[RunGroup[Run]]) -> tuple[_Axis, list[_Line]]:
         for number, line in enumerate(members.values())
         for ordered in [sorted(line, key=lambda group: known[group][key].value)]
     ]
-    return _Axis("learning rate" if key == "algorithm.lr" else key), lines
+    places = np.array([settings_[key].value for settings_ in known], dtype=float)
+    words = "learning rate" if key == "algorithm.lr" else key
+    return _Axis(words, _far_or_near(places), whole=bool((places % 1 == 0).all())), lines
 
 
 def _is_number(value: object) -> bool:
@@ -144,15 +149,17 @@ def _is_number(value: object) -> bool:
 
 
 def _fill(panel: Axes, metric: str, values: Sequence[np.ndarray], axis: _Axis, lines: Sequence[_Line]) -> None:
-    limits = _limits(metric, values)
+    found = [spread(each.tolist()) for each in values]
+    means, deviations = np.array([each.mean for each in found]), np.nan_to_num([each.deviation for each in found])
+    limits = _limits(metric, values, [means - deviations, means + deviations])
+    lows, highs = (np.clip(ends, limits.low, limits.high) for ends in (means - deviations, means + deviations))
     for index, line in enumerate(lines):
-        style, places = line_style(index), np.array(line.places)
-        found = [spread(values[group].tolist()) for group in line.groups]
-        mean, deviation = np.array([each.mean for each in found]), np.nan_to_num([each.deviation for each in found])
-        low, high = np.clip(mean - deviation, limits.low, None), np.clip(mean + deviation, None, limits.high)
+        style, places, of = line_style(index), np.array(line.places), list(line.groups)
+        mean, low, high = means[of], lows[of], highs[of]
         if axis.names:
             style |= {"linestyle": ""}
-            panel.vlines(places, low, high, color="0.3", linewidth=1.2)
+        if axis.names or len(of) == 1:
+            panel.vlines(places, low, high, color=style["color"], linewidth=1.2)
         else:
             panel.fill_between(places, low, high, color=style["color"], alpha=0.18, linewidth=0)
         panel.plot(places, mean, **style)
@@ -161,19 +168,23 @@ def _fill(panel: Axes, metric: str, values: Sequence[np.ndarray], axis: _Axis, l
             panel.plot(*zip(*several, strict=True), ".", markersize=4, color=style["color"], alpha=0.6)
     fraction = is_fraction(metric)
     divide(panel, "y", limits, "%" if fraction else "1")
+    divide(panel, "x", axis.limits, whole=axis.whole)
     dress(panel, words(axis.words), words(_SAID.get(metric, metric.replace("_", " ")) + (" [%]" if fraction else "")))
     if axis.names:
         named = ["\n".join(folded(name, _WIDTH / len(axis.names) * 0.9, TICK)[:4]) for name in axis.names]
         panel.set_xticks(range(len(axis.names)), named, fontsize=TICK)
-        panel.set_xlim(-0.5, len(axis.names) - 0.5)
 
 
-def _limits(metric: str, values: Sequence[np.ndarray]) -> Limits:
-    """Of an axis that has place for all runs: logarithmic where they are far apart."""
-    every = np.concatenate(values)
-    every = every[np.isfinite(every)]
-    if is_fraction(metric):
-        whole = linear([every])
-        return Limits(max(whole.low, -0.02), min(whole.high, 1.02))
-    limits = logarithmic([every]) if every.min() > 0 and apart(every.tolist()) else None
-    return limits or linear([every])
+def _limits(metric: str, values: Sequence[np.ndarray], bands: Sequence[np.ndarray]) -> Limits:
+    """Of an axis that has place for all runs, and for the bands, which reach beyond them."""
+    every, ends = (each[np.isfinite(each)] for each in map(np.concatenate, (values, bands)))
+    if not is_fraction(metric):
+        return _far_or_near(every, ends)
+    whole = linear([every, ends])
+    return Limits(max(whole.low, -0.02), min(whole.high, 1.02))
+
+
+def _far_or_near(values: np.ndarray, ends: np.ndarray = np.zeros(0)) -> Limits:
+    """A logarithmic axis for what is positive and far apart, else a linear one; `ends` are those of bands."""
+    limits = logarithmic([values], bands=[ends]) if values.min() > 0 and apart(values.tolist()) else None
+    return limits or linear([values, ends])

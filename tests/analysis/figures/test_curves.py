@@ -102,7 +102,40 @@ def test_rounding_stretches_no_panel_and_is_told(tmp_path: Path) -> None:
     low, high = figure.axes[0].get_ylim()
     assert 0.05 < low < 0.1 and 1 < high < 2
     notes = [text.get_text() for part in figure.subfigs for text in part.texts]
-    assert any("Below the panel of consensus distance, where rounding is: complete." in note for note in notes)
+    assert any("Below the panel of consensus distance, being zero or rounding: complete." in note for note in notes)
+
+
+def test_what_is_zero_throughout_is_told_and_widens_no_panel(tmp_path: Path) -> None:
+    ring = written(tmp_path, "ring", {"consensus_distance": [0.0, 1.0, 0.1], "bytes": [0, 10, 20]})
+    same = {"consensus_distance": [0.0, 0.0, 0.0], "bytes": [0, 50, 100]}
+    figure = curves.draw([ring, written(tmp_path, "all", same, graph={"name": "complete"})], ["consensus_distance"])
+    notes = [text.get_text() for part in figure.subfigs for text in part.texts]
+    assert any("consensus distance, being zero or rounding: complete." in note for note in notes)
+    assert [panel.get_xlim()[1] < 25 for panel in figure.axes] == [True, True]
+
+
+def test_bands_are_within_their_panel_as_far_as_their_lines_are_from_nothing(tmp_path: Path) -> None:
+    losses = ([2.0, 0.9], [2.4, 1.5], [4.0, 1.2])
+    runs = [
+        written(tmp_path, f"{seed}", {"test_loss_consensus": loss, "test_accuracy_consensus": [0.01, 0.99]}, seed=seed)
+        for seed, loss in enumerate(losses)
+    ]
+    figure = curves.draw([*runs, written(tmp_path, "wide", {"test_loss_consensus": [2.0, 1.5]}, data="mnist")])
+    loss = next(panel for panel in figure.axes if panel.get_ylabel().startswith("test loss"))
+    low, high = loss.get_ylim()
+    assert low < 1.2 - 0.3 and high > 2.8 + 1.05
+    # A band to nothing leaves the axis its room.
+    wide = [written(tmp_path, f"wide{each}", {"test_loss_consensus": [1.0, each]}, seed=each) for each in (1, 9)]
+    assert 0.9 < curves.draw(wide).axes[0].get_ylim()[0] < 1
+
+
+def test_no_band_says_that_more_than_all_is_wrong(tmp_path: Path) -> None:
+    runs = [
+        written(tmp_path, str(seed), {"test_accuracy_consensus": [first, 0.99]}, seed=seed)
+        for seed, first in enumerate((0.0, 0.0, 0.3))
+    ]
+    (band,) = curves.draw(runs, ["test_accuracy"], ["round"]).axes[0].collections
+    assert band.get_paths()[0].vertices[:, 1].max() == 1.0
 
 
 def test_bytes_that_are_far_apart_go_onto_a_logarithmic_axis(tmp_path: Path) -> None:

@@ -41,6 +41,36 @@ def test_lines_go_along_the_number_in_which_runs_differ(tmp_path: Path) -> None:
     assert len(trace.collections) == len(accuracy.collections) == len(largest.collections) == 2
 
 
+def test_a_band_is_whole_where_it_reaches_beyond_single_runs_and_one_point_has_one(tmp_path: Path) -> None:
+    runs = [
+        run(tmp_path, f"{graph}-{seed}", graph={"name": graph}, seed=seed)
+        for graph in ("ring", "star")
+        for seed in (1, 2)
+    ]
+    runs += [run(tmp_path, f"fast-{seed}", algorithm={"name": "dsgd", "lr": 0.2}, seed=seed) for seed in (1, 2)]
+    for each, trace in zip(runs, (4.0, 6.0, 5.0, 5.2, 3.0, 3.1), strict=True):
+        analysed(each, trace)
+    (panel,) = flatness.draw(runs, ["hessian_trace"]).axes
+    low, high = panel.get_ylim()
+    assert low < 3.0 and high > 5 + 2**0.5
+    ends = [path.vertices[:, 1] for each in panel.collections for path in each.get_paths()]
+    assert [(each.min(), each.max()) for each in ends] == [
+        (pytest.approx(3.05 - 0.05 * 2**0.5), pytest.approx(5 + 2**0.5)),
+        (pytest.approx(5.1 - 0.1 * 2**0.5), pytest.approx(5.1 + 0.1 * 2**0.5)),
+    ]
+
+
+def test_rates_that_lie_decades_apart_go_onto_a_logarithmic_axis_and_counts_are_whole(tmp_path: Path) -> None:
+    rates = [run(tmp_path, f"{lr}", algorithm={"name": "dsgd", "lr": lr}) for lr in (0.001, 0.03, 1.0)]
+    batches = [run(tmp_path, f"b{batch}", data={"name": "digits", "batch": batch}) for batch in (2, 3, 4)]
+    for each in [*rates, *batches]:
+        analysed(each, 3.0)
+    (panel,), (whole,) = (flatness.draw(runs, ["hessian_trace"]).axes for runs in (rates, batches))
+    assert panel.get_xscale() == "log" and panel.get_xlim()[0] < 0.001 and panel.get_xlim()[1] > 1
+    assert whole.get_xscale() == "linear" and whole.get_xlabel() == "data.batch"
+    assert all(tick % 1 == 0 for tick in whole.get_xticks())
+
+
 def test_without_a_number_settings_stand_beside_each_other(tmp_path: Path) -> None:
     runs = [run(tmp_path, graph, graph={"name": graph}) for graph in ("ring", "chain", "star")]
     for each in runs:
