@@ -130,21 +130,38 @@ def _height(lines: Sequence[str], size: float) -> float:
     return len(lines) * size * _LINE + _MARGIN if lines else 0.0
 
 
-def _columns(labels: Sequence[str], room: float) -> int:
+def legend_above(axes: Axes, title: str, room: float) -> None:
+    """The legend of a panel of so many inches, where it hides nothing: between the panel and its title."""
+    _, labels = axes.get_legend_handles_labels()
+    columns = _columns(labels, room, NOTE)
+    axes.legend(
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=columns,
+        frameon=False,
+        fontsize=NOTE,
+        handlelength=3.2,
+        borderpad=0,
+        borderaxespad=0.2,
+    )
+    axes.set_title(title, fontsize=LABEL, pad=72 * _legend_height(labels, columns, NOTE))
+
+
+def _columns(labels: Sequence[str], room: float, size: float = LEGEND) -> int:
     """As many columns of a legend as fit beside each other."""
     columns = len(labels)
-    widths = [max(text_width(line, LEGEND) for line in label.split("\n")) + _HANDLE + _BETWEEN for label in labels]
+    widths = [max(text_width(line, size) for line in label.split("\n")) + _HANDLE + _BETWEEN for label in labels]
     # matplotlib fills column by column, the first ones with one entry more.
     while columns > 1 and sum(max(part) for part in _dealt(widths, columns)) > room:
         columns -= 1
     return max(columns, 1)
 
 
-def _legend_height(labels: Sequence[str], columns: int) -> float:
+def _legend_height(labels: Sequence[str], columns: int, size: float = LEGEND) -> float:
     if not labels:
         return 0.0
     of_columns = [sum(label.count("\n") + 1 for label in part) for part in _dealt(labels, columns)]
-    return max(of_columns) * LEGEND * _LINE * 1.12 + _MARGIN
+    return max(of_columns) * size * _LINE * 1.12 + _MARGIN
 
 
 def _dealt(items: Sequence[Any], columns: int) -> list[Sequence[Any]]:

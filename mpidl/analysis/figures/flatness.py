@@ -139,9 +139,9 @@ def _lines(groups: Sequence[RunGroup[Run]]) -> tuple[_Axis, list[_Line]]:
         for number, line in enumerate(members.values())
         for ordered in [sorted(line, key=lambda group: known[group][key].value)]
     ]
-    places = np.array([settings_[key].value for settings_ in known], dtype=float)
-    words = "learning rate" if key == "algorithm.lr" else key
-    return _Axis(words, _far_or_near(places), whole=bool((places % 1 == 0).all())), lines
+    every = np.array([settings_[key].value for settings_ in known], dtype=float)
+    title = "learning rate" if key == "algorithm.lr" else key
+    return _Axis(title, _far_or_near(every), whole=bool((every % 1 == 0).all())), lines
 
 
 def _is_number(value: object) -> bool:
@@ -184,7 +184,7 @@ def _limits(metric: str, values: Sequence[np.ndarray], bands: Sequence[np.ndarra
     return Limits(max(whole.low, -0.02), min(whole.high, 1.02))
 
 
-def _far_or_near(values: np.ndarray, ends: np.ndarray = np.zeros(0)) -> Limits:
+def _far_or_near(values: np.ndarray, *ends: np.ndarray) -> Limits:
     """A logarithmic axis for what is positive and far apart, else a linear one; `ends` are those of bands."""
-    limits = logarithmic([values], bands=[ends]) if values.min() > 0 and apart(values.tolist()) else None
-    return limits or linear([values, ends])
+    limits = logarithmic([values], bands=ends) if values.min() > 0 and apart(values.tolist()) else None
+    return limits or linear([values, *ends])

@@ -12,7 +12,8 @@ import numpy as np
 
 from mpidl.errors import ConfigError, ResultsError, choices_sentence
 from mpidl.pictures import new_figure, words
-from mpidl.pictures.style import GREY, dress, line_style
+from mpidl.pictures.scales import Limits, divide, linear, logarithmic
+from mpidl.pictures.style import GREY, dress, legend_above, line_style
 from mpidl.results.findings import Analysis, Findings
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Panel = Callable[["Axes", Findings], None]
 
+_WIDTH, _HEIGHT = 4.2, 3.8
 _LEVELS = 12
 # Agents are numbered in a picture up to so many.
 _NUMBERED = 20
@@ -42,7 +44,7 @@ def draw(analyses: Sequence[Analysis], kinds: Sequence[str] = ()) -> Figure:
     if not rows:
         raise ResultsError("nothing to plot: there are no findings that can be drawn")
     columns = max(len(panels) for _, _, panels in rows)
-    figure = new_figure(1 + 4.2 * columns, 3.6 * len(rows))
+    figure = new_figure(1 + _WIDTH * columns, _HEIGHT * len(rows))
     for (analysis, findings, panels), row in zip(
         rows, figure.subfigures(len(rows), 1, squeeze=False)[:, 0], strict=True
     ):
@@ -79,9 +81,8 @@ def _density(axes: Axes, findings: Findings) -> None:
     axes.plot(top, np.full(len(top), 3e-12), label="largest eigenvalues", **line_style(1) | {"linestyle": ""})
     axes.set_yscale("log")
     axes.set_ylim(1e-12, 5)
-    axes.legend(frameon=False, fontsize=8, loc="upper right")
     trace, error = findings.number("hessian_trace"), findings.number("hessian_trace_error")
-    dress(axes, "eigenvalue", "share of the spectrum", f"Hessian: trace {trace:.3g} ± {error:.1g}")
+    _dress(axes, "eigenvalue", "share of the spectrum", f"Hessian: trace {trace:.3g} ± {error:.1g}")
 
 
 def _rises(axes: Axes, findings: Findings) -> None:
@@ -106,9 +107,8 @@ def _smoothing(axes: Axes, findings: Findings) -> None:
         (("gradient_change", "of the loss"), ("averaged_gradient_change", "averaged over agents' covariance"))
     ):
         axes.plot(end, findings[name], label=label, **line_style(index))
-    axes.legend(frameon=False, fontsize=8)
     axes.set_ylim(bottom=0)
-    dress(axes, "round", "‖Δ gradient‖ / ‖Δ model‖", "smoothness along the trajectory")
+    _dress_rounds(axes, findings["stretch_end"], "‖Δ gradient‖ / ‖Δ model‖", "smoothness along the trajectory")
 
 
 def _line(axes: Axes, findings: Findings) -> None:
@@ -117,8 +117,7 @@ def _line(axes: Axes, findings: Findings) -> None:
     ends = findings.settings.get("line", ["first", "second"])
     axes.set_xticks([0, 0.5, 1])
     axes.set_xticklabels([_folded(ends[0]), "½", _folded(ends[1])])
-    axes.legend(frameon=False, fontsize=8)
-    dress(axes, "share of the way", "loss", f"line between models: barrier {findings.number('line_barrier'):.3g}")
+    _dress(axes, "share of the way", "loss", f"line between models: barrier {findings.number('line_barrier'):.3g}")
 
 
 def _folded(text: str) -> str:
@@ -173,13 +172,11 @@ def _cosines(axes: Axes, findings: Findings) -> None:
     picture = axes.imshow(cosines, cmap="cividis", vmin=-1, vmax=1)
     bar = axes.figure.colorbar(picture, ax=axes, shrink=0.85)
     bar.set_label("cosine")
-    from matplotlib.ticker import MaxNLocator
-
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("agent")
-    axes.set_ylabel("agent")
-    axes.set_title(f"agents' gradients, round {int(findings['round'][-1])}", fontsize=10)
+    divide(axes, "x", Limits(-0.5, len(cosines) - 0.5), whole=True)
+    # The first agent on top, as the first row of a matrix.
+    divide(axes, "y", Limits(len(cosines) - 0.5, -0.5), whole=True)
+    dress(axes, "agent", "agent", f"agents' gradients, round {int(findings['round'][-1])}")
+    axes.grid(visible=False)
 
 
 def _variance(axes: Axes, findings: Findings) -> None:
@@ -187,10 +184,10 @@ def _variance(axes: Axes, findings: Findings) -> None:
         ((findings["gradient_variance"], "T, variance"), (findings["gradient_norm"] ** 2, "‖mean‖²"))
     ):
         axes.plot(findings["round"], values, label=label, **line_style(index))
-    if (findings["gradient_variance"] > 0).any():
-        axes.set_yscale("log")
-    axes.legend(frameon=False, fontsize=8)
-    dress(axes, "round", "squared norm", "gradients of agents")
+    every = [findings["gradient_variance"], findings["gradient_norm"] ** 2]
+    every = [values[np.isfinite(values)] for values in every]
+    divide(axes, "y", logarithmic(every) or linear(every))
+    _dress_rounds(axes, findings["round"], "squared norm", "gradients of agents")
 
 
 def _cosines_over_rounds(axes: Axes, findings: Findings) -> None:
@@ -200,8 +197,7 @@ def _cosines_over_rounds(axes: Axes, findings: Findings) -> None:
     axes.fill_between(findings["round"], with_mean.min(1), with_mean.max(1), color="0.6", alpha=0.25)
     axes.axhline(0, color="0.2", linewidth=0.8)
     axes.set_ylim(-1.05, 1.05)
-    axes.legend(frameon=False, fontsize=8)
-    dress(axes, "round", "cosine", "alignment (band: from least to largest)")
+    _dress_rounds(axes, findings["round"], "cosine", "alignment (band: from least to largest)")
 
 
 def _reliability(axes: Axes, findings: Findings) -> None:
@@ -215,8 +211,7 @@ def _reliability(axes: Axes, findings: Findings) -> None:
             axes.plot(confidence[there], right[there], label=label, **line_style(index))
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
-    dress(axes, "confidence", "share right", "calibration")
+    _dress(axes, "confidence", "share right", "calibration")
 
 
 _PREDICTORS = {"ensemble": "ensemble", "averaged": "averaged model"}
@@ -229,11 +224,8 @@ def _accuracies(axes: Axes, findings: Findings) -> None:
         if f"accuracy_{name}" in findings:
             line = line_style(index) | {"marker": None}
             axes.axhline(100 * findings.number(f"accuracy_{name}"), label=predictor, **line)
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, fontsize=8)
-    dress(axes, "agent", "test accuracy [%]", "together and alone")
+    divide(axes, "x", Limits(-0.5, len(agents) - 0.5), whole=True)
+    _dress(axes, "agent", "test accuracy [%]", "together and alone")
 
 
 def _entropies(axes: Axes, findings: Findings) -> None:
@@ -263,8 +255,18 @@ def _errors(axes: Axes, findings: Findings) -> None:
         of = "" if len(bounds) == 1 else words(f", {', '.join(quantities)}")
         axes.axhline(bound, color="0.3", linewidth=1.0, linestyle=(0, (8, 3)), label=f"bound of theory{of}")
     axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
-    axes.legend(frameon=False, fontsize=8)
-    dress(axes, "round", "‖v − C(v)‖² / ‖v‖²", "lost in packing")
+    _dress_rounds(axes, findings["round"], "‖v − C(v)‖² / ‖v‖²", "lost in packing")
+
+
+def _dress(axes: Axes, across: str, up: str, title: str) -> None:
+    """What the axes show, and what its lines are."""
+    dress(axes, across, up)
+    legend_above(axes, title, _WIDTH - 0.8)
+
+
+def _dress_rounds(axes: Axes, rounds: np.ndarray, up: str, title: str) -> None:
+    divide(axes, "x", linear([rounds]), whole=True)
+    _dress(axes, "round", up, title)
 
 
 _PANELS: Mapping[str, Sequence[tuple[str, Panel]]] = {
