@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mpidl.comm.gossip.sizes import Sizes
+from mpidl.comm.gossip.pace import Pace
+from mpidl.comm.gossip.sizes import Cargo, Sizes, exchange_bytes
 from mpidl.graphs import GRAPHS
 from mpidl.graphs.base import Drawn, Mixing, Periodic
 from tests.comm.mixing import (
@@ -100,6 +101,45 @@ def test_bits_depend_neither_on_placement_nor_on_transport_nor_on_chunks(comm, w
         assert len(found) == len(PLACEMENTS) * len(WAYS)
         assert all(torch.equal(other, found[0]) for other in found)
         assert not torch.equal(found[0], start)
+
+
+@on_ranks(4)
+def test_bits_stay_and_memory_is_bounded_while_more_and_more_chunks_are_under_way(comm):
+    agents, turns = 8, 8
+    sizes = Sizes(chunk=64, inside=0, ahead=8, far=2, farthest=7)
+    for kind, wire in (("ring", None), ("periodic", None), ("drawn", None), ("irregular", "float32")):
+        topology, start = topologies(agents)[kind], rows(agents, 1000)
+        expected = mixed(world_of(comm, agents), topology, start, turns, wire=wire, transport="shared")
+        world = world_of(comm, agents)
+        world.node_ranks = (comm.rank,)
+        gossip = gossip_of(world, topology, 1000, start.dtype, sizes, wire=wire, transport="messages")
+        exchange, mine = gossip.exchange("parameters"), list(world.mine)
+        exchange._turns._routes._pace = pace = Longer(2, 7, rank=comm.rank)
+        block, memory = exchange.blocks[0].copy_(start[mine]), []
+        for t in range(turns):
+            block = exchange.mix(block, t)
+            memory.append(exchange.memory)
+        assert torch.equal(block, expected[mine])
+        plans = [gossip.neighbourhood.plans.at(t) for t in range(turns)]
+        cargo = Cargo(1000, getattr(torch, wire or "float64"))
+        most = max(exchange_bytes([plan], len(mine), start.dtype, cargo, sizes, blocks=2) for plan in plans)
+        headers = sum(64 * (len(plan.sends) + len(plan.receives)) for plan in plans)
+        assert max(memory) <= most + headers
+        assert pace.ring == 7 and (memory[-1] > memory[0] or kind == "drawn")
+        gossip.close()
+
+
+class Longer(Pace):
+    """Of a link on which more always pay, one chunk at a time; each rank finds out by itself, some sooner."""
+
+    def __init__(self, least: int, most: int, rank: int) -> None:
+        super().__init__(least, most)
+        self._step = 1 + rank % 2
+
+    def see(self, seconds: float) -> bool:
+        self.ring = min(self.ring + self._step, self._most)
+        self.settled = self.ring == self._most
+        return True
 
 
 @on_ranks(1, 2, 3, 4)

@@ -8,6 +8,7 @@ from each of them says that they are through.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from mpidl.comm.gossip.memory import Stock, allocate
@@ -121,14 +122,15 @@ class RowExchange:
 
     def _add(self, turn: Turn) -> Waits:
         """Fills the other block, chunk by chunk."""
-        departures, filled = turn.route.departures, self._roles.filled
-        key = (turn.route.letters, turn.side, filled, *turn.published.values())
+        route, filled = turn.route, self._roles.filled
+        departures, key = route.departures, (route.letters, turn.side, filled, *turn.published.values())
         totals = self._kept.get(key)
         if totals is None:
             totals = self._totals.of(turn, filled)
             if self._recurring:
                 self._kept[key] = totals
         begin, add = self._sum.begin, self._sum.add
+        first = perf_counter()
         for c in range(self._chunks):
             departures.advance(c)
             for total in totals:
@@ -140,6 +142,10 @@ class RowExchange:
                     add(out[c], rows[c], weights, places)
                     if leaving is not None:
                         leaving.release(c)
+            if c == 0:
+                first = perf_counter()
+        if self._turns.saw(route, perf_counter() - first):
+            self._kept.clear()
 
     def abandon(self) -> None:
         """Ends its thread, if it has one, and nothing else."""

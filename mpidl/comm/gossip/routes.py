@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from mpidl.comm.gossip.handshake import Letters
 from mpidl.comm.gossip.messages import BatchGroup, Lane, reaches
+from mpidl.comm.gossip.pace import Pace
 from mpidl.comm.gossip.plan import Item, Link, Plan
 from mpidl.comm.gossip.streams import Arrival, Departures, Slots, make_arrivals
 
@@ -46,6 +47,8 @@ class Route:
     messages: int
     rows_read: int
     """How many rows are read in other ranks' memory."""
+    pace: Pace | None
+    """Where rows of other nodes arrive chunk by chunk through rings: how long these are, until that is settled."""
 
     def received(self, item: Item) -> Tensor:
         """A row that arrived by message and is kept whole."""
@@ -94,7 +97,9 @@ class Routes:
         self.inside = cargo.row_bytes <= sizes.inside
         """Whether rows travel inside letters."""
         self._lane = Lane(comm, recurring)
-        self._rings = [sizes.near if rank in world.node_ranks else sizes.far for rank in range(world.size)]
+        self._near, self._near_ring = frozenset(world.node_ranks), sizes.near
+        chunks = -(-cargo.length // chunk)
+        self._pace = Pace(min(sizes.far, chunks), min(sizes.most, chunks))
         direct = self.inside or reaches(comm, world.device)
         self._landing = Slots(chunk, cargo.dtype, world.device, direct, twins=True)
         self._leaving = Slots(chunk, cargo.dtype, world.device, direct)
@@ -103,6 +108,11 @@ class Routes:
         self._letters: dict[tuple[Plan, frozenset[int], frozenset[int]], Letters] = {}
         self._arrivals: dict[Plan, dict[Item, Arrival]] = {}
         self._departures: dict[tuple[Plan, int], Departures] = {}
+
+    def lengthen(self) -> None:
+        """Makes rings anew, as long as they are to be now; between turns."""
+        self.free()
+        self._landing.drop()
 
     def next(self, plan: Plan, side: int) -> Route:
         """The route of the next round, in which block `side` is sent."""
@@ -124,13 +134,15 @@ class Routes:
             self._letters[which] = self._make_letters(*which)
         if plan not in self._arrivals:
             links = self._streamed(plan.receives)
-            self._arrivals[plan] = make_arrivals(lane, links, self._cargo, self._landing, self._rings)
+            rings = {link.rank: self._near_ring if link.rank in self._near else self._pace.ring for link in links}
+            self._arrivals[plan] = make_arrivals(lane, links, self._cargo, self._landing, rings)
         if (plan, side) not in self._departures:
             links = self._streamed(plan.sends)
             self._departures[plan, side] = Departures(lane, links, rows, self._leaving, self._ahead)
         letters, arrivals, departures = self._letters[which], self._arrivals[plan], self._departures[plan, side]
         leaving = [*departures.batches, letters.sent]
         arriving = [letters.arrived, *(message for arrival in arrivals.values() for message in arrival.messages)]
+        far = not self._cargo.whole and any(link.rank not in self._near for link in self._streamed(plan.receives))
         short = self._cargo.length <= self._landing.elements or not (arrivals or departures.batches)
         return Route(
             letters=letters,
@@ -144,6 +156,7 @@ class Routes:
             bytes=letters.payload_bytes + departures.bytes,
             messages=len(letters.outgoing) + departures.messages,
             rows_read=sum(len(link.items) for link in plan.receives if link.rank in sharing),
+            pace=self._pace if far and not self._pace.settled else None,
         )
 
     def _streamed(self, links: Sequence[Link]) -> list[Link]:

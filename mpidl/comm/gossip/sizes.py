@@ -12,8 +12,8 @@ What an exchange of whole rows takes on a rank, by a formula; the tests hold it 
 
 b blocks, two or three; k agents of P parameters of s bytes, ⌈ ⌉ to a multiple of 64, w bytes each on the wire, C
 elements per chunk, or k D where small rows of k agents are summed at once; r and l count rows that come and go by
-messages, each once per rank. With shared memory r = l = 0, and with large rows that travel as they are nothing of a
-row's size is kept but the blocks.
+messages, each once per rank; rings from other nodes are counted as long as they may become. With shared memory r = l =
+0, and with large rows that travel as they are nothing of a row's size is kept but the blocks.
 """
 
 from __future__ import annotations
@@ -77,13 +77,21 @@ class Sizes:
     ahead: int = 16
     """Chunks of a row that its sender keeps under way, so that a receiver held up by the system finds them there."""
     far: int = 3
-    """Chunks of a row from another node that its receiver has room for: one that is summed, and others that arrive."""
+    """Chunks of a row from another node that its receiver has room for at first: one that is summed, others arrive."""
+    farthest: int = 16
+    """The most that it makes room for where the link is long or slow to answer; see `pace`. More than `ahead` are never
+    under way."""
     near: int = 1
     """The same on one node, where the receiver itself copies: more would not arrive sooner, but leave its cache."""
 
     def chunk_of(self, cargo: Cargo) -> int:
         """Elements of a row at a time; of packed rows about as many bytes as of others."""
         return self.chunk if cargo.dtype.is_floating_point else 4 * self.chunk
+
+    @property
+    def most(self) -> int:
+        """Chunks of a row from another node that a receiver has room for at the most."""
+        return max(self.far, min(self.farthest, self.ahead))
 
     def at_once(self, rows: int, length: int) -> int:
         """How many elements of each of so many rows are summed at a time."""
@@ -176,4 +184,4 @@ def transit_bytes(
 
 
 def _ring(link: Link, near: frozenset[int], sizes: Sizes) -> int:
-    return sizes.near if link.rank in near else sizes.far
+    return sizes.near if link.rank in near else sizes.most

@@ -59,6 +59,10 @@ class Slots:
             self._slots.append(self._slot(self.elements))
         return self._slots[start:stop]
 
+    def drop(self) -> None:
+        """Lets go of all slots but those of whole rows, once nothing is under way in them."""
+        self._slots.clear()
+
     def whole(self, number: int, length: int) -> Slot:
         """Memory for all of a row; `number` counts the rows that are kept whole."""
         while len(self._wholes) <= number:
@@ -170,7 +174,7 @@ class Arrival:
 
 
 def make_arrivals(
-    lane: Lane, links: Sequence[Link], cargo: Cargo, slots: Slots, rings: Sequence[int]
+    lane: Lane, links: Sequence[Link], cargo: Cargo, slots: Slots, rings: Mapping[int, int]
 ) -> dict[Item, Arrival]:
     """By item, the rows that arrive over these links; `rings` has the length of the ring for each rank."""
     arrivals: dict[Item, Arrival] = {}

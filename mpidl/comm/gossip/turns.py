@@ -73,6 +73,7 @@ class Turns:
         self._routes = Routes(neighbourhood, self._comm, stock.own, self.sharing, self.chunk, cargo, plans.recurring)
         self._helper = Helper() if neighbourhood.settings.overlap and not self.all_shared else None
         self._turn = 0
+        self._lengthen = False
         self._waits: Waits | None = None
         self._last: Turn | None = None
 
@@ -93,6 +94,11 @@ class Turns:
         """Bytes for rows on their way."""
         return self._routes.memory
 
+    def saw(self, route: Route, seconds: float) -> bool:
+        """A turn's rows took so long to arrive, from their first chunk to their last; whether routes change by it."""
+        self._lengthen = route.pace is not None and route.pace.see(seconds)
+        return self._lengthen
+
     @property
     def last(self) -> Turn:
         """The last turn whose letters have come."""
@@ -104,6 +110,9 @@ class Turns:
         """Publish block `side` for round t; `rest` is what remains to be done once the neighbours' letters are here."""
         if self._waits is not None:
             raise ValueError(f"exchange {self.name!r}: start() before the turn before was finished")
+        if self._lengthen:
+            self._lengthen, self._last = False, None
+            self._routes.lengthen()
         plan = self._plans.at(t)
         header = Header(
             exchange=self._number,
