@@ -150,7 +150,7 @@ class Plan:
         if "-k" in tests:
             return FOLDER_SECONDS
         launched = any(name.rpartition(".")[2] in on_ranks(self.tree, name.rpartition(".")[0]) for name in names)
-        return 25 + 10 * LAUNCH_SECONDS * launched + 4 * sum(self.seconds[name] for name in names)
+        return 25 + 10 * LAUNCH_SECONDS * launched + 4 * sum(self.seconds.get(name, LAUNCH_SECONDS) for name in names)
 
     def calls(self, file: str, mutation: Mutation) -> Iterator[list[str]]:
         stem, folder = Path(file).stem, Path(file).parts[1].removesuffix(".py")

@@ -71,5 +71,7 @@ def test_irregular_graphs_gather_rather_than_add_rows_one_by_one():
     every = summands(mixing, Placement.contiguous(64, 1), 0)
     for recurring in (True, False):
         assert len(schedule(every, 1000, recurring)) == 4
-    # Rows so long that only one would fit where they are gathered are added as they lie.
+    # Where copying rows takes longer than the calls that it saves, they are added as they lie.
+    assert all(isinstance(run.sources, StridedRows) for run in schedule(every, 8000, recurring=True))
+    # So are rows of which only one would fit where they are gathered.
     assert all(isinstance(run.sources, StridedRows) for run in schedule(every, 2**16, recurring=False))
