@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from mpidl.errors import ConfigError, choices_sentence, quoted
+from mpidl.errors import ConfigError, choices_sentence, nearest, quoted
 from mpidl.results import Glance
 from mpidl.results.glance import best_record
 from mpidl.results.metrics import WHOLE_RUN, higher_is_better, partner
@@ -28,6 +28,9 @@ _UNITS = {
     **{unit: ("bytes", factor) for unit, factor in {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}.items()},
     **{unit: ("seconds", factor) for unit, factor in {"s": 1.0, "min": 60.0, "h": 3600.0}.items()},
 }
+# What people call moments and units, in small letters, and how they are written here.
+_ENDS = {"end": "end", "last": "end", "best": "best"}
+_WORDS = {unit.lower(): unit for unit in _UNITS} | {"bytes": "B", "seconds": "s", "minutes": "min", "hours": "h"}
 
 
 class Instant(NamedTuple):
@@ -46,10 +49,9 @@ class Instant(NamedTuple):
             return cls(text)
         match = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)\s*", text)
         if match is None or match[2] not in _UNITS or not math.isfinite(float(match[1])):
-            units = f"; did you mean '{match[1]} rounds'?" if match and not match[2] else ""
             raise ConfigError(
-                f"{quoted(text)} is no moment{units} (end, best, or a budget such as '100 rounds', '5 epochs', "
-                "'10 MB', '60 s', '10 min')",
+                f"{quoted(text)} is no moment{_meant(text, match)} (end, best, or a budget such as '100 rounds', "
+                "'5 epochs', '10 MB', '60 s', '10 min')",
                 key,
             )
         scale, factor = _UNITS[match[2]]
@@ -62,6 +64,15 @@ class Instant(NamedTuple):
             "bytes": amount(self.spent),
             "seconds": duration(self.spent),
         }.get(self.kind, self.kind)
+
+
+def _meant(text: str, budget: re.Match[str] | None) -> str:
+    """`; did you mean '100 rounds'?`, of 100 or of 100 roudns; nothing where no moment is like it."""
+    if budget is None:
+        meant = _ENDS.get(nearest(text.strip().lower(), _ENDS) or "")
+        return f"; did you mean {meant!r}?" if meant else ""
+    unit = _WORDS.get(nearest(budget[2].lower(), _WORDS) or "") if budget[2] else "rounds"
+    return f"; did you mean '{budget[1]} {unit}'?" if unit and unit != budget[2] else ""
 
 
 END, BEST = Instant("end"), Instant("best")

@@ -12,11 +12,13 @@ from mpidl.cli import options
 from mpidl.cli import runs as given
 from mpidl.cli.tables import console, facts, json_line, print_fitting
 from mpidl.errors import ConfigError, quoted
+from mpidl.spoken import is_fraction
 
 if TYPE_CHECKING:
     from mpidl.analysis.comparison import Comparison
 
 _FORMATS = ("table", "markdown", "latex", "csv", "json")
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _MORE = "a wider window, a pipe, or --format markdown has them"
 
 
@@ -61,7 +63,7 @@ def compare(
     from mpidl.analysis.readings import Instant
 
     moment, wanted = Instant.parse(at, "--at"), tuple(metrics) or comparison.METRICS
-    value = None if target is None else _value(target)
+    value = None if target is None else _value(target, wanted[0])
     found, code = given.glanced(runs, wanted)
     rows = groups.grouped(found, by or None) if group else groups.alone(found)
     compared = comparison.compare(found, wanted, moment, value, rows)
@@ -69,11 +71,14 @@ def compare(
     return code
 
 
-def _value(text: str) -> float:
+def _value(text: str, metric: str) -> float:
     """A number, or per cent."""
-    match = re.fullmatch(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(%?)\s*", text)
+    match = re.fullmatch(rf"\s*({_NUMBER})\s*(%?)\s*", text)
     if match is None:
-        raise ConfigError(f"{quoted(text)} is no number; write 0.95 or 95%", "--to")
+        numbers = re.findall(_NUMBER, text.replace(",", "."))
+        per_cent = "%" if len(numbers) == 1 and is_fraction(metric) and 1 < float(numbers[0]) <= 100 else ""
+        cure = f"did you mean {numbers[0]}{per_cent}?" if len(numbers) == 1 else "write 0.95 or 95%"
+        raise ConfigError(f"{quoted(text)} is no number; {cure}", "--to")
     return float(match[1]) / (100 if match[2] else 1)
 
 

@@ -122,6 +122,27 @@ def test_what_is_no_moment_is_one_sentence(text: str) -> None:
         Instant.parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("100 roudns", "100 rounds"),
+        ("100", "100 rounds"),
+        ("5 epocs", "5 epochs"),
+        ("10 seconds", "10 s"),
+        ("2 hours", "2 h"),
+        ("1.5 KB", "1.5 kB"),
+        ("10 MiB", "10 MB"),
+        ("END", "end"),
+        ("last", "end"),
+        ("bset", "best"),
+    ],
+)
+def test_a_misspelt_moment_is_answered_with_what_was_meant(text: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"is no moment; did you mean '{meant}'"):
+        Instant.parse(text)
+    Instant.parse(meant)
+
+
 def test_an_unknown_metric_is_answered_with_the_nearest(run: results.Run) -> None:
     require_known([run], ["test_accuracy", "test_loss_server"])
     with pytest.raises(ConfigError, match="metric: 'test_acuracy' is not known; did you mean 'test_accuracy'"):

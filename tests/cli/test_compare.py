@@ -120,6 +120,9 @@ def test_what_it_took_to_a_target_is_told(sweep: Path) -> None:
     assert "rounds to 91.50 %" in invoke(sweep, "--to", "0.915").output
     with pytest.raises(ConfigError, match="--to: 'high' is no number"):
         invoke(sweep, "--to", "high")
+    for text, meant in (("90 accurcy", "90%"), ("0.9 accuracy", "0.9"), ("0,9", "0.9"), ("95 percent", "95%")):
+        with pytest.raises(ConfigError, match=f"--to: '{text}' is no number; did you mean {re.escape(meant)}[?]"):
+            invoke(sweep, "--to", text)
     with pytest.raises(ConfigError, match="--to: test_accuracy lies between 0 and 1.*; did you mean 95%"):
         invoke(sweep, "--to", "95")
     assert "rounds to 95 " in invoke(sweep, "-m", "test_loss", "--to", "95").output
