@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpidl import notation
+from mpidl import __version__, notation
 from mpidl.errors import ConfigError, ResultsError
 from mpidl.results import lock
 from mpidl.results.checked import Group
@@ -120,9 +120,11 @@ def facts(path: Path, root: Group, written: bool) -> Glance:
         raise NoRunFile(f"{str(path)!r} is an HDF5 file, but not a run file of mpidl")
     version = root.count("schema_version")
     if version > SCHEMA_VERSION:
-        newer = root.word("mpidl_version") if "mpidl_version" in root.attribute_names else "a newer one"
+        writer = root.word("mpidl_version") if "mpidl_version" in root.attribute_names else ""
+        # Between two releases the version stays, and the schema may not.
+        newer = f" to {writer}" if writer not in ("", __version__) else ""
         raise ResultsError(
-            f"{str(path)!r} has schema {version}, this mpidl reads up to {SCHEMA_VERSION}: update mpidl to {newer}"
+            f"{str(path)!r} has schema {version}, this mpidl reads up to {SCHEMA_VERSION}: update mpidl{newer}"
         )
     metrics, status = root.group("metrics"), root.word("status")
     records, agents = metrics.count("records"), root.count("agents")

@@ -59,7 +59,10 @@ def test_hdf5_of_another_program_is_refused(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused_with_the_cure(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file.attrs["schema_version"] = 99
-    assert "update mpidl" in sentence(path)
+    assert sentence(path).endswith("update mpidl"), "this very version was named as the cure"
+    with h5py.File(path, "r+") as file:
+        file.attrs["mpidl_version"] = "9.0.0"
+    assert sentence(path).endswith("update mpidl to 9.0.0")
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
