@@ -93,7 +93,7 @@ def outcome_of(tree: Path, tests: list[str], seconds: float, log: Path, mutation
 
 def that_failed(log: Path, tests: list[str]) -> list[str]:
     """The test functions that pytest names as failed; all of these where it came to no such end."""
-    named = re.findall(r"^(?:FAILED|ERROR) (tests/[^ \[]+)", log.read_text(errors="replace"), flags=re.M)
+    named = re.findall(r"^(?:FAILED|ERROR) (tests/[^ \[\n]+)", log.read_text(errors="replace"), flags=re.M)
     return sorted(set(named)) or [test for test in tests if "::" in test]
 
 
