@@ -38,18 +38,11 @@ def grouped(runs: Sequence[Kind], by: Sequence[str] | None = None) -> list[RunGr
         return _over_seeds(runs)
     known = [settings(run) for run in runs]
     varied = [key for column in differences(runs).columns for key in column.keys]
-    keys = [_found(key, known, varied) for key in by]
+    keys = list(dict.fromkeys(_found(key, known, varied) for key in by))
     members: dict[tuple[str, ...], list[Kind]] = {}
     for run, each in zip(runs, known, strict=True):
         members.setdefault(tuple(each[key].text if key in each else ABSENT for key in keys), []).append(run)
-    labels = [
-        ", ".join(
-            text if key.endswith(".name") else f"{key.rpartition('.')[2]} {text}"
-            for key, text in zip(keys, texts, strict=True)
-            if text != ABSENT
-        )
-        for texts in members
-    ]
+    labels = _of_values(keys, list(members))
     return [
         RunGroup(tuple(group), name, label or name)
         for group, name, label in zip(members.values(), _names(list(members.values())), labels, strict=True)
@@ -96,6 +89,25 @@ def _found(key: str, runs: Sequence[dict[str, Setting]], varied: Sequence[str]) 
     meant = nearest_key(key, keys) or nearest_key(key, {known.rpartition(".")[2]: None for known in keys})
     shown = dict.fromkeys(known.removesuffix(".name") for known in varied)
     raise ConfigError(choices_sentence(key, shown, meant), "--by")
+
+
+def _of_values(keys: Sequence[str], groups: Sequence[Sequence[str]]) -> list[str]:
+    """What to call groups that have these values of these keys: no two alike, where any value is told."""
+    paths = [key.removesuffix(".name") for key in keys]
+    last = [path.rpartition(".")[2] for path in paths]
+    # In full where the last word is that of another key, too; of a part its name says which it is.
+    words = [path if last.count(word) > 1 else word for path, word in zip(paths, last, strict=True)]
+    short = [
+        ", ".join(
+            text if key.endswith(".name") and word in last else f"{word} {text}"
+            for key, word, text in zip(keys, words, texts, strict=True)
+            if text != ABSENT
+        )
+        for texts in groups
+    ]
+    if len(set(short)) == len(short):
+        return short
+    return [", ".join(f"{word} {text}" for word, text in zip(words, texts, strict=True)) for texts in groups]
 
 
 def _names(groups: Sequence[Sequence[Glance]]) -> list[str]:

@@ -67,6 +67,27 @@ def test_groups_of_keys_are_told_by_them(runs: list[results.Run]) -> None:
     assert len({group.name for group in grouped(runs, ["seed"])}) == 3
 
 
+def test_groups_of_keys_that_end_alike_are_told_apart(runs: list[results.Run]) -> None:
+    def changed(**sections: object) -> results.Run:
+        return replace(runs[0], config_text=yaml.safe_dump(runs[0].config | sections))
+
+    rates = [
+        changed(algorithm={"name": "fedopt", "lr": lr, "server": {"name": "adam", "lr": server}})
+        for lr, server in ((0.1, 0.2), (0.2, 0.1))
+    ]
+    assert [group.label for group in grouped(rates, ["algorithm.lr", "algorithm.server.lr"])] == [
+        "algorithm.lr 0.1, algorithm.server.lr 0.2",
+        "algorithm.lr 0.2, algorithm.server.lr 0.1",
+    ]
+    parts = [
+        changed(gossip={"compressor": {"name": "adam"}}),
+        changed(algorithm={"name": "dsgd", "server": {"name": "adam"}}, gossip={"compressor": None}),
+    ]
+    found = grouped(parts, ["gossip.compressor", "algorithm.server"])
+    assert len({group.label for group in found}) == 2, [group.label for group in found]
+    assert [group.label for group in grouped(runs[:4], ["lr", "algorithm.lr"])] == ["lr 0.1", "lr 0.2"]
+
+
 def test_a_key_that_no_run_has_is_answered_with_those_that_differ(runs: list[results.Run]) -> None:
     with pytest.raises(ConfigError, match=r"--by: 'learning_rat' is not known.*\(algorithm.lr, seed\)"):
         grouped(runs, ["learning_rat"])
