@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from mpidl.errors import ConfigError, choices_sentence, nearest
+from mpidl.errors import ConfigError, choices_sentence, nearest, quoted
 
 # What other programs and papers call a key, and what it may be here.
 _ALSO_CALLED = {
@@ -52,8 +52,15 @@ class UnknownKey(ConfigError):
     """A key that its section does not know; `meant` is the one to suggest instead."""
 
     def __init__(self, key: str, known: Iterable[str], meant: str | None = None) -> None:
-        self.known, word = tuple(known), key.rpartition(".")[2]
-        super().__init__(choices_sentence(word, self.known, meant or nearest_key(word, self.known)), key)
+        self.known, (section, _, word) = tuple(known), key.rpartition(".")
+        if meant == word:
+            # The very same key, of what is around this section.
+            choices = ", ".join(sorted(self.known))
+            super().__init__(
+                f"{quoted(word)} is not known here; did you mean it outside of {section}? ({choices})", key
+            )
+        else:
+            super().__init__(choices_sentence(word, self.known, meant or nearest_key(word, self.known)), key)
 
 
 def nearest_key(word: str, known: Iterable[str]) -> str | None:
@@ -66,8 +73,10 @@ def elsewhere(word: str, known: Iterable[str], schema: type[BaseModel], settings
     """The dotted path of the key that was meant by a word, unless it is much like one of those `known` here.
 
     That is the key of this very name, or of what another program calls so, or else of a name like it; of several the
-    one that nests least.
+    one that nests least. `name` means another thing in each section, and none of them elsewhere.
     """
+    if word == "name":
+        return None
     paths = sorted((path for path, _ in walk(schema, settings)), key=lambda path: path.count("."))
     by_name: dict[str, str] = {}
     for path in paths:

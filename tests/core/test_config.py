@@ -82,6 +82,11 @@ def write(tmp_path, text):
         ({"epoch": 3}, "did you mean 'train.epochs'?"),
         ({"batch_size": 3}, "did you mean 'data.batch'?"),
         ({"nodes": 3}, "nodes: 'nodes' is not known; did you mean 'agents'?"),
+        (
+            {"data": {"name": "digits", "seed": 3}},
+            "data.seed: 'seed' is not known here; did you mean it outside of data?",
+        ),
+        ({"gossip": {"name": "exact"}}, "gossip.name: 'name' is not known (compressor, "),
         ({"data": {"name": "npz", "path": "x"}}, "data.path: 'path' is not known; did you mean 'data.file'?"),
         ({"data": {"name": "digits", "path": "x"}}, "did you mean 'data.root'?"),
         ({"algorithm": {"name": "dsgd", "epochs": 3}}, "algorithm.epochs: 'epochs' is not known; did you mean 'train."),
