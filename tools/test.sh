@@ -26,6 +26,9 @@ others_programs() {
     *" --full "*)
         command -v slurmctld || packages slurm-wlm ||
             say "Slurm could not be installed; jobs are not tried on it"
+        PATH="$PATH:/usr/sbin" command -v sshd && command -v ip ||
+            packages openssh-server iproute2 ||
+            say "openssh-server and iproute2 could not be installed; runs on two hosts are not tried"
         command -v sshd && command -v tc || packages openssh-server iproute2 ||
             say "sshd and tc could not be installed; two hosts are not tried"
         ;;

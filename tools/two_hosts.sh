@@ -6,7 +6,8 @@
 #   eval "$(bash tools/two_hosts.sh start --rate 1gbit --delay 20ms)"      # both ways; prints what launchers must know
 #   bash tools/two_hosts.sh run a mpirun --host a:2,b:2 hostname           # in the current folder; so do mpiexec, ssh b
 #   bash tools/two_hosts.sh cut b                        # nothing passes through b's end of the cable; mend b
-#   bash tools/two_hosts.sh kill b                       # as if its power failed
+#   bash tools/two_hosts.sh kill b                       # as if its power failed, which nobody is told
+#   bash tools/two_hosts.sh down b                       # its processes end, and their connections close
 #   bash tools/two_hosts.sh stop                         # ends all that runs on them, and removes its folder
 #
 # Of this machine's /tmp they see the current folder and this project's, and what is named by --share FOLDER. All that is
@@ -27,7 +28,7 @@ fail() {
 
 usage() {
     fail "usage: bash $0 start [--rate 1gbit] [--delay 20ms] [--share FOLDER]… | run HOST COMMAND… | cut HOST |" \
-        "mend HOST | kill HOST | stop"
+        "mend HOST | kill HOST | down HOST | stop"
 }
 
 address() {
@@ -245,6 +246,10 @@ kill)
     running "${1:-}"
     # First the cable, so that nobody hears of its end.
     on_network "$1" ip link delete eth0
+    end "$1"
+    ;;
+down)
+    running "${1:-}"
     end "$1"
     ;;
 *) usage ;;

@@ -24,6 +24,7 @@ _SINGLE_LINES = (
     b"YOUR APPLICATION TERMINATED WITH",
     b"This typically refers to a problem",
     b"Please see the FAQ page for debugging",
+    b"Abort is in progress...hit ctrl-c again",
     b"srun: error:",
     b"slurmstepd: error:",
 )

@@ -1,9 +1,9 @@
 """What a rank sees of others though it may wait for them inside MPI: one that is frozen, or that left unnoticed.
 
-A thread of every rank sends a beat to the next one, four times within the time after which a rank is missed, and
-listens for those of the one before. A process that is stopped, or a host that hangs, sends none. Where ranks outlive
-others, it also sees when a process of its host is gone: Open MPI tells of those that a signal has ended, and of no
-others.
+A thread of every rank sends a beat to the next one, every second, and listens for those of the one before. A process
+that is stopped, or a host that hangs, sends none; nor does one behind a cable that is out, which may come back. So who
+is silent is first named, and missed only after the time that the user gives it. Where ranks outlive others, it also
+sees when a process of its host is gone: Open MPI tells of those that a signal has ended, and of no others.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ log = logging.getLogger("mpidl.comm")
 _TAG = 0
 # For MPI to tell of a death by itself, and for ranks that come to their end together.
 _GRACE_SECONDS = 2.0
+_BEAT_SECONDS = 1.0
+# Beats of a busy host come late by some; who waits for longer wants to know for whom.
+_TOLD_SECONDS = 10.0
 
 
 @contextmanager
@@ -67,7 +70,7 @@ class _Watchdog(threading.Thread):
                     # It may be gone already; then MPI has not started everywhere, and this ends otherwise.
                     with suppress(OSError):
                         self._handles[os.pidfd_open(process)] = rank
-        self._before, self._heard, self._sent = -1, 0.0, list[MPI.Request]()
+        self._before, self._heard, self._sent, self._told = -1, 0.0, list[MPI.Request](), False
 
     def run(self) -> None:
         poll = select.poll()
@@ -80,7 +83,7 @@ class _Watchdog(threading.Thread):
             if self._over in ready or any(self._left_unnoticed(poll, handle) for handle in ready):
                 break
             if seconds is not None and time.monotonic() >= due:
-                period = seconds / 4
+                period = min(_BEAT_SECONDS, seconds / 4)
                 self._beat(seconds, late=time.monotonic() - due > period)
                 due = time.monotonic() + period
         for handle in self._handles:
@@ -113,7 +116,8 @@ class _Watchdog(threading.Thread):
         place = living.index(self._beats.rank)
         before, after = living[place - 1], living[(place + 1) % len(living)]
         if late or before != self._before:
-            self._before, self._heard = before, now
+            self._before, self._heard, self._told = before, now, False
+        heard = self._heard
         # What fails here is a death, of which the other thread hears.
         with suppress(MPI.Exception):
             self._sent = [each for each in self._sent if not each.Test()]
@@ -123,6 +127,23 @@ class _Watchdog(threading.Thread):
                 self._heard = now
         if now - self._heard > seconds:
             self._miss(before, now - self._heard)
+        else:
+            self._tell(before, now - heard, seconds, again=self._heard > heard)
+
+    def _tell(self, rank: int, silent: float, seconds: float, again: bool) -> None:
+        """Says once that a rank has been silent for long, and once that it is heard again."""
+        who = f"rank {rank} on {self._everyone[rank][0]}"
+        if self._told and again:
+            self._told = False
+            log.warning("%s is heard of again, after %.0f s", who, silent)
+        elif not (self._told or again) and silent > _TOLD_SECONDS:
+            self._told = True
+            log.warning(
+                "%s has not been heard of for %.0f s; the others wait for it, for the %.0f s of failures.timeout",
+                who,
+                silent,
+                seconds,
+            )
 
     def _miss(self, rank: int, silent: float) -> None:
         host, process = self._everyone[rank]
