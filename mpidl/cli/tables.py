@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +25,10 @@ _SPACES = re.compile(r" (?![-+.\d\[%])|(?<=,) ")
 
 
 def console(paper: int = _FILE_WIDTH) -> Console:
-    """Where tables are printed: as wide as the terminal, or as `paper` where there is none."""
+    """Where tables are printed: as wide as the terminal, or as `paper` where there is none.
+
+    Ranks write into a pipe, or what looks like a terminal to them, and are told how wide the user's is, if any is.
+    """
     from rich.console import Console
     from rich.text import Text
 
@@ -35,10 +39,17 @@ def console(paper: int = _FILE_WIDTH) -> Console:
             return super().render_str("\n".join(map(printable, text.split("\n"))), **options)
 
     # No markup: a list in a configuration, `[consensus, local]`, is not a style.
-    terminal = Printable(highlight=False, markup=False, emoji=False)
+    terminal = Printable(highlight=False, markup=False, emoji=False, force_terminal=_told_of_terminal())
     if not terminal.is_terminal:
         terminal.width = paper
+    elif "MPIDL_LAUNCHED" in os.environ:
+        terminal.width = int(os.environ["MPIDL_OUTPUT"])
     return terminal
+
+
+def _told_of_terminal() -> bool | None:
+    """Whether a rank that mpidl has started writes to a terminal; of other processes None, which see it themselves."""
+    return "MPIDL_OUTPUT" in os.environ if "MPIDL_LAUNCHED" in os.environ else None
 
 
 def print_fitting(columns: Sequence[TableColumn], more: str) -> None:

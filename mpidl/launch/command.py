@@ -4,6 +4,7 @@ The environment carries these words to the ranks, on whatever hosts they are:
 
 - `MPIDL_LAUNCHED=1`: you are a rank, do not start any.
 - `MPIDL_TERMINAL=<columns>`: what you write to stderr ends on a terminal this wide, though you see a pipe.
+- `MPIDL_OUTPUT=<columns>`: the same of stdout; where it is not said, no terminal is there, though you may see one.
 - `MPIDL_FAILURE_FILE=<path>`: where a failing rank leaves its line (comm/start/failures.py), printed last.
 - `MPIDL_CONFIGURATION=<packed>`: what to run, as the launching process has loaded it; a file may change, and a variable
   in it may have another value on another host.
@@ -36,6 +37,7 @@ _LONGEST = 2**17 - 256
 PASSED_ON = (
     "MPIDL_LAUNCHED",
     "MPIDL_TERMINAL",
+    "MPIDL_OUTPUT",
     FAILURE_FILE,
     CONFIGURATION,
     DEBUG,
@@ -112,17 +114,21 @@ def rank_environment(
     *,
     failure_file: Path | None = None,
     terminal: int | None = None,
+    output: int | None = None,
     configuration: str | None = None,
 ) -> dict[str, str]:
-    """The environment of the ranks: ours, and the words above."""
+    """The environment of the ranks: ours, and the words above; `terminal` is of stderr, `output` of stdout."""
     environment = with_home(base)
     environment["MPIDL_LAUNCHED"] = "1"
     environment.setdefault("OMP_NUM_THREADS", "1")
     environment.pop("MPIDL_TERMINAL", None)
+    environment.pop("MPIDL_OUTPUT", None)
     environment.pop(FAILURE_FILE, None)
     environment.pop(CONFIGURATION, None)
     if terminal is not None:
         environment["MPIDL_TERMINAL"] = str(terminal)
+    if output is not None:
+        environment["MPIDL_OUTPUT"] = str(output)
     if failure_file is not None:
         environment[FAILURE_FILE] = str(failure_file)
     path = modules_path(environment)

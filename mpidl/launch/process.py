@@ -113,8 +113,13 @@ class Launch:
         """Starts the ranks, for which these folders are, and to which signals go."""
         self.prepare()
         failure_file = ours.words / "failure.json"
-        terminal = shutil.get_terminal_size().columns if self.report is None and sys.stderr.isatty() else None
-        environment = rank_environment(failure_file=failure_file, terminal=terminal, configuration=self.configuration)
+        columns = shutil.get_terminal_size().columns if self.report is None else None
+        environment = rank_environment(
+            failure_file=failure_file,
+            terminal=columns if sys.stderr.isatty() else None,
+            output=columns if sys.stdout.isatty() else None,
+            configuration=self.configuration,
+        )
         if self.launcher.kind == "openmpi" and scheduler() is None:
             keep_session(environment, ours, elsewhere=self.launcher.hosts is not None)
         return Running(self, environment, failure_file, forwarded)

@@ -18,6 +18,7 @@ from mpidl.cli import show as show_module
 from mpidl.cli.compare import compare
 from mpidl.cli.plot import plot
 from mpidl.cli.show import show
+from mpidl.cli.tables import console
 from mpidl.errors import ConfigError, ResultsError
 from mpidl.results.run_file import RunFile
 from mpidl.results.snapshots import BEST, SNAPSHOTS
@@ -39,6 +40,19 @@ def test_show_tells_configuration_last_and_best_values_and_events(tmp_path: Path
     for words in ("small", "finished; 5 records", "dsgd, lr 0.1", "3 over 2 ranks (2 on here)", "90.00 %", "2 ranks"):
         assert words in text
     assert "gradient" not in text
+
+
+def test_ranks_print_for_the_window_they_were_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pretended(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdout", Pretended())
+    monkeypatch.setenv("MPIDL_LAUNCHED", "1")
+    monkeypatch.delenv("MPIDL_OUTPUT", raising=False)
+    assert not console().is_terminal and console().width == 200
+    monkeypatch.setenv("MPIDL_OUTPUT", "90")
+    assert console().is_terminal and console().width == 90
 
 
 def test_show_tells_of_models_that_are_kept(tmp_path: Path) -> None:

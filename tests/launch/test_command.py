@@ -54,15 +54,18 @@ def test_srun_ends_all_ranks_with_the_first_that_fails() -> None:
 
 
 def test_ranks_are_told_what_they_cannot_see() -> None:
-    base = {"PATH": "/bin", "HOME": "/h", "MPIDL_TERMINAL": "10", "MPIDL_FAILURE_FILE": "/stale"}
+    base = {"PATH": "/bin", "HOME": "/h", "MPIDL_TERMINAL": "10", "MPIDL_OUTPUT": "10", "MPIDL_FAILURE_FILE": "/stale"}
     plain = {"PATH": "/bin", "HOME": "/h", "MPIDL_LAUNCHED": "1", "OMP_NUM_THREADS": "1"}
     assert rank_environment(base) == plain
-    told = rank_environment({"HOME": "/h", "OMP_NUM_THREADS": "4"}, failure_file=Path("/tmp/f"), terminal=120)
+    told = rank_environment(
+        {"HOME": "/h", "OMP_NUM_THREADS": "4"}, failure_file=Path("/tmp/f"), terminal=120, output=90
+    )
     assert told == {
         "HOME": "/h",
         "MPIDL_LAUNCHED": "1",
         "OMP_NUM_THREADS": "4",
         "MPIDL_TERMINAL": "120",
+        "MPIDL_OUTPUT": "90",
         "MPIDL_FAILURE_FILE": "/tmp/f",
     }
 
