@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mpidl.comm.gossip import messages
-from mpidl.comm.gossip.sizes import Cargo, Sizes, exchange_bytes
+from mpidl.comm.gossip.sizes import GATHERED, Cargo, Sizes, exchange_bytes, scratch_elements
 from tests.comm.mixing import gossip_of, topologies, world_of
 from tests.ranks import on_ranks
 
@@ -88,3 +88,9 @@ def test_no_row_is_allocated_beside_what_the_formula_says(comm, way, wire, block
     assert sum(new) == 0
     assert peak < PARAMETERS
     gossip.close()
+
+
+def test_rows_are_gathered_in_memory_that_does_not_grow_with_them():
+    assert scratch_elements(2, 100, rounded=False, sizes=Sizes()) == 200
+    assert scratch_elements(8, 10**6, rounded=False, sizes=Sizes()) == GATHERED
+    assert scratch_elements(1, 10**6, rounded=False, sizes=Sizes()) == 0

@@ -14,6 +14,10 @@ from typing import Any
 
 import pytest
 
+from mpidl.launch.launcher import Launcher
+from mpidl.launch.library import Library
+from mpidl.launch.process import Launch
+
 PARENT = """
 import os, sys
 from mpidl.launch import process
@@ -226,3 +230,20 @@ def test_a_run_file_says_how_its_run_ended_whatever_the_rank_that_wrote_it_saw(t
         run.finish(written)
     close_run_file(tmp_path / "run.h5", code)
     assert results.open(tmp_path / "run.h5").status == told
+
+
+@pytest.mark.parametrize(
+    ("asked", "ranks", "kind", "shrinks", "outliving"),
+    [
+        (True, 2, "openmpi", True, True),
+        (False, 2, "openmpi", True, False),
+        (True, 1, "openmpi", True, False),
+        (True, 2, "mpich", True, False),
+        (True, 2, "openmpi", False, False),
+    ],
+)
+def test_ranks_outlive_others_where_that_is_asked_for_and_mpi_and_launcher_can(asked, ranks, kind, shrinks, outliving):
+    def found():
+        return Library(kind, "5", None, "", "4", shrinks), Launcher("mpirun", kind)
+
+    assert Launch(ranks, ["program"], found=found, outliving=asked).outliving is outliving
