@@ -222,15 +222,12 @@ def _metrics(run: Run, most: int | None = None) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     telling = sorted(run.metrics, key=lambda name: name not in ("round", *SIGNALS))[:most]
     for name in (name for name in run.metrics if name in telling):
-        values = run.metrics[name]
-        words = name if values.ndim == 1 else f"{name} (mean of agents)"
+        last, about = read(run, name), ["mean of agents"] if run.metrics[name].ndim > 1 else []
+        if last.record is not None and last.record < run.records - 1:
+            about.append(f"in round {number(run.metrics['round'][last.record])}")
         best = run.best(name) if "accuracy" in name or "loss" in name else None
-        table.add_row(
-            words,
-            _cell(run, name, read(run, name).value),
-            _cell(run, name, best.value) if best else "",
-            number(best.round) if best else "",
-        )
+        shown = (_cell(run, name, best.value), number(best.round)) if best else ("", "")
+        table.add_row(f"{name} ({', '.join(about)})" if about else name, _cell(run, name, last.value), *shown)
     return table
 
 

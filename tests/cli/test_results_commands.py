@@ -55,6 +55,18 @@ def test_ranks_print_for_the_window_they_were_told_of(monkeypatch: pytest.Monkey
     assert console().is_terminal and console().width == 90
 
 
+def test_show_tells_the_round_of_what_was_not_measured_in_the_last(tmp_path: Path) -> None:
+    path = run(tmp_path, "small").path
+    assert "in round 40" not in invoke(show, path).output
+    writer = RunFile.open(path)
+    writer.append({"round": 50, "epoch": 5.0, "seconds": 10.0, "bytes": 7500.0, "test_accuracy_consensus": 0.5})
+    writer.finish("diverged")
+    text = invoke(show, path).output
+    assert re.search(r"consensus_distance \(in round 40\) +0.2 ", text), text
+    assert re.search(r"test_accuracy_consensus +50.00 %", text), text
+    assert re.search(r"test_accuracy_local \(mean of agents, in round 40\)", text), text
+
+
 def test_show_tells_of_models_that_are_kept(tmp_path: Path) -> None:
     path = run(tmp_path, "small").path
     assert "models kept" not in invoke(show, path).output
