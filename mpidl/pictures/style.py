@@ -91,7 +91,7 @@ def framed(
     entries = dict(list((legend or {}).items())[:_ENTRIES])
     if legend and len(legend) > _ENTRIES:
         notes = [f"The legend names {_ENTRIES} of {len(legend)} lines.", *notes]
-    labels = ["\n".join(first_of(folded(label, room - _HANDLE, LEGEND), 3)) for label in entries]
+    labels = _cut([folded(label, room - _HANDLE, LEGEND) for label in entries])
     columns = _columns(labels, room)
     below = first_of([line for note in notes for line in folded(note, room, NOTE, 1000)], _NOTES)
     heights = {
@@ -123,6 +123,16 @@ def framed(
             _MARGIN / width, 0.96, "\n".join(below), fontsize=NOTE, color=GREY, ha="left", va="top", linespacing=1.25
         )
     return figure, of["panels"]
+
+
+def _cut(labels: Sequence[list[str]]) -> list[str]:
+    """Labels of three lines at most, or of more where only these tell them apart."""
+    whole = {tuple(label) for label in labels}
+    for most in (3, 6, 12):
+        cut = ["\n".join(first_of(label, most)) for label in labels]
+        if len(set(cut)) == len(whole):
+            break
+    return cut
 
 
 def _height(lines: Sequence[str], size: float) -> float:

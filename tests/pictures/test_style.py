@@ -43,3 +43,13 @@ def test_a_frame_has_room_for_its_texts(length: int, count: int, width: float) -
     below = figure.subfigs[-1].texts[0].get_text()
     assert below.startswith("The legend names 40 of 60 lines.") == (count == 60)
     assert axes.get_window_extent().height > 0.5 * 2.0 * figure.dpi
+
+
+def test_legends_keep_what_tells_long_labels_apart() -> None:
+    alike = "momentum 0.9 " * 25
+    figure, _ = style.framed(4, 2, legend={f"{alike}lr {lr}": style.line_entry(0) for lr in (0.1, 0.2)})
+    shown = [text.get_text() for part in figure.subfigs for each in part.legends for text in each.get_texts()]
+    assert len(set(shown)) == 2 and all(label.count("\n") < 12 for label in shown), shown
+    figure, _ = style.framed(4, 2, legend={f"{lr} {alike}": style.line_entry(0) for lr in (0.1, 0.2)})
+    shown = [text.get_text() for part in figure.subfigs for each in part.legends for text in each.get_texts()]
+    assert [label.count("\n") for label in shown] == [2, 2] and shown[0].endswith("…"), shown
