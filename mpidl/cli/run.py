@@ -182,7 +182,7 @@ def _rehearsed(words: Words, config: Config, output: Path, launch: Launch) -> st
     from mpidl.experiment.requirements import require_outliving
 
     require_outliving(config, launch.ranks, launch.outliving, launch.library.title)
-    device = trial.device_of(config)
+    device = trial.device_of(config, elsewhere=launch.launcher.hosts is not None)
     inputs = Inputs.read(config, launch.ranks)
     if words.resume:
         trial.require_resumable(inputs, output, words.allowed)

@@ -46,9 +46,12 @@ class AllAgents:
         return values
 
 
-def device_of(config: Config) -> torch.device:
-    """What the first rank of this machine would compute on, once it is seen to have what the run requires."""
-    device = devices.choose(config.train.device, 0)
+def device_of(config: Config, elsewhere: bool = False) -> torch.device:
+    """What the first rank of this machine would compute on, once it is seen to have what the run requires.
+
+    `elsewhere`: ranks are on hosts of whose GPUs this one knows nothing, and only what a CPU shows is tried.
+    """
+    device = devices.choose("cpu" if elsewhere else config.train.device, 0)
     require_main_memory(config, device)
     require_compiler(config)
     return device

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mpidl import accelerator, makers
+from mpidl import accelerator, experiment, makers
 from mpidl.cli.main import main
+from mpidl.errors import ConfigError
 from mpidl.experiment import trial
 from mpidl.results.run_file import RunFile
 from tests.cli.test_errors import mistake
@@ -98,6 +99,13 @@ def test_what_is_for_main_memory_is_refused_where_there_is_a_gpu(
     words = ("-s", key, *(() if "gossip" in key else ("-s", "algorithm=fedavg", "-s", "graph=null")))
     said = mistake(capsys, folder, "run", "small.yaml", "-n", "2", *words, "--dry-run")
     assert "in main memory, not on xpu:0" in said
+
+
+def test_of_hosts_that_are_named_this_one_does_not_say_what_gpus_they_have(folder: Path) -> None:
+    loaded = experiment.load(folder / "small.yaml", ["train.device=cuda"])
+    assert trial.device_of(loaded, elsewhere=True) == torch.device("cpu")
+    with pytest.raises(ConfigError, match="'cuda' cannot be used here"):
+        trial.device_of(loaded)
 
 
 def test_a_policy_that_this_mpi_cannot_carry_out_is_refused(
