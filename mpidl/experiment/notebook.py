@@ -37,10 +37,11 @@ def train(
     # What an earlier run of this process was asked is no wish about this one.
     stopping.forget()
     comm = startup.start(loaded.train.device, loaded.train.threads)
+    beginning = Beginning(overwrite, resume)
+    beginning.agree(comm)
     check(loaded, comm.size, path, overwrite, resume)
     run = compose(loaded, comm, path.parent)
     agree(comm, {"the run file": str(path)}, "give all ranks the same output")
-    beginning = Beginning(overwrite, resume)
     if quiet:
         carry_out(run, path, beginning, lambda sentence: None, lambda longest: Hook())
     else:

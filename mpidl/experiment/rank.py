@@ -50,6 +50,13 @@ class Beginning:
     resume: bool = False
     allowed: tuple[str, ...] | None = ()
 
+    def agree(self, comm: Communicator) -> None:
+        """Raises on every rank unless all were told the same: what they do first depends on it. A collective call."""
+        said = {"--overwrite": self.overwrite, "--resume": self.resume}
+        facts = {option: "said" if this else "not said" for option, this in said.items()}
+        facts["--allow-changes"] = " ".join(sorted(self.allowed or ())) or "not said"
+        agree(comm, facts, "start all ranks alike")
+
 
 def main(config: Config, output: Path, beginning: Beginning, verbose: bool = False) -> None:
     """A whole run, as one rank of it."""
@@ -84,6 +91,7 @@ def train(
 
     `verbose`: whether all that is logged is told, or warnings alone; None: nothing is.
     """
+    beginning.agree(comm)
     require_outliving(config, comm.size, survivors.supported(), startup.library())
     # What was dealt to the ranks there are at first stays dealt out, whoever is left; and it is read once.
     agents = config.agents_on(comm.size)

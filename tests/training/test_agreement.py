@@ -198,3 +198,20 @@ def test_another_run_file_on_one_rank_is_named_and_none_is_made(comm, tmp_path):
         train(configuration(), comm, Path(tmp_path) / f"{comm.rank}.h5")
     comm.Barrier()
     assert not list(tmp_path.iterdir())
+
+
+@on_ranks(2)
+@pytest.mark.parametrize("option", ["--overwrite", "--resume", "--allow-changes"])
+def test_ranks_that_were_told_to_begin_differently_do_not_begin(comm, tmp_path, option):
+    from mpidl.experiment.rank import Beginning, train
+
+    told = {
+        "--overwrite": Beginning(overwrite=True),
+        "--resume": Beginning(resume=True),
+        "--allow-changes": Beginning(allowed=("seed",)),
+    }
+    beginning = told[option] if comm.rank else Beginning()
+    with pytest.raises(CommunicationError, match=f"disagree: {option} is not said on the one and s.* on the other;"):
+        train(configuration(), comm, Path(tmp_path) / "r.h5", beginning)
+    comm.Barrier()
+    assert not list(tmp_path.iterdir())
