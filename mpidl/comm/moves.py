@@ -71,7 +71,8 @@ def rows_in_turn(
             else:
                 parts = [piece for row in rows for piece in pieces(row)]
                 for piece in parts:
-                    world.comm.Send(piece, 0)
+                    # What MPI takes along before rank 0 asks for it would fill the memory there.
+                    world.comm.Ssend(piece, 0)
                 world.meters.handed_to_mpi(sum(row.nbytes for row in rows), len(parts))
         elif world.rank == 0:
             for row in arrived:

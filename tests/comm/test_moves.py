@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -39,6 +41,23 @@ def test_rows_of_all_agents_reach_rank_0_in_their_order(comm, dtype):
             assert torch.equal(numbers, row(agent, (5,), dtype)) and counter.tolist() == [agent] and not len(empty)
     with pytest.raises(ValueError, match="rows are not the"):
         list(rows_in_turn(world, [block[:0] if len(world.mine) else new_rows((1, 5), dtype, "cpu")]))
+    world.close()
+
+
+@on_ranks(2)
+def test_rows_wait_where_they_are_until_rank_0_asks_for_them(comm):
+    world = World(comm, Placement((0, 1, 1), 2))
+    rows = rows_in_turn(world, [torch.zeros(len(world.mine), 1)])
+    if comm.rank:
+        list(rows)
+        comm.send("left", 0, tag=1)
+    else:
+        next(rows)
+        for _ in range(1000):
+            assert not comm.Iprobe(1, tag=1), "rows have left that rank 0 has no room for yet"
+            os.sched_yield()
+        assert len(list(rows)) == 2
+        assert comm.recv(source=1, tag=1) == "left"
     world.close()
 
 

@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 import torch
 
+from mpidl.comm.gossip.sizes import ON_CPU, Cargo
 from mpidl.comm.start import device as devices
 from mpidl.comm.start import startup
 from mpidl.comm.world import World
@@ -75,6 +76,34 @@ def test_sharing_a_gpu_is_noted(comm, gpus):
         assert world.warning.startswith("2 of the 2 GPUs in use are shared by several ranks (up to 2 each)")
     else:
         assert not world.warning
+
+
+TCP = {f"OMPI_MCA_btl_tcp_{name}" for name in ("eager_limit", "rndv_eager_limit", "max_send_size")}
+
+
+@pytest.mark.parametrize("local_size", ["2", "4"])
+@pytest.mark.parametrize("said", [{}, {"OMPI_MCA_btl_tcp_max_send_size": "65536"}])
+def test_ranks_of_several_hosts_send_chunks_unasked_unless_a_user_says_how_tcp_is_used(local_size, said):
+    class StartedError(Exception):
+        pass
+
+    def start(threads: int) -> None:
+        raise StartedError
+
+    launcher = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}
+    launcher |= {"OMPI_COMM_WORLD_LOCAL_SIZE": local_size}
+    mpi = mock.Mock(Is_initialized=lambda: False, Init_thread=start)
+    with mock.patch.dict(os.environ, launcher | said, clear=True), mock.patch.object(startup, "MPI", mpi):
+        with pytest.raises(StartedError):
+            startup.start("cpu")
+        found = {name: value for name, value in os.environ.items() if name in TCP}
+    # A receiver that has room for less than what is sent unasked would write behind it.
+    assert found == (dict.fromkeys(TCP, str(startup.UNASKED)) if local_size == "2" and not said else said)
+
+
+def test_the_longest_chunk_and_its_header_are_sent_unasked():
+    longest = max(ON_CPU.chunk_of(Cargo(1, dtype)) * dtype.itemsize for dtype in (torch.float64, torch.uint8))
+    assert longest + 256 <= startup.UNASKED < longest + 2**16
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])

@@ -16,6 +16,9 @@ from mpidl.errors import ConfigError
 
 log = logging.getLogger("mpidl.comm")
 
+UNASKED = 2**21 + 2**12
+"""Bytes: a chunk of float64, the longest on a CPU (`mpidl.comm.gossip.sizes`), and what MPI writes before it."""
+
 
 def library() -> str:
     """`Open MPI v5.0.11`, `MPICH Version: 4.3.0`."""
@@ -44,6 +47,8 @@ def start(device: str = "auto", threads: int | str = 1, before: int = 0) -> MPI.
     if not late:
         if place.local_size == place.size:
             _spare_a_second()
+        else:
+            _send_chunks_at_once()
         MPI.Init_thread(MPI.THREAD_MULTIPLE)
     comm = MPI.COMM_WORLD
     launchers.refuse_solo(place, comm.size, library())
@@ -61,6 +66,18 @@ def _spare_a_second() -> None:
     Ranks of one host have no use for it, and closing it again sleeps for a second: half of a small run's start.
     """
     os.environ.setdefault("OMPI_MCA_btl", "^ofi")
+
+
+def _send_chunks_at_once() -> None:
+    """Has Open MPI, unless it is told otherwise, send messages of up to `UNASKED` bytes over TCP as they come.
+
+    It would announce them, and what the receiver then asks for, piece by piece, waits behind the chunks that go the
+    other way: rows of a million, over 1 Gbit/s, took 1.4 to 1.8 times as long.
+    """
+    names = [f"OMPI_MCA_btl_tcp_{name}" for name in ("eager_limit", "rndv_eager_limit", "max_send_size")]
+    # All or none: a receiver has room for one message of the last one's size, and does not look at what comes.
+    if not any(name in os.environ for name in names):
+        os.environ |= dict.fromkeys(names, str(UNASKED))
 
 
 def _refuse_device(comm: MPI.Intracomm, problem: str) -> None:
