@@ -6,8 +6,9 @@ The two hosts are those of tools/two_hosts.sh, on this machine. Each contestant 
 neighbours of a ring, so that two rows cross the link each way in a round: `Isend/Irecv` of mpi4py with what it needs
 made before, `gossip` of mpidl as runs have it, `gloo` by torch.distributed's batch_isend_irecv. A time is that of the
 slowest rank from a barrier on; contestants take turns in an order drawn anew, and before each timed round goes one
-that is not timed, unless rounds take seconds. Printed are the median and quartiles in milliseconds, and what part of
-the link's rate the rows in the median made use of.
+that is not timed, unless rounds take a second. Printed are the median and quartiles in milliseconds, and what part of
+the link's rate the rows in the median made use of. mpidl has Open MPI send chunks over TCP unasked; with
+OMPI_MCA_btl_tcp_eager_limit=65536 in the environment, all that is Open MPI's own is left to it.
 
 `overlap` is a round with a gradient between the start of an exchange and its end, `gossip.overlap` on and off. The
 gradient is arithmetic, with which all cores are busy, or sleep, which leaves them to others as a GPU does; it is as
@@ -37,10 +38,12 @@ sys.path.insert(0, str(ROOT))
 RANKS = 4
 ROWS_EACH_WAY = 2
 LEAST_ROUNDS = 3
-# In the first rounds of an exchange it finds out how many chunks are to be under way; they are no contest.
+# In the first rounds of an exchange it finds out how many chunks are to be under way; they are no contest. Where that
+# would take minutes, it goes on in those that are timed.
 FIRST_ROUNDS = 12
+FIRST_SECONDS = 20.0
 # A round that takes longer is not played before it is timed: what it finds cold is little beside it.
-LONG_SECONDS = 4.0
+LONG_SECONDS = 1.0
 GRADIENTS = (1.0, 0.5)
 PORT = 29711
 
@@ -112,8 +115,8 @@ class Mixing:
         self._t += 1
 
 
-def contestants(comm, parameters: int) -> dict[str, Callable[[], object]]:
-    """Name → one round; all that can be prepared is prepared here."""
+def contestants(comm, parameters: int, only: list[str]) -> dict[str, Callable[[], object]]:
+    """Name → one round, of those wanted; all that can be prepared is prepared here."""
     import torch
     import torch.distributed as dist
     from mpi4py import MPI
@@ -139,13 +142,19 @@ def contestants(comm, parameters: int) -> dict[str, Callable[[], object]]:
             work.wait()
         combine()
 
-    return {"Isend/Irecv": isend_irecv, "gossip": settled(Mixing(exchange_of(comm, parameters))), "gloo": gloo}
+    plays: dict[str, Callable[[], object]] = {"Isend/Irecv": isend_irecv, "gloo": gloo}
+    if "gossip" in only:
+        plays["gossip"] = settled(comm, Mixing(exchange_of(comm, parameters)))
+    return {name: plays[name] for name in only if name in plays}
 
 
-def settled(mixing: Mixing) -> Mixing:
+def settled(comm, mixing: Mixing) -> Mixing:
     """The same, once it has done its first rounds."""
+    end = time.perf_counter() + FIRST_SECONDS
     for _ in range(FIRST_ROUNDS):
         mixing()
+        if comm.bcast(time.perf_counter() > end):
+            break
     return mixing
 
 
@@ -214,7 +223,7 @@ def rank_main(arguments: argparse.Namespace) -> None:
     for millions in map(float, arguments.millions.split(",")):
         parameters = int(millions * 1e6)
         bits = 8 * ROWS_EACH_WAY * 4 * parameters
-        plays = {name: play for name, play in contestants(comm, parameters).items() if name in only}
+        plays = contestants(comm, parameters, only)
         if plays:
             for name, values in timed(comm, plays, arguments.seconds).items():
                 tell(comm, f"{millions:g} M {name}", values, f"{bits / speed / statistics.median(values):.2f}")
@@ -228,7 +237,7 @@ def overlapped(comm, parameters: int, seconds: float) -> None:
     """What `gossip.overlap` hides behind gradients."""
     exchanges = {"": exchange_of(comm, parameters), ", overlap": exchange_of(comm, parameters, overlap=True)}
     for exchange in exchanges.values():
-        settled(Mixing(exchange))
+        settled(comm, Mixing(exchange))
     alone = comm.bcast(statistics.median(timed(comm, {"": Mixing(exchanges[""])}, seconds / 5)[""]))
     shares = GRADIENTS if alone < LONG_SECONDS else GRADIENTS[:1]
     gradients = {
