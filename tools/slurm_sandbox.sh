@@ -7,12 +7,22 @@
 #   sinfo; sbatch …; squeue
 #   bash tools/slurm_sandbox.sh stop                     # ends its jobs and daemons, and removes its folder
 #
+# With --apart the nodes are the hosts a and b of tools/two_hosts.sh, each with a network, a name, /tmp and /dev/shm of its
+# own, as `srun --mpi=pmix` wants them; Slurm answers on them alone. Needs root.
+#
+#   apt-get install slurm-wlm libpmix-dev openssh-server iproute2
+#   eval "$(bash tools/slurm_sandbox.sh start --apart)"  # of /tmp, a and b see what is named by --share FOLDER, too
+#   bash tools/two_hosts.sh run a sbatch …
+#
 # All that it writes lies in one folder, MPIDL_SLURM or /tmp/mpidl-slurm-<user's number>.
 set -euo pipefail
 
 folder="${MPIDL_SLURM:-/tmp/mpidl-slurm-$(id -u)}"
 export SLURM_CONF="$folder/slurm.conf"
 PATH="$PATH:/usr/sbin:/sbin"
+# Of the hosts a and b, where the nodes are those.
+hosts="$folder/hosts"
+two_hosts="$(dirname "${BASH_SOURCE[0]}")/two_hosts.sh"
 # How long a daemon may take to answer, in seconds, on a machine that is busy.
 PATIENCE=60
 
@@ -45,16 +55,29 @@ until_true() {
     done
 }
 
-nodes_are_idle() {
-    [ "$(sinfo --noheader --format=%T)" = idle ]
+# on NODE COMMAND…: where the daemon of this node runs.
+on() {
+    if [ -e "$hosts" ]; then
+        MPIDL_HOSTS="$hosts" bash "$two_hosts" run "$@"
+    else
+        shift
+        "$@"
+    fi
 }
 
+nodes_are_idle() {
+    [ "$(on "$1" sinfo --noheader --format=%T)" = idle ]
+}
+
+# write_configuration NODE NODE: the first has the daemon of all, too.
 write_configuration() {
-    local user
+    local user node host="" address
     user="$(id -un)"
+    address="$(hostname -s)(127.0.0.1)"
+    [ ! -e "$hosts" ] || address="$1"
     cat >"$SLURM_CONF" <<END
 ClusterName=sandbox
-SlurmctldHost=$(hostname -s)(127.0.0.1)
+SlurmctldHost=$address
 SlurmctldPort=$(free_port)
 SlurmUser=$user
 SlurmdUser=$user
@@ -84,29 +107,53 @@ ReturnToService=2
 SchedulerParameters=sched_interval=5,bf_interval=5
 KillWait=15
 OverTimeLimit=0
-NodeName=n1 NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$(free_port) CPUs=8
-NodeName=n2 NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$(free_port) CPUs=8
-PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+PartitionName=main Nodes=$1,$2 Default=YES MaxTime=INFINITE State=UP
 END
+    for node in "$@"; do
+        [ -e "$hosts" ] || host="NodeHostname=$(hostname -s) NodeAddr=127.0.0.1"
+        echo "NodeName=$node $host Port=$(free_port) CPUs=8" >>"$SLURM_CONF"
+    done
+    # Where ranks find the files of their node's daemon: it must differ from node to node.
+    echo PMIxCliTmpDirBase=/dev/shm >"$folder/mpi.conf"
 }
 
 start() {
-    local program
+    local program node nodes=(n1 n2) apart="" shared=()
+    while [ "$#" -gt 0 ]; do
+        case "$1" in
+        --apart) apart=yes nodes=(a b) ;;
+        --share)
+            [ "$#" -gt 1 ] || usage
+            shared+=(--share "$2")
+            shift
+            ;;
+        *) usage ;;
+        esac
+        shift
+    done
+    [ -n "$apart" ] || [ "${#shared[@]}" -eq 0 ] || fail "--share: nodes that are not --apart share everything"
     for program in munged slurmctld slurmd sinfo; do
         command -v "$program" >/dev/null || fail "there is no $program; on Debian or Ubuntu: apt-get install slurm-wlm"
     done
     [ ! -e "$folder" ] || fail "$folder is there already; run: bash $0 stop"
-    mkdir -p "$folder"/{munge,state,n1,n2}
+    mkdir -p "$folder"/{munge,state}
+    for node in "${nodes[@]}"; do
+        mkdir "$folder/$node"
+    done
     chmod 755 "$folder" "$folder/munge"
+    if [ -n "$apart" ]; then
+        MPIDL_HOSTS="$hosts" bash "$two_hosts" start --share "$folder" "${shared[@]}" || undo "there are no hosts a and b"
+    fi
     (umask 077 && head -c 1024 /dev/urandom >"$folder/munge/key")
     [ "$(id -u)" -ne 0 ] || chown -R munge:munge "$folder/munge"
     as_munge munged --socket="$folder/munge/socket" --key-file="$folder/munge/key" --num-threads=2 \
         --pid-file="$folder/munge/pid" --log-file="$folder/munge/log" --seed-file="$folder/munge/seed" >&2
-    write_configuration
-    slurmctld -c >&2
-    slurmd -N n1 >&2
-    slurmd -N n2 >&2
-    until_true "the nodes are not ready" nodes_are_idle
+    write_configuration "${nodes[@]}"
+    on "${nodes[0]}" slurmctld -c >&2
+    for node in "${nodes[@]}"; do
+        on "$node" slurmd -N "$node" >&2
+    done
+    until_true "the nodes are not ready" nodes_are_idle "${nodes[0]}"
     # Ranks of both nodes are bound to the same cores, so that those which wait are to leave them to others.
     printf 'export SLURM_CONF=%s OMPI_MCA_mpi_yield_when_idle=1\n' "$SLURM_CONF"
 }
@@ -125,13 +172,17 @@ end() {
 }
 
 stop() {
+    local node
     [ -e "$folder" ] || return 0
-    if [ -e "$SLURM_CONF" ] && timeout 10 scancel --quiet --user="$(id -un)" 2>/dev/null; then
+    # All that runs on hosts ends with them.
+    if [ -e "$hosts" ]; then
+        MPIDL_HOSTS="$hosts" bash "$two_hosts" stop
+    elif [ -e "$SLURM_CONF" ] && timeout 10 scancel --quiet --user="$(id -un)" 2>/dev/null; then
         until_true "jobs do not end" no_jobs || true
     fi
-    end "$folder/n1/pid"
-    end "$folder/n2/pid"
-    end "$folder/slurmctld.pid"
+    for node in n1/ n2/ slurmctld.; do
+        end "$folder/${node}pid"
+    done
     end "$folder/munge/pid"
     rm -rf "$folder"
 }
@@ -140,8 +191,19 @@ no_jobs() {
     [ -z "$(squeue --noheader)" ]
 }
 
-case "${1:-}" in
-start) start ;;
+undo() {
+    stop
+    fail "$*"
+}
+
+usage() {
+    fail "usage: bash $0 start [--apart [--share FOLDER]…] | stop"
+}
+
+command="${1:-}"
+[ "$#" -eq 0 ] || shift
+case "$command" in
+start) start "$@" ;;
 stop) stop ;;
-*) fail "usage: bash $0 start|stop" ;;
+*) usage ;;
 esac

@@ -26,7 +26,7 @@ others_programs() {
     *" --full "*)
         # Programs of an administrator lie where the path of others may not lead.
         local PATH="$PATH:/usr/sbin"
-        command -v slurmctld || packages slurm-wlm ||
+        command -v slurmctld || packages slurm-wlm libpmix-dev ||
             say "Slurm could not be installed; jobs are not tried on it"
         command -v sshd && command -v ip && command -v tc || packages openssh-server iproute2 ||
             say "openssh-server and iproute2 could not be installed; runs on two hosts are not tried"

@@ -26,7 +26,10 @@ _SINGLE_LINES = (
     b"Please see the FAQ page for debugging",
     b"Abort is in progress...hit ctrl-c again",
     b"srun: error:",
+    b"srun: launch/slurm:",
+    b"srun: Job step aborted:",
     b"slurmstepd: error:",
+    b"slurmstepd-",
 )
 # Open MPI, of which process: what its parts find when another one goes.
 _OF_A_PROCESS = re.compile(rb"\[[^\s\]]+:\d+\] (?:(?:PRTE|PMIX|ORTE|OPAL) ERROR: |\*\*\* )")

@@ -11,7 +11,7 @@ import pytest
 
 from mpidl import results
 from mpidl.results.checkpoints.folder import CheckpointFolder
-from tests.launch.slurm import Cluster, is_over
+from tests.launch.slurm import Cluster, apart, is_over
 from tests.launch.test_scripts import ROOT, executable
 from tests.launch.test_second_mpi import SECOND
 from tests.training.resumed import assert_alike, told
@@ -208,3 +208,40 @@ def test_mpirun_mpiexec_and_jobs_of_both_leave_the_same_bits(tmp_path: Path) -> 
     assert libraries["mpirun"] != libraries["srun"], libraries
     for other in ("out.h5", "mpiexec.h5", "mpiexec-in-job.h5", "srun.h5"):
         assert_alike(tmp_path / other, tmp_path / "mpirun.h5")
+
+
+# A rank that fails by itself.
+BROKEN = """
+import os
+
+def loss(module, x, y):
+    if os.environ["SLURM_PROCID"] == "3":
+        raise ValueError("no such thing")
+    import own
+    return own.loss(module, x, y)
+"""
+
+
+def test_srun_with_pmix_starts_ranks_on_nodes_that_are_apart_with_the_bits_of_mpirun(tmp_path: Path) -> None:
+    cluster = apart(tmp_path)
+    (tmp_path / "broken.py").write_text(BROKEN)
+    run = (sys.executable, "-P", "-m", "mpidl", "run", "small.yaml")
+    size = ("--nodes=2", "--ntasks=4", "--ntasks-per-node=2")
+    # Started by srun, and by mpidl with srun, in a job.
+    starts = ((("srun", *size, "--mpi=pmix"), {}), (("salloc", "--quiet", *size), {"MPIDL_LAUNCHER": "srun"}))
+    for place, (start, more) in enumerate(starts):
+        done = cluster.call(*start, *run, "-o", f"{place}.h5", **more)
+        assert done.returncode == 0, done.stderr
+        assert "4 agents on 4 ranks of 2 hosts" in done.stderr
+        broken = cluster.call(*start, *run, "-s", "loss=broken:loss", "-o", f"broken-{place}.h5", **more)
+        assert broken.returncode == 2
+        said = [line for line in broken.stderr.splitlines() if line.startswith("mpidl: ")]
+        assert said == ["mpidl: rank 3 on b: loss: 'broken:loss' failed: ValueError: no such thing (broken.py, line 6)"]
+        # What Slurm says of it, `mpidl run` leaves out.
+        assert ("srun: error: " in broken.stderr) == (place == 0), broken.stderr
+    assert {path.name for path in tmp_path.glob("node-*")} == {"node-a", "node-b"}
+    alone = cluster.mpidl("run", "small.yaml", "-n", "4", "-o", "mpirun.h5")
+    assert alone.returncode == 0, alone.stderr
+    for place in range(len(starts)):
+        assert results.open(tmp_path / f"{place}.h5").status == "finished"
+        assert_alike(tmp_path / f"{place}.h5", tmp_path / "mpirun.h5")

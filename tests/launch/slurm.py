@@ -1,4 +1,4 @@
-"""A Slurm of two nodes for tests: `tools/slurm_sandbox.sh`, started once, and jobs in it."""
+"""A Slurm of two nodes for tests: `tools/slurm_sandbox.sh`, started once, or for a test alone, and jobs in it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.mpirun import ROOT, environment
 
-SANDBOX = ROOT / "tools" / "slurm_sandbox.sh"
+SANDBOX, HOSTS = ROOT / "tools" / "slurm_sandbox.sh", ROOT / "tools" / "two_hosts.sh"
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch")
+NEEDED_APART = ("ip", "tc", "sshd", "nsenter")
 # What a run waits for in each step stands in a file, so that a test can have it go on; it changes no number.
 OWN = """
 import os, time
@@ -43,28 +44,39 @@ evaluate: {every: 20}
 """
 
 
-@functools.cache
-def started() -> dict[str, str]:
-    """What commands find this Slurm by; it goes when the tests end. Skips where there is none to start."""
-    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    missing = [name for name in NEEDED if shutil.which(name, path=path) is None]
-    if missing:
-        pytest.skip(f"there is no {missing[0]}: Slurm is not installed (apt-get install slurm-wlm)")
-    folder = Path(tempfile.gettempdir(), f"mpidl-slurm-{os.getpid()}")
+def started(name: str, *words: str) -> dict[str, str]:
+    """What commands find a Slurm by, which goes when the tests end."""
+    # Not in the folder of a test: munge, which is of another user, does not get there.
+    folder = Path(tempfile.gettempdir(), f"mpidl-{name}-{os.getpid()}")
     place = os.environ | {"MPIDL_SLURM": str(folder)}
     atexit.register(subprocess.run, ["bash", SANDBOX, "stop"], env=place, check=False)
-    done = subprocess.run(["bash", SANDBOX, "start"], env=place, capture_output=True, text=True, check=False)
+    done = subprocess.run(["bash", SANDBOX, "start", *words], env=place, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    _, *exported = done.stdout.split()
-    return dict(word.split("=", 1) for word in exported)
+    return dict(word.split("=", 1) for word in done.stdout.split() if "=" in word)
+
+
+@functools.cache
+def shared() -> dict[str, str]:
+    """That whose nodes are this machine twice. Skips where there is none to start."""
+    skip_without(NEEDED, "slurm-wlm")
+    return started("slurm")
+
+
+def skip_without(programs: Sequence[str], package: str) -> None:
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    missing = [name for name in programs if shutil.which(name, path=path) is None]
+    if missing:
+        pytest.skip(f"there is no {missing[0]} (apt-get install {package})")
 
 
 class Cluster:
     """This Slurm, and a folder with a configuration to submit from."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, slurm: Callable[[], dict[str, str]] = shared) -> None:
         self.folder = folder
-        self._environment = environment(started())
+        self._environment = environment(slurm())
+        # Slurm answers on its hosts, where it has hosts of its own.
+        self._where = ("bash", str(HOSTS), "run", "a") if "MPIDL_HOSTS" in self._environment else ()
         (folder / "own.py").write_text(OWN)
         (folder / "small.yaml").write_text(SMALL)
         self.pause(0)
@@ -78,7 +90,7 @@ class Cluster:
     def call(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Any command, in the folder."""
         return subprocess.run(
-            words,
+            self._where + words,
             cwd=self.folder,
             env=self._environment | more,
             capture_output=True,
@@ -115,6 +127,17 @@ class Cluster:
     def log(self, job: str) -> str:
         path = self.folder / f"out-{job}.log"
         return path.read_text() if path.exists() else ""
+
+
+def apart(folder: Path) -> Cluster:
+    """A Slurm of a test's own, whose nodes a and b have networks and names of their own, as PMIx wants them."""
+    skip_without(NEEDED, "slurm-wlm")
+    skip_without(NEEDED_APART, "openssh-server iproute2")
+    if os.geteuid() != 0:
+        pytest.skip("hosts of one's own need root")
+    if not any(Path("/usr/lib").glob("*/pmix2/lib/libpmix.so")):
+        pytest.skip("there is no libpmix.so, by which srun --mpi=pmix works (apt-get install libpmix-dev)")
+    return Cluster(folder, lambda: started("slurm-apart", "--apart", "--share", str(folder)))
 
 
 def is_over(state: dict[str, str]) -> bool:

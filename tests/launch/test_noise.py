@@ -24,6 +24,11 @@ YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Killed (signal 9)
 This typically refers to a problem with your application.
 Please see the FAQ page for debugging suggestions
 """
+SLURM = b"""srun: Job step aborted: Waiting up to 17 seconds for job step to finish.
+slurmstepd-a: error: *** STEP 24.0 ON a CANCELLED AT 2026-11-27T07:56:38 ***
+srun: launch/slurm: _step_signal: Terminating StepId=24.0
+srun: error: b: task 3: Exited with exit code 2
+"""
 RULED = b"-" * 70 + b"\nWARNING: a device has no active port\n" + b"-" * 70 + b"\n"
 PROGRESS = b"\r 10%\r 20%\r 30%\n"
 TABLE = b"-----\n- 1 -\n=====\n[m] is a line like any other\n"
@@ -42,7 +47,7 @@ def filtered(data: bytes, explained: bool, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [1, 7, 4096])
-@pytest.mark.parametrize("noise", [OPENMPI, HYDRA])
+@pytest.mark.parametrize("noise", [OPENMPI, HYDRA, SLURM])
 def test_an_explained_failure_loses_the_post_mortem_and_nothing_else(noise: bytes, size: int) -> None:
     assert (
         filtered(PROGRESS + TABLE + noise + b"after\n", True, size).replace(b"\n\n", b"\n")
