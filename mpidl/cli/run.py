@@ -86,7 +86,7 @@ def run(
     Ranks are started with the launcher of the MPI that mpi4py loads; under `mpirun -n 4 mpidl run CONFIG` or srun this
     process is one of the ranks.
     """
-    from mpidl.launch.surroundings import is_rank
+    from mpidl.launch.surroundings import is_rank, refuse_more_than_the_job_has
 
     if overwrite and resume:
         raise ConfigError("goes on with what --overwrite replaces; say one of them", "--resume")
@@ -112,7 +112,7 @@ def run(
         loaded, ranks, path = checked(
             words, output, lambda loaded: ranks or default_ranks(loaded, hosts=hosts), dry_run
         )
-        _refuse_more_than_the_job_has(ranks)
+        refuse_more_than_the_job_has(ranks)
         _use_cores_of_tasks(loaded)
         if hosts is not None:
             # One of them may not be ready.
@@ -142,18 +142,6 @@ def checked(
 
         resuming.check(loaded, loaded.agents_on(ranks), path, words.allowed)
     return loaded, ranks, path
-
-
-def _refuse_more_than_the_job_has(ranks: int) -> None:
-    from mpidl.launch.surroundings import job_cores, scheduler
-
-    there = job_cores()
-    if there is not None and ranks > there:
-        raise ConfigError(
-            f"{ranks} ranks are more than the {counted(there, 'core')} of {scheduler()}; ask the scheduler for more, "
-            f"or say {there} or fewer",
-            "-n",
-        )
 
 
 def _use_cores_of_tasks(config: Config) -> None:

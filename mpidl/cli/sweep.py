@@ -70,7 +70,7 @@ def sweep(
     or has diverged, and goes on with what is half done. With --submit it shows how far the sweep has come, and submits
     the rest; each task of that job stops before its time is over, and starts again until its run is done.
     """
-    from mpidl.launch.surroundings import is_rank, scheduler
+    from mpidl.launch.surroundings import is_rank, refuse_more_than_the_job_has, scheduler
 
     if is_rank() and not dry_run:
         _run_rank(debug)
@@ -83,6 +83,7 @@ def sweep(
         return _submit(config, assignments, output, at_once, dry_run, asked | {"ranks": ranks})
     for name in job.given(asked):
         raise ConfigError("is for a job; say --submit as well", job.spelled(name))
+    refuse_more_than_the_job_has(ranks or 1)
     at_once = at_once or 1
     if at_once > 1 and (around := scheduler()):
         raise ConfigError(

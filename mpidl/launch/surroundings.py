@@ -13,7 +13,7 @@ from pathlib import Path
 
 import mpidl
 from mpidl.comm.start import launchers
-from mpidl.errors import LaunchError
+from mpidl.errors import ConfigError, LaunchError
 
 _SCHEDULERS = {"SLURM_JOB_ID": "Slurm", "PBS_JOBID": "PBS", "LSB_JOBID": "LSF"}
 
@@ -81,6 +81,20 @@ def job_cores(environment: Mapping[str, str] = os.environ) -> int | None:
     entries = environment.get("SLURM_JOB_CPUS_PER_NODE", "") if environment.get("SLURM_JOB_ID") else ""
     found = re.findall(r"(\d+)(?:\(x(\d+)\))?", entries)
     return sum(int(cores) * int(nodes or 1) for cores, nodes in found) or None
+
+
+def refuse_more_than_the_job_has(ranks: int, environment: Mapping[str, str] = os.environ) -> None:
+    """Refuses more ranks than the job around has room for, where it says for how many it has."""
+    there, what = job_cores(environment), "core"
+    if there is None and "SLURM_JOB_ID" not in environment:
+        there, what = tasks(environment), "slot" if environment.get("LSB_JOBID") else "task"
+    if there is not None and ranks > there:
+        more = {"core": "--ntasks", "task": "mpiprocs of its chunks", "slot": "bsub -n"}[what]
+        raise ConfigError(
+            f"{ranks} ranks are more than the {there} {what}s of {scheduler(environment)}; ask the scheduler for more "
+            f"({more}), or say {there} or fewer",
+            "-n",
+        )
 
 
 def nodes(environment: Mapping[str, str] = os.environ) -> int:

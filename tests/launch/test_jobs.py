@@ -14,7 +14,7 @@ from mpidl.cli.main import commands
 from mpidl.errors import ConfigError, LaunchError
 from mpidl.launch.jobs import script, settings
 from mpidl.launch.jobs.schedulers import SCHEDULERS
-from mpidl.launch.surroundings import job_cores, tasks
+from mpidl.launch.surroundings import job_cores, refuse_more_than_the_job_has, tasks
 from tests.launch.test_scripts import bash, executable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -247,12 +247,35 @@ def test_a_job_says_for_how_many_ranks_it_is(tmp_path: Path) -> None:
         assert tasks(silent) is None
 
 
-def test_a_run_has_no_more_ranks_than_its_job_has_cores(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("job", "room"),
+    [
+        (
+            {"SLURM_JOB_ID": "7", "SLURM_JOB_CPUS_PER_NODE": "2,1(x2)"},
+            "4 cores of Slurm job 7; ask the scheduler for more (--ntasks), or",
+        ),
+        (
+            {"PBS_JOBID": "7", "PBS_NODEFILE": "hosts"},
+            "4 tasks of PBS job 7; ask the scheduler for more (mpiprocs of its chunks), or",
+        ),
+        ({"LSB_JOBID": "7", "LSB_DJOB_NUMPROC": "4"}, "4 slots of LSF job 7; ask the scheduler for more (bsub -n), or"),
+    ],
+    ids=["slurm", "pbs", "lsf"],
+)
+def test_a_run_has_no_more_ranks_than_its_job_has_room_for(
+    job: dict[str, str], room: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "hosts").write_text("a\na\nb\nb\n")
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    for words in (["run", "small.yaml", "--dry-run"], ["sweep", "small.yaml", "-s", "seed=1:2"]):
+        with pytest.raises(ConfigError) as error:
+            CliRunner().invoke(commands, [*words, "-n", "5"], catch_exceptions=False)
+        assert str(error.value) == f"-n: 5 ranks are more than the {room} say 4 or fewer"
+
+
+def test_a_job_of_one_task_may_be_for_several_ranks() -> None:
     assert job_cores({"SLURM_JOB_ID": "7", "SLURM_JOB_CPUS_PER_NODE": "8(x2),4"}) == 20
     assert job_cores({"SLURM_JOB_CPUS_PER_NODE": "8"}) is None and job_cores({"SLURM_JOB_ID": "7"}) is None
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setenv("SLURM_JOB_CPUS_PER_NODE", "2(x2)")
-    with pytest.raises(
-        ConfigError, match="^-n: 5 ranks are more than the 4 cores of Slurm job 7; ask the scheduler for more"
-    ):
-        CliRunner().invoke(commands, ["run", "small.yaml", "-n", "5", "--dry-run"], catch_exceptions=False)
+    for silent in ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2"}, {"LSB_JOBID": "7", "LSB_DJOB_NUMPROC": "1"}, {}):
+        refuse_more_than_the_job_has(5, silent)
