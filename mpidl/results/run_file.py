@@ -32,16 +32,13 @@ from mpidl.results.names import STATUSES
 from mpidl.results.output import check_run_file, unwritable
 from mpidl.results.provenance import utc_now
 from mpidl.results.snapshots import SNAPSHOTS, Form, Models
-from mpidl.results.storage import open_file, replace, sync, system_words
+from mpidl.results.storage import HDF5_ERRORS, open_file, replace, saving, sync
 from mpidl.results.table import Table
 
 if TYPE_CHECKING:
     import h5py
 
     from mpidl.results.table import Columns
-
-# What h5py raises when HDF5 fails: OSError where the system said why, RuntimeError otherwise.
-_HDF5_ERRORS = (OSError, RuntimeError)
 
 _METERS = {meter.name: meter for meter in METERS}
 
@@ -96,7 +93,7 @@ class RunFile:
             check_run_file(path, overwrite)
             CheckpointFolder(path).clear()
             run._replace(lambda file: fill(file, config, provenance, graph, agents), copy=False)
-        except _HDF5_ERRORS as error:
+        except HDF5_ERRORS as error:
             run.close()
             raise unwritable(path, error) from error
         except BaseException:
@@ -130,10 +127,8 @@ class RunFile:
             if until_round is not None and before.records:
                 run.records = int(np.searchsorted(before.metrics["round"], until_round, "right"))
             run._committed_events = len(before.events)
-            try:
+            with saving(path):
                 run._replace(lambda file: run._cut_back(file, until_round, config, data))
-            except _HDF5_ERRORS as error:
-                raise run._save_error(error) from error
         except BaseException:
             run.close()
             raise
@@ -175,7 +170,7 @@ class RunFile:
         """
         with self.busy:
             self.flush()
-            try:
+            with saving(self.path):
                 with open_file(self.path, "r+") as file:
                     there, full = group in file, group == SNAPSHOTS and group in file and snapshots.is_full(file, group)
                 if not there:
@@ -184,8 +179,6 @@ class RunFile:
                     self._replace(lambda file: snapshots.enlarge(file, group, form, places))
                 with open_file(self.path, "r+") as file:
                     snapshots.write(file, group, form, models)
-            except _HDF5_ERRORS as error:
-                raise self._save_error(error) from error
 
     def kept_last(self, group: str) -> int | None:
         """The round of the newest models in a group, if there are any."""
@@ -202,10 +195,8 @@ class RunFile:
                 "timing": timing_columns(self._timing, len(self._pending)),
                 "events": events_columns(self._events),
             }
-            try:
+            with saving(self.path):
                 self._edit(columns)
-            except _HDF5_ERRORS as error:
-                raise self._save_error(error) from error
             self.records += len(self._pending)
             self._committed_events += len(self._events)
             self._pending, self._timing, self._events = [], [], []
@@ -220,17 +211,20 @@ class RunFile:
         try:
             try:
                 self.flush()
+            except SaveError as error:
+                raise SaveError(f"{error}, and {len(self._pending)} are lost") from error
             finally:
-                with self.busy, open_file(self.path, "r+") as file:
-                    set_text(file, "status", status)
-                    set_text(file, "finished", utc_now())
-                sync(self.path)
-        except SaveError as error:
-            raise SaveError(f"{error}, and {len(self._pending)} are lost") from error
-        except _HDF5_ERRORS as error:
-            raise self._save_error(error) from error
+                self.foretell(status)
         finally:
             self.close()
+
+    def foretell(self, status: str) -> None:
+        """Says how the run ended, should no more be said: its process may be ended."""
+        with self.busy, saving(self.path):
+            with open_file(self.path, "r+") as file:
+                set_text(file, "status", status)
+                set_text(file, "finished", utc_now())
+            sync(self.path)
 
     def close(self) -> None:
         """Gives up the lock; what was not flushed is lost, and the status stays as it is."""
@@ -287,14 +281,3 @@ class RunFile:
     def _note_missing_locks(self) -> None:
         if not self._lock.enforced:
             self.event("warning", "this file system has no locks: a second writer would not be noticed")
-
-    def _save_error(self, error: Exception) -> SaveError:
-        return SaveError(f"{str(self.path)!r} could not be written ({system_words(error)}); {self._kept()}")
-
-    def _kept(self) -> str:
-        """What is in the file after a write that failed, perhaps when it was nearly done."""
-        try:
-            with open_file(self.path, "r") as file:
-                return f"it keeps its {file['metrics'].attrs['records']} records"
-        except (*_HDF5_ERRORS, KeyError):
-            return "it cannot be read either"

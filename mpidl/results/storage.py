@@ -16,12 +16,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mpidl.errors import SaveError
 from mpidl.files import open_regular
 from mpidl.results.names import LIBVER
 
 if TYPE_CHECKING:
     import h5py
     from typing_extensions import Buffer
+
+# What h5py raises when HDF5 fails: OSError where the system said why, RuntimeError otherwise.
+HDF5_ERRORS = (OSError, RuntimeError)
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MODES = {"r": "r", "r+": "r+", "w": "w+"}
@@ -76,6 +80,24 @@ def open_file(path: Path, mode: Literal["r", "r+", "w"]) -> Iterator[h5py.File]:
         finally:
             if content.error is not None:
                 raise content.error
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Around what changes a run file: SaveError says why it could not, and what the file has now."""
+    try:
+        yield
+    except HDF5_ERRORS as error:
+        raise SaveError(f"{str(path)!r} could not be written ({system_words(error)}); {_kept(path)}") from error
+
+
+def _kept(path: Path) -> str:
+    """What is in the file after a write that failed, perhaps when it was nearly done."""
+    try:
+        with open_file(path, "r") as file:
+            return f"it keeps its {file['metrics'].attrs['records']} records"
+    except (*HDF5_ERRORS, KeyError):
+        return "it cannot be read either"
 
 
 def replace(path: Path, change: Callable[[h5py.File], None], copy: bool = True) -> None:

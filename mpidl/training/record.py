@@ -212,6 +212,8 @@ class FileWriter(Hook):
         """`run_file` is rank 0's; the other ranks hand in their timing and write nothing."""
         self._run_file, self._meters = run_file, meters
         self._flushed, self._waiting, self._warned = -np.inf, False, False
+        self._foretold = ""
+        """The status that the file has already, should the process be ended before it can `finish`."""
         self.unsaved: SaveError | None = None
 
     def recorded(self, training: Training, record: Record) -> None:
@@ -229,11 +231,16 @@ class FileWriter(Hook):
     def after_round(self, training: Training, done: int) -> None:
         self._flush(training)
 
-    def save_at_once(self) -> None:
-        """In another thread, when the process is told to end: what the main one may have no time to save."""
+    def save_at_once(self, failed: bool) -> None:
+        """In another thread, when the process is about to be ended: what the main one may have no time to save."""
         if self._run_file is None or not self._run_file.busy.acquire(timeout=_PATIENCE_SECONDS):
             return
         try:
+            if not self._foretold:
+                # First: a launcher has been seen to kill its ranks 0.25 s after it told them to end. And once: it tells
+                # them so too when one has failed.
+                self._foretold = "failed" if failed else "interrupted"
+                self._run_file.foretell(self._foretold)
             self._run_file.flush()
         except SaveError as error:
             log.warning("%s", error)
@@ -252,7 +259,8 @@ class FileWriter(Hook):
             # What was measured last may be anything; whoever goes on has it measured again.
             self._run_file.close()
         else:
-            self._save(partial(self._run_file.finish, status))
+            told_to_end_by_a_failure = status == "interrupted" and self._foretold == "failed"
+            self._save(partial(self._run_file.finish, "failed" if told_to_end_by_a_failure else status))
 
     def _flush(self, training: Training) -> None:
         if self._run_file is None or not self._waiting:

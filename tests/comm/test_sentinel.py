@@ -17,7 +17,7 @@ PROGRAM = """
 import hashlib, os, threading
 from mpidl.comm.start import sentinel
 
-def act():
+def act(failed):
     os.write(1, b"saved\\n")
 
 with sentinel.watched(lambda: None), sentinel.before_ending(act):

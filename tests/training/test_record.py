@@ -38,6 +38,7 @@ class File:
 
     def __init__(self) -> None:
         self.records, self.flushes, self.full, self.busy = 0, [], False, threading.RLock()
+        self.statuses: list[str] = []
 
     def append(self, row: dict[str, float]) -> None:
         self.records += 1
@@ -50,8 +51,12 @@ class File:
         if self.full:
             raise SaveError("the disk is full")
 
+    def foretell(self, status: str) -> None:
+        self.statuses.append(status)
+
     def finish(self, status: str) -> None:
         self.flush()
+        self.statuses.append(status)
 
 
 def add(writer: FileWriter, training: SimpleNamespace = TRAINING) -> None:
@@ -118,7 +123,7 @@ def test_what_was_recorded_is_saved_by_another_thread_unless_the_file_is_being_w
     monkeypatch.setattr(record, "_PATIENCE_SECONDS", 0.01)
 
     def elsewhere() -> None:
-        thread = threading.Thread(target=writer.save_at_once)
+        thread = threading.Thread(target=writer.save_at_once, args=(False,))
         thread.start()
         thread.join()
 
@@ -126,4 +131,24 @@ def test_what_was_recorded_is_saved_by_another_thread_unless_the_file_is_being_w
         elsewhere()
     assert file.flushes == [1]
     elsewhere()
-    assert file.flushes == [1, 3]
+    assert (file.flushes, file.statuses) == ([1, 3], ["interrupted"])
+
+
+@pytest.mark.parametrize(
+    ("warnings", "end", "told"),
+    [
+        ([True, False], "interrupted", ["failed", "failed"]),
+        ([False, True], "interrupted", ["interrupted", "interrupted"]),
+        ([True], "finished", ["failed", "finished"]),
+        ([], "interrupted", ["interrupted"]),
+    ],
+)
+def test_who_is_told_to_end_since_another_has_failed_says_that_the_run_has(
+    warnings: list[bool], end: str, told: list[str]
+) -> None:
+    file = File()
+    writer = FileWriter(file, Meters())
+    for failed in warnings:
+        writer.save_at_once(failed)
+    writer.finish(TRAINING, end)
+    assert file.statuses == told

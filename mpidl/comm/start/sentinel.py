@@ -26,17 +26,27 @@ HEAR_SECONDS, END_SECONDS = 0.5, 2.0
 # After which an interrupt comes once more that Python could not pass on: by then the destructor is left.
 AGAIN_SECONDS = 0.01
 
-_last_acts: list[Callable[[], None]] = []
+_last_acts: list[Callable[[bool], None]] = []
 
 
 @contextmanager
-def before_ending(act: Callable[[], None]) -> Iterator[None]:
-    """While this lasts, a watched rank that is told to end does this first: in another thread, and perhaps twice."""
+def before_ending(act: Callable[[bool], None]) -> Iterator[None]:
+    """While this lasts, a watched rank that is about to be ended does this first: in another thread, perhaps twice.
+
+    `act` is told whether that is since a rank has failed, as far as this one knows.
+    """
     _last_acts.append(act)
     try:
         yield
     finally:
         _last_acts.remove(act)
+
+
+def prepare(failed: bool) -> None:
+    """Does what must be done before this rank is ended, which is about to happen."""
+    # The main thread may change it meanwhile.
+    for act in _last_acts[:]:
+        act(failed)
 
 
 @contextmanager
@@ -137,22 +147,16 @@ def _watch(
         if any(number in ENDING for number in numbers):
             code = ExitCode.ENDED
             say()
-            _act()
+            prepare(failed=False)
         elif signal.SIGINT in numbers:
             # Python raises it where it can, and the rank is not ended while it cannot.
-            _act()
+            prepare(failed=False)
         elif parent in ready:
             os.kill(os.getpid(), signal.SIGTERM)
             code = ExitCode.COMMUNICATION
-            _act()
+            prepare(failed=False)
         elif not numbers:
             return
     if over.wait(HEAR_SECONDS) or heard.is_set() and over.wait(END_SECONDS - HEAR_SECONDS):
         return
     os._exit(code)
-
-
-def _act() -> None:
-    # The main thread may change it meanwhile.
-    for act in _last_acts[:]:
-        act()

@@ -2,8 +2,10 @@
 
 A thread of every rank sends a beat to the next one, every second, and listens for those of the one before. A process
 that is stopped, or a host that hangs, sends none; nor does one behind a cable that is out, which may come back. So who
-is silent is first named, and missed only after the time that the user gives it. Where ranks outlive others, it also
-sees when a process of its host is gone: Open MPI tells of those that a signal has ended, and of no others.
+is silent is first named, and missed only after the time that the user gives it. It also
+sees when a process of its host is gone. Where ranks outlive others, Open MPI tells of those that a signal has ended,
+and of no others. Elsewhere the launcher is about to end them all, as it is when a rank has told that it failed: it may
+leave them no time, so that they are prepared before.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from contextlib import contextmanager, suppress
 from mpi4py import MPI
 
 from mpidl.comm import survivors
-from mpidl.comm.start import failures
+from mpidl.comm.start import failures, sentinel
 from mpidl.errors import ExitCode
 
 log = logging.getLogger("mpidl.comm")
@@ -30,6 +32,8 @@ _TAG = 0
 # For MPI to tell of a death by itself, and for ranks that come to their end together.
 _GRACE_SECONDS = 2.0
 _BEAT_SECONDS = 1.0
+# Half of what a rank that fails waits for others, `failures.GRACE_SECONDS`.
+_LOOK_SECONDS = 0.5
 # Beats of a busy host come late by some; who waits for longer wants to know for whom.
 _TOLD_SECONDS = 10.0
 
@@ -64,13 +68,15 @@ class _Watchdog(threading.Thread):
         self._beats, self._everyone, self._seconds, self._ends, self._over = beats, everyone, seconds, ends, over
         self._host = everyone[beats.rank][0]
         self._handles: dict[int, int] = {}
-        if survivors.supported() and hasattr(os, "pidfd_open"):
+        if hasattr(os, "pidfd_open"):
             for rank, (host, process) in enumerate(everyone):
                 if host == self._host and rank != beats.rank:
                     # It may be gone already; then MPI has not started everywhere, and this ends otherwise.
                     with suppress(OSError):
                         self._handles[os.pidfd_open(process)] = rank
         self._before, self._heard, self._sent, self._told = -1, 0.0, list[MPI.Request](), False
+        self._ending = False
+        """Whether another rank has failed, so that this one will be ended."""
 
     def run(self) -> None:
         poll = select.poll()
@@ -78,10 +84,11 @@ class _Watchdog(threading.Thread):
             poll.register(handle, select.POLLIN | select.POLLHUP)
         seconds, due = self._seconds, time.monotonic()
         while True:
-            wait = None if seconds is None else 1000 * max(0.0, due - time.monotonic())
-            ready = [handle for handle, _ in poll.poll(wait)]
+            wait = _LOOK_SECONDS if seconds is None else min(_LOOK_SECONDS, max(0.0, due - time.monotonic()))
+            ready = [handle for handle, _ in poll.poll(1000 * wait)]
             if self._over in ready or any(self._left_unnoticed(poll, handle) for handle in ready):
                 break
+            self._look()
             if seconds is not None and time.monotonic() >= due:
                 period = min(_BEAT_SECONDS, seconds / 4)
                 self._beat(seconds, late=time.monotonic() - due > period)
@@ -92,6 +99,11 @@ class _Watchdog(threading.Thread):
     def _left_unnoticed(self, poll: select.poll, handle: int) -> bool:
         """Takes note that a process is gone; whether all is over by then. Ends the run if MPI knows nothing of it."""
         poll.unregister(handle)
+        if not survivors.supported():
+            # Of which its launcher hears, and ends all.
+            self._ending = True
+            sentinel.prepare(failed=True)
+            return False
         ending = select.poll()
         ending.register(self._over, select.POLLIN | select.POLLHUP)
         # Twice, since this process may itself have been stopped during the first wait.
@@ -107,6 +119,15 @@ class _Watchdog(threading.Thread):
         # Another speaks, or has spoken; what the main thread waits for will never come.
         time.sleep(_GRACE_SECONDS)
         os._exit(ExitCode.COMMUNICATION)
+
+    def _look(self) -> None:
+        """Prepares for the end where another rank has announced it: a launcher may kill this one without a word."""
+        if self._ending or survivors.supported():
+            return
+        with suppress(MPI.Exception):
+            self._ending = survivors.probed(MPI.COMM_WORLD, failures.NOTICE_TAG)
+        if self._ending:
+            sentinel.prepare(failed=True)
 
     def _beat(self, seconds: float, late: bool) -> None:
         """Sends and hears beats; `late`: after a pause of this rank itself, in which it has heard nobody."""
