@@ -24,11 +24,11 @@ from mpi4py import MPI
 
 from mpidl.comm import survivors
 from mpidl.comm.start import failures, sentinel
-from mpidl.errors import ExitCode
+from mpidl.errors import Diverged, ExitCode, Stopped
 
 log = logging.getLogger("mpidl.comm")
 
-_TAG = 0
+_BEAT, _LAST = 0, 1
 # For MPI to tell of a death by itself, and for ranks that come to their end together.
 _GRACE_SECONDS = 2.0
 _BEAT_SECONDS = 1.0
@@ -52,12 +52,20 @@ def watching(comm: MPI.Intracomm, seconds: float | None, ends: bool) -> Iterator
     # Never revoked, since its messages end no wait.
     watchdog = _Watchdog(comm.Dup(), everyone, seconds, ends, over)
     watchdog.start()
+    together = False
     try:
         yield
+        together = True
+    except (Stopped, Diverged):
+        # All ranks, after the same round.
+        together = True
+        raise
     finally:
         os.close(end)
         watchdog.join()
         os.close(over)
+        if together and seconds is not None and not survivors.supported():
+            watchdog.hear_the_last()
 
 
 class _Watchdog(threading.Thread):
@@ -95,6 +103,19 @@ class _Watchdog(threading.Thread):
                 due = time.monotonic() + period
         for handle in self._handles:
             os.close(handle)
+
+    def hear_the_last(self) -> None:
+        """Receives the beats that are under way, once no more are sent. A collective call, of ranks that all live.
+
+        What nobody has received when MPI ends, UCX counts and tells of, a line on each rank.
+        """
+        beats, last = self._beats, MPI.Status()
+        self._sent.append(beats.Isend([b"", 0, MPI.BYTE], (beats.rank + 1) % beats.size, _LAST))
+        # Messages from one rank come in their order.
+        while last.tag != _LAST:
+            beats.Recv([bytearray(0), 0, MPI.BYTE], (beats.rank - 1) % beats.size, MPI.ANY_TAG, last)
+        MPI.Request.Waitall(self._sent)
+        beats.Free()
 
     def _left_unnoticed(self, poll: select.poll, handle: int) -> bool:
         """Takes note that a process is gone; whether all is over by then. Ends the run if MPI knows nothing of it."""
@@ -142,9 +163,9 @@ class _Watchdog(threading.Thread):
         # What fails here is a death, of which the other thread hears.
         with suppress(MPI.Exception):
             self._sent = [each for each in self._sent if not each.Test()]
-            self._sent.append(self._beats.Isend([b"", 0, MPI.BYTE], after, _TAG))
-            while self._beats.Iprobe(before, _TAG):
-                self._beats.Recv([bytearray(0), 0, MPI.BYTE], before, _TAG)
+            self._sent.append(self._beats.Isend([b"", 0, MPI.BYTE], after, _BEAT))
+            while self._beats.Iprobe(before, _BEAT):
+                self._beats.Recv([bytearray(0), 0, MPI.BYTE], before, _BEAT)
                 self._heard = now
         if now - self._heard > seconds:
             self._miss(before, now - self._heard)
