@@ -274,6 +274,7 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
 def close_run_file(path: Path, code: int) -> None:
     """Has a run file that its writer could not finish, since it was ended, say how the run ended."""
     from mpidl import results
+    from mpidl.results import lock
     from mpidl.results.run_file import RunFile
 
     # The launcher may return while the rank that writes is still being ended.
@@ -284,6 +285,8 @@ def close_run_file(path: Path, code: int) -> None:
             status = "interrupted" if code in (*INTERRUPTING.values(), ExitCode.STOPPED) else "failed"
             if results.open(path).status in {"running", "interrupted", "failed"} - {status}:
                 RunFile.open(path).finish(status)
+            # The rank may have been ended between the last word of its file and the end of its lock.
+            lock.clear(path)
             return
         except MpidlError as error:
             if time.monotonic() > deadline:

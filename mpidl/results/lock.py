@@ -77,6 +77,12 @@ def _release(path: Path, descriptor: int, process: int) -> None:
         os.close(descriptor)
 
 
+def clear(target: Path) -> None:
+    """Removes the lock that a writer has left behind; raises where it still writes."""
+    if target.with_name(target.name + ".lock").exists():
+        WriterLock(target).release()
+
+
 def is_held(target: Path) -> bool:
     """Whether a run file has a writer, as far as the lock file tells: of another host's process nothing is known."""
     try:

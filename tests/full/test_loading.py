@@ -56,4 +56,6 @@ def test_a_rank_that_dies_while_data_are_loaded_ends_the_run(
     last = done.stderr.splitlines()[-1]
     assert done.returncode == code and sentence[0] in last, done.stderr
     assert len(sentence) == 1 or any(words in last for words in sentence[1:]), done.stderr
+    # Of the only rank that is left.
+    assert "all 1 ranks" not in last
     assert not list(tmp_path.glob("out*"))

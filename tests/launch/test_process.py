@@ -228,8 +228,12 @@ def test_a_run_file_says_how_its_run_ended_whatever_the_rank_that_wrote_it_saw(t
         run.close()
     else:
         run.finish(written)
+    # Of a rank that was killed before it could remove it.
+    lock = tmp_path / "run.h5.lock"
+    lock.write_text("process 1 on a host")
     close_run_file(tmp_path / "run.h5", code)
     assert results.open(tmp_path / "run.h5").status == told
+    assert not lock.exists()
 
 
 @pytest.mark.parametrize(

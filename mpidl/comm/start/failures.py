@@ -138,7 +138,7 @@ def _end(error: BaseException, comm: MPI.Intracomm | None) -> NoReturn:
             _end_all(speaker.exit_code)
         time.sleep(GRACE_SECONDS + 10 * FLUSH_SECONDS)
     alike = len(failures) == len(survivors.living(world)) and len({failure.sentence for failure in failures}) == 1
-    where = f"all {len(failures)} ranks" if alike else f"rank {world.rank} on {mine.host}"
+    where = f"all {len(failures)} ranks" if alike and len(failures) > 1 else f"rank {world.rank} on {mine.host}"
     _speak(error, f"{where}: {sentence}", exit_code)
     time.sleep(FLUSH_SECONDS)
     _end_all(exit_code)
