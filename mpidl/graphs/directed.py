@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from mpidl.graphs.base import Graph, Mixing, Periodic, Topology
 from mpidl.graphs.weights import Directed
 
@@ -24,7 +26,8 @@ class Exponential(Directed):
     """Exponential graph: agent i sends to i + 1, i + 2, i + 4, … [Ying et al. 2021]."""
 
     def edges(self, agents: int) -> Iterable[tuple[int, int]]:
-        return ((i, (i + hop) % agents) for hop in hops(agents) for i in range(agents))
+        senders = np.arange(agents)
+        return np.concatenate([np.stack([senders, (senders + hop) % agents], axis=1) for hop in hops(agents) or [0]])
 
 
 class OnePeerExponential(Graph):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterable
+from itertools import chain
 from typing import ClassVar
 
 import numpy as np
@@ -36,13 +37,19 @@ class Random(Undirected):
         for attempt in range(DRAWS):
             random = stream(seed if self.seed is None else self.seed, "graph", 0, attempt)
             neighbours = self.draw(agents, random)
-            if neighbours is not None and connected(neighbours):
-                return ((i, j) for i, row in enumerate(neighbours) for j in row if i < j)
+            if neighbours is not None and connected(neighbours, two_way=True):
+                receivers = np.repeat(np.arange(agents), [len(row) for row in neighbours])
+                senders = np.fromiter(chain.from_iterable(neighbours), np.int64, len(receivers))
+                return np.stack([senders, receivers], axis=1)
         raise ConfigError(f"none of {DRAWS} draws connected the {agents} agents; {self.hint}", "graph")
 
 
 class ErdosRenyi(Random):
-    """Erdős–Rényi graph: each pair of agents is joined with probability p."""
+    """Erdős–Rényi graph: each pair of agents is joined with probability p.
+
+    What is drawn is how many pairs lie between two edges [Batagelj, Brandes 2005], so that a sparse graph of many
+    agents takes no longer than it has edges.
+    """
 
     p: float | None = Field(
         None,
@@ -56,9 +63,21 @@ class ErdosRenyi(Random):
         return self._probability(agents) * (agents - 1)
 
     def draw(self, agents: int, random: np.random.Generator) -> Neighbours:
-        p = self._probability(agents)
-        later = (np.flatnonzero(random.random(agents - i - 1) < p) + i + 1 for i in range(agents))
-        return undirected(agents, ((i, int(j)) for i, row in enumerate(later) for j in row))
+        pairs, p = agents * (agents - 1) // 2, self._probability(agents)
+        expected = pairs * p
+        last, parts = -1, [np.empty(0, dtype=np.int64)]
+        while last < pairs - 1:
+            # A step beyond the last pair is cut, since a very small p makes steps that no sum can hold.
+            steps = np.minimum(random.geometric(p, size=math.ceil(expected + 4 * math.sqrt(expected) + 1)), pairs + 1)
+            parts.append(last + np.cumsum(steps))
+            last = int(parts[-1][-1])
+        drawn = np.concatenate(parts)
+        drawn = drawn[drawn < pairs]
+        # Pairs (i, j) with i < j are counted row by row; those of row i begin at begins[i].
+        row = np.arange(agents)
+        begins = row * (2 * agents - row - 1) // 2
+        i = np.searchsorted(begins, drawn, side="right") - 1
+        return undirected(agents, np.stack([i, drawn - begins[i] + i + 1], axis=1))
 
     def _probability(self, agents: int) -> float:
         return min(1.0, 2 * math.log(agents) / agents) if self.p is None else self.p
@@ -109,7 +128,7 @@ def _paired(agents: int, degree: int, random: np.random.Generator) -> set[tuple[
             return edges
         random.shuffle(ends)
         left = []
-        for i, j in np.sort(ends.reshape(-1, 2), axis=1).tolist():
+        for i, j in zip(*np.sort(ends.reshape(-1, 2), axis=1).T.tolist(), strict=True):
             if i != j and (i, j) not in edges:
                 edges.add((i, j))
             else:

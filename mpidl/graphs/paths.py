@@ -34,17 +34,22 @@ def distances(neighbours: Neighbours, agent: int) -> tuple[float, ...]:
     return tuple(steps)
 
 
-def connected(neighbours: Neighbours) -> bool:
-    """Every agent hears from every other; along directed edges, too."""
-    return unreachable(neighbours) is None
+def connected(neighbours: Neighbours, two_way: bool = False) -> bool:
+    """Every agent hears from every other; along directed edges, too, unless all are known to work both ways."""
+    return unreachable(neighbours, two_way) is None
 
 
-def unreachable(neighbours: Neighbours) -> tuple[int, int] | None:
-    """Two agents i, j such that nothing from j ever gets to i, or None where there are none."""
+def unreachable(neighbours: Neighbours, two_way: bool = False) -> tuple[int, int] | None:
+    """Two agents i, j such that nothing from j ever gets to i, or None where there are none.
+
+    `two_way`: whoever receives also sends, as is known.
+    """
     agents = len(neighbours)
     heard = _reached(neighbours)
     if len(heard) < agents:
         return 0, min(set(range(agents)) - heard)
+    if two_way:
+        return None
     receivers: list[list[int]] = [[] for _ in range(agents)]
     for i, row in enumerate(neighbours):
         for j in row:
@@ -55,6 +60,9 @@ def unreachable(neighbours: Neighbours) -> tuple[int, int] | None:
 
 def unconnected(topology: Topology) -> tuple[int, int] | None:
     """As `unreachable`, over all edges of a period, or of the first 100 rounds where each is drawn anew."""
+    two_way = not topology.directed
+    if topology.period == 1:
+        return unreachable(topology.at(0).neighbours, two_way)
     edges: list[set[int]] = [set() for _ in range(topology.agents)]
     pair: tuple[int, int] | None = None
     for count, t in enumerate(topology.rounds(WINDOW), start=1):
@@ -62,7 +70,7 @@ def unconnected(topology: Topology) -> tuple[int, int] | None:
             edges[i].update(row)
         # Looking only now and then keeps large drawn graphs cheap.
         if count & (count - 1) == 0 or count == len(topology.rounds(WINDOW)):
-            pair = unreachable([tuple(sorted(row)) for row in edges])
+            pair = unreachable([tuple(row) for row in edges], two_way)
             if pair is None:
                 return None
     return pair
