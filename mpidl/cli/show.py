@@ -144,7 +144,8 @@ def _that_fit(run: Run, timing: bool, out: Console) -> list[RenderableType]:
     whole = list(_parts(run, timing))
     if _height(whole, out) <= room:
         return whole
-    more = f"(this window is too small for more; without --watch all is shown of {printable(str(run.path))})"
+    # Without the path, which may take a small window's last lines.
+    more = "(this window is too small for more; all is shown without --watch)"
     for facts, events in ((True, 3), (False, 3), (False, 1)):
         parts = [*_parts(run, timing, facts, events), more]
         if _height(parts, out) <= room:

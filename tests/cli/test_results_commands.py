@@ -143,7 +143,8 @@ def test_show_follows_a_running_run_to_its_end(tmp_path: Path, monkeypatch: pyte
 def test_what_is_watched_fits_the_window(tmp_path: Path, width: int, height: int) -> None:
     from rich.console import Console, Group
 
-    path = run(tmp_path, "small", model={"name": "mlp", "hidden": list(range(100, 140))}).path
+    (folder := tmp_path / "of a long name" / ("long" * 40)).mkdir(parents=True)
+    path = run(folder, "small", model={"name": "mlp", "hidden": list(range(100, 140))}).path
     writer = RunFile.open(path)
     for place in range(20):
         writer.event("note", f"{place} " + "words " * 30)
