@@ -178,6 +178,14 @@ def test_erdos_renyi_has_about_p_of_all_edges():
     assert 0.38 < np.mean(messages) / 9900 < 0.42
 
 
+def test_erdos_renyi_joins_each_pair_as_often_as_any_other():
+    drawn = [build({"name": "erdos-renyi", "p": 0.8}, 7, seed).at(0).dense() > 0 for seed in range(500)]
+    # Five standard deviations; graphs that are not connected, which are drawn again, are one in a thousand.
+    often = np.mean(drawn, axis=0)[np.triu_indices(7, 1)]
+    assert np.abs(often - 0.8).max() < 0.09
+    assert build({"name": "erdos-renyi", "p": 1}, 7).at(0).digest == build("complete", 7).at(0).digest
+
+
 def test_random_matching_pairs_everybody_with_anybody():
     topology = build("one-peer-matching", 6)
     seen = np.zeros((6, 6), dtype=int)
