@@ -75,7 +75,7 @@ def settings(site: str | None, asked: dict[str, Any]) -> JobSettings:
     return found.model_copy(update={name: getattr(checked, name) for name in said} | lists)
 
 
-def hand_in(scheduler: Scheduler, script: str, folder: Path, what: str) -> None:
+def hand_in(scheduler: Scheduler, script: str, folder: Path, what: str) -> str:
     """Hands the script in, and tells the number of the job; `folder` is where its log and its runs belong."""
     # Schedulers that cannot write a job's log end it without a word.
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,3 +88,4 @@ def hand_in(scheduler: Scheduler, script: str, folder: Path, what: str) -> None:
             "there is",
             err=True,
         )
+    return number

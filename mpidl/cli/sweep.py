@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ from mpidl.spoken import counted
 
 if TYPE_CHECKING:
     from mpidl.experiment.sweep.axes import Axis
+    from mpidl.experiment.sweep.member import Member
     from mpidl.launch.hosts import Hosts
+    from mpidl.launch.jobs.submitted import Submitted
 
 
 @click.command(
@@ -141,39 +144,72 @@ def _submit(
     dry_run: bool,
     asked: dict[str, Any],
 ) -> int:
-    """Shows what is over, and hands the rest to a scheduler; returns the exit code."""
+    """Shows what is over or in work, and hands the rest to a scheduler; returns the exit code."""
     from mpidl.cli.sweep_table import SweepTable, common_folder, tell_changed
     from mpidl.experiment.sweep import axes, members
     from mpidl.launch.command import this_mpidl
     from mpidl.launch.jobs.job import array_of, ranks_of
     from mpidl.launch.jobs.schedulers import chosen
     from mpidl.launch.jobs.script import script
+    from mpidl.launch.jobs.submitted import Submitted, note
 
     settings = job.settings(asked.pop("site"), asked)
     scheduler, swept = chosen(settings.scheduler), axes.read(assignments)
-    found = members.checked(
-        members.members(config, swept, output, lambda loaded: ranks_of(settings, loaded)), inputs=False
-    )
-    left = [member for member in found if not member.standing.is_over]
+    planned = members.members(config, swept, output, lambda loaded: ranks_of(settings, loaded))
+    folder = common_folder(planned)
+    found, jobs = _in_work(members.checked(planned, inputs=False, running=True), folder)
+    left = [member for member in found if not (member.standing.is_over or member.standing.is_in_work)]
     tell_changed(found)
+    code: int = ExitCode.DONE
     if len(left) < len(found):
         table = SweepTable(found)
         with table:
             pass
-        code = table.conclude("", ExitCode.DONE)
-        if not left:
-            return code
+        code = table.conclude("", code)
+    for each, count in jobs.items():
+        if not count:
+            # Its runs belong to another sweep of this folder.
+            continue
+        is_in = "run is in" if count == 1 else "runs are in"
+        look = each.scheduler.look.format(job=each.job)
+        click.echo(f"{count} {is_in} {each.scheduler.label} job {each.job}, which goes on; {look}", err=True)
+    if not left:
+        return code
     same, own = _parted(swept)
     values = list(axes.combinations(own))
     tasks = [(*_said(values[member.number]), "-o", str(member.output)) for member in left]
     run = this_mpidl("run", str(config), *_said(same), "-n", str(left[0].ranks), "--resume")
-    folder = common_folder(found)
     text = script(scheduler.name, array_of(settings, left, tuple(run), tasks, folder, at_once))
     if dry_run:
         click.echo(text, nl=False)
     else:
-        job.hand_in(scheduler, text, folder, f"{counted(len(left), 'run')} submitted")
+        number = job.hand_in(scheduler, text, folder, f"{counted(len(left), 'run')} submitted")
+        runs = tuple(str(member.output.relative_to(folder)) for member in left)
+        note(folder, [*jobs, Submitted(scheduler.name, number, runs)])
     return ExitCode.DONE
+
+
+def _in_work(found: list[Member], folder: Path) -> tuple[list[Member], dict[Submitted, int]]:
+    """The runs, with those marked that a job has which was submitted before; and these jobs, with how many they have.
+
+    A run that says it is running, though its job is gone, was ended without a word.
+    """
+    from mpidl.experiment.sweep.member import Standing
+    from mpidl.launch.jobs.submitted import noted
+
+    before = noted(folder)
+    in_work = {each: runs for each in before if (runs := each.in_work())}
+    having, was = set().union(*in_work.values()), {run for each in before for run in each.runs}
+    marked, left = [], set()
+    for member in found:
+        run, standing = str(member.output.relative_to(folder)), member.standing
+        if not standing.is_over and run in having:
+            left.add(run)
+            standing = Standing.RUNNING if standing is Standing.RUNNING else Standing.SUBMITTED
+        elif standing is Standing.RUNNING and run in was:
+            standing = Standing.HALF
+        marked.append(replace(member, standing=standing))
+    return marked, {each: len(runs & left) for each, runs in in_work.items()}
 
 
 def _parted(swept: Sequence[Axis]) -> tuple[dict[str, str], Sequence[Axis]]:

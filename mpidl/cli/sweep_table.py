@@ -32,7 +32,7 @@ _LONGEST_NAME = 60
 _NAMED = 3
 _URGENCY = (
     *(Standing.RUNNING, Standing.FAILED, Standing.DIVERGED, Standing.STOPPED),
-    *(Standing.FINISHED, Standing.HALF, Standing.WAITING),
+    *(Standing.FINISHED, Standing.SUBMITTED, Standing.HALF, Standing.WAITING),
 )
 # Between two drawings.
 _SECONDS = 0.2
@@ -66,7 +66,7 @@ class SweepTable:
         else:
             self._line("run", _TITLES)
             for member in self._members:
-                if member.standing.is_over:
+                if member.standing.is_over or member.standing is Standing.RUNNING:
                     self._tell(member.number)
         return self
 
@@ -169,9 +169,9 @@ def _name(member: Member) -> str:
 
 
 def _before(member: Member) -> Report:
-    """What the file of a run that is over tells."""
+    """What the file of a run tells that is over, or that others run."""
     report = Report(member.number, member.standing)
-    if not member.standing.is_over:
+    if not member.standing.is_over and member.standing is not Standing.RUNNING:
         return report
     run = results.open(member.output)
     rounds = int(run.metrics["round"][-1]) if run.records else 0

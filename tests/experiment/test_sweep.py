@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,29 @@ def written(member: Member, rounds: int | None, status: str, **provenance: Any) 
         run.close()
     else:
         run.finish(status)
+
+
+@contextmanager
+def writing(member: Member) -> Iterator[None]:
+    """A run that another process is at."""
+    run = RunFile.create(member.output, member.config.model_dump(mode="json"), {}, None, 4)
+    run.append({"round": 2, "seconds": 1.0})
+    run.flush()
+    try:
+        yield
+    finally:
+        run.close()
+
+
+def test_a_run_that_another_process_writes_is_refused(folder: Path) -> None:
+    runs = found("seed=1:2")
+    with writing(runs[0]):
+        with pytest.raises(
+            ConfigError, match=r"seed=1.h5' is being written by another process; wait .*\(with seed=1\)"
+        ):
+            members.checked(runs)
+        standings = [member.standing for member in members.checked(runs, running=True)]
+    assert standings == [Standing.RUNNING, Standing.WAITING]
 
 
 def test_what_is_over_is_left_alone_what_is_half_done_goes_on_and_another_run_is_refused(folder: Path) -> None:

@@ -91,6 +91,10 @@ def test_a_sweep_is_one_job_whose_tasks_start_again_by_themselves_and_what_is_do
     done = cluster.mpidl(*words, "-t", "10 min")
     job = done.stdout.strip()
     assert f"6 runs submitted as Slurm job {job}; " in done.stderr, done.stderr
+    # What is in work stays there.
+    beside = cluster.mpidl(*words)
+    assert (beside.returncode, beside.stdout) == (0, ""), beside.stderr
+    assert beside.stderr.endswith(f"6 runs are in Slurm job {job}, which goes on; squeue -j {job}\n")
     third = f"{job}_3"
     cluster.wait(third, lambda state: (tmp_path / "out" / "lr=0.05_seed=3.h5").exists())
     assert cluster.call("scancel", "--batch", "--signal=USR2", third).returncode == 0

@@ -11,7 +11,8 @@ from mpidl.cli.main import commands
 from mpidl.errors import ConfigError, LaunchError
 from mpidl.experiment.sweep.axes import read
 from mpidl.experiment.sweep.members import members
-from tests.experiment.test_sweep import written
+from mpidl.launch.jobs.schedulers import SCHEDULERS
+from tests.experiment.test_sweep import writing, written
 from tests.launch.test_jobs import directives
 from tests.launch.test_scripts import bash, executable
 
@@ -60,6 +61,9 @@ def test_a_single_run_is_an_array_only_where_that_can_be(scheduler: str, there: 
 
 def test_what_is_over_is_shown_and_not_submitted_again(here: Path) -> None:
     executable(here / "bin" / "sbatch", "#!/bin/sh\n/bin/cat >script\necho 17\n")
+    executable(
+        here / "bin" / "squeue", "#!/bin/sh\necho 'slurm_load_jobs error: Invalid job id specified' >&2\nexit 1\n"
+    )
     axes = read(["agents=4", "seed=1:3"])
     finished, diverged, _ = members(Path("small.yaml"), axes, Path("out"), lambda config: 2)
     words = ["-s", "agents=4", "-s", "seed=1:3", "-n", "2", "-o", "out"]
@@ -75,6 +79,73 @@ def test_what_is_over_is_shown_and_not_submitted_again(here: Path) -> None:
     last = swept(*words)
     assert last.stdout == "" and last.return_value == 3
     assert last.stderr.endswith("2 finished, 1 diverged; results in out\n")
+
+
+QUEUES = {
+    # As their documents have it; of a job that is no array, PBS has a line without brackets.
+    "slurm": ("squeue", "17", "2 PENDING\n3 RUNNING\n1 COMPLETED\n", "slurm_load_jobs error: Invalid job id specified"),
+    "pbs": (
+        "qstat",
+        "17[].head",
+        "Job id    Name   User  Time Use S Queue\n--------  -----  ----  -------- - -----\n"
+        "17[].head small  me           0 B workq\n17[1].head small  me    00:00:01 X workq\n"
+        "17[2].head small  me          0 Q workq\n17[3].head small  me   00:00:01 R workq\n",
+        "qstat: Unknown Job Id 17[].head",
+    ),
+    "lsf": ("bjobs", "17", "1          DONE\n2          PEND\n3          RUN\n", "Job <17> is not found"),
+}
+
+
+@pytest.mark.parametrize("scheduler", QUEUES)
+def test_what_a_job_still_has_is_told_and_not_submitted_again(scheduler: str, here: Path) -> None:
+    program, job, queue, forgotten = QUEUES[scheduler]
+    for name in ("sbatch", "qsub", "bsub"):
+        executable(
+            here / "bin" / name,
+            f"#!/bin/sh\n/bin/cat >script\necho '{'Job <17> is submitted' if name == 'bsub' else job}'\n",
+        )
+    executable(here / "bin" / program, "#!/bin/sh\n/bin/cat queue\n")
+    words = ["-s", "agents=4", "-s", "seed=1:4", "-n", "2", "-o", "out", "--scheduler", scheduler]
+    assert swept(*words).stdout == f"{job}\n"
+    (here / "queue").write_text(queue)
+    (here / "script").unlink()
+    runs = members(Path("small.yaml"), read(["agents=4", "seed=1:4"]), Path("out"), lambda config: 2)
+    written(runs[0], 4, "finished")
+    # The second says that it goes on; the fourth was lost.
+    with writing(runs[1]), writing(runs[3]):
+        again = swept(*words)
+    label = SCHEDULERS[scheduler].label
+    assert "1 submitted, 1 half done, 1 running, 1 finished; results in out\n" in again.stderr, again.stderr
+    assert f"2 runs are in {label} job {job}, which goes on; {program} " in again.stderr
+    assert (
+        "1 run submitted as " in again.stderr
+        and "1) own=(-s seed=4 -o out/seed=4.h5) ;;" in (here / "script").read_text()
+    )
+    # Both jobs have the same number here, so that the fourth is that which is over.
+    (here / "script").unlink()
+    executable(here / "bin" / program, f"#!/bin/sh\necho '{forgotten}' >&2\nexit 1\n")
+    last = swept(*words)
+    assert "3 runs submitted" in last.stderr and "which goes on" not in last.stderr, last.stderr
+
+
+def test_a_sweep_that_is_all_in_work_is_left_alone_and_a_silent_scheduler_is_no_news(here: Path) -> None:
+    executable(here / "bin" / "sbatch", "#!/bin/sh\necho 17\n")
+    executable(here / "bin" / "squeue", "#!/bin/sh\necho 1 PENDING; echo 2 PENDING\n")
+    words = ["-s", "agents=4", "-s", "seed=1:2", "-n", "2", "-o", "out"]
+    swept(*words)
+    again = swept(*words)
+    assert (again.stdout, again.return_value) == ("", 0)
+    assert again.stderr.endswith(
+        "2 submitted; results in out\n2 runs are in Slurm job 17, which goes on; squeue -j 17\n"
+    )
+    executable(here / "bin" / "squeue", "#!/bin/sh\necho 'Unable to contact slurm controller' >&2\nexit 1\n")
+    with pytest.raises(LaunchError, match="^squeue does not tell what has become of job 17: Unable to contact slurm"):
+        swept(*words)
+    (here / "out" / "submitted.json").write_text('[{"name": "slurm"}]')
+    with pytest.raises(
+        ConfigError, match="submitted.json' does not say which jobs the sweep has; remove it, once none"
+    ):
+        swept(*words)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ class Standing(Enum):
     """How far a run has come; the value is what a person reads."""
 
     WAITING = "waiting"
+    SUBMITTED = "submitted"
     HALF = "half done"
     RUNNING = "running"
     FINISHED = "finished"
@@ -30,6 +31,11 @@ class Standing(Enum):
     def is_over(self) -> bool:
         """Whether it is not run again: a run that has diverged would do so again."""
         return self in (Standing.FINISHED, Standing.DIVERGED)
+
+    @property
+    def is_in_work(self) -> bool:
+        """Whether somebody runs it, or will."""
+        return self in (Standing.SUBMITTED, Standing.RUNNING)
 
 
 VersionChange = tuple[str, str, str]

@@ -12,7 +12,7 @@ from mpidl.errors import ConfigError, MpidlError
 from mpidl.experiment.schema import Config, check, keys_of, output_path, resolved
 from mpidl.experiment.sweep.axes import Axis, combinations, names
 from mpidl.experiment.sweep.data import LastDataset
-from mpidl.experiment.sweep.member import Member
+from mpidl.experiment.sweep.member import Member, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +44,10 @@ def members(config: Path, axes: Sequence[Axis], folder: Path | None, ranks: Call
     return found
 
 
-def checked(sweep: Sequence[Member], inputs: bool = True) -> list[Member]:
+def checked(sweep: Sequence[Member], inputs: bool = True, running: bool = False) -> list[Member]:
     """The runs with how far they have come, once it is seen that each can be run, and would be lost by none.
+
+    A run that another process writes now is refused, unless it may be `running`.
 
     Without `inputs`, devices, data and networks are left to the ranks, which check them before the first run
     (`check_inputs`): they need all anyway, and here that would take a second. Of a run that has a file its length must
@@ -69,7 +71,11 @@ def checked(sweep: Sequence[Member], inputs: bool = True) -> list[Member]:
         from mpidl.experiment.sweep.outputs import seen
 
         try:
-            found[member.number] = seen(member, its_inputs)
+            known = found[member.number] = seen(member, its_inputs)
+            if known.standing is Standing.RUNNING and not running:
+                raise ConfigError(
+                    f"{str(member.output)!r} is being written by another process; wait for it, or choose another -o"
+                )
         except MpidlError as error:
             raise _blamed(error, member.label) from error
     return list(found.values())

@@ -38,10 +38,8 @@ def seen(member: Member, inputs: Inputs) -> Member:
 
 
 def _standing(member: Member, inputs: Inputs, run: Run) -> Standing:
-    """Where the run of this file stands; refuses what is another run, or is written now."""
+    """Where the run of this file stands; refuses what is another run."""
     config, output = member.config, member.output
-    if run.status == "running" and not run.abandoned:
-        raise ConfigError(f"{str(output)!r} is being written by another process; wait for it, or choose another -o")
     facts, agents = facts_of(run), config.agents_on(member.ranks)
     last, rounds = facts.round, replace(inputs, config=config).length.rounds
     changed, refused = differences(config, facts, rounds=rounds)
@@ -52,6 +50,8 @@ def _standing(member: Member, inputs: Inputs, run: Run) -> Standing:
     words = changed_data(inputs.known, facts)
     if words:
         raise _another(output, "was begun with other data", words[0])
+    if run.status == "running" and not run.abandoned:
+        return Standing.RUNNING
     if run.status == "diverged":
         return Standing.DIVERGED
     checkpoints = CheckpointFolder(output).rounds()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mpidl.errors import ConfigError, LaunchError
@@ -30,6 +31,9 @@ _CURES = (
 class Scheduler:
     """`command` hands a script in that it reads from its standard input; `number` is where it tells the job's, `queues`
     what lists that which a job may ask for, and `look` what shows a job. `rehearsal` tells whether it could start.
+
+    `tasks` lists a job's tasks, in lines as `task` has them, of which those in a state of `over` are no more in work;
+    `forgotten` is how it says that it knows no such job any more.
     """
 
     name: str
@@ -38,14 +42,36 @@ class Scheduler:
     number: str
     queues: str
     look: str
+    tasks: tuple[str, ...]
+    task: str
+    over: frozenset[str]
+    forgotten: str
     rehearsal: tuple[str, ...] = ()
 
     def submit(self, script: str) -> str:
         """The number of the job that this script becomes; LaunchError, with the scheduler's words, where it refuses."""
+        done = self._asked(self.command, script)
+        match = re.search(self.number, done.stdout)
+        if done.returncode != 0 or match is None:
+            raise LaunchError(self._refusal(done.stderr or done.stdout, done.returncode))
+        return match[1]
+
+    def in_work(self, job: str) -> set[int]:
+        """Which tasks of a job wait or run, by their numbers; a job that is no array has task 1."""
+        done = self._asked([word.format(job=job) for word in self.tasks], "")
+        lines = re.finditer(self.task, done.stdout, re.MULTILINE)
+        states = {int(line["task"] or 1): line["state"] for line in lines}
+        if done.returncode != 0 and not states and not re.search(self.forgotten, done.stderr + done.stdout):
+            said = printable((done.stderr or done.stdout).strip(), 200) or f"exit code {done.returncode}"
+            raise LaunchError(f"{self.tasks[0]} does not tell what has become of job {job}: {said}; try again later")
+        return {task for task, state in states.items() if state not in self.over}
+
+    def _asked(self, command: Sequence[str], text: str) -> subprocess.CompletedProcess[str]:
+        """How a command of the scheduler ends that reads this text; LaunchError where it cannot be asked."""
         try:
-            done = subprocess.run(
-                self.command,
-                input=script,
+            return subprocess.run(
+                command,
+                input=text,
                 capture_output=True,
                 text=True,
                 errors="replace",
@@ -54,17 +80,14 @@ class Scheduler:
             )
         except FileNotFoundError as error:
             raise LaunchError(
-                f"there is no {self.command[0]} on PATH, with which {self.label} takes jobs: run this where jobs are "
+                f"there is no {command[0]} on PATH, with which {self.label} takes jobs: run this where jobs are "
                 "submitted, or say --dry-run to print the script"
+                if command is self.command
+                else f"there is no {command[0]} on PATH, which tells of jobs of {self.label}: run this where jobs are "
+                "submitted"
             ) from error
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise LaunchError(
-                f"{self.command[0]} does not answer ({printable(str(error))}); try again later"
-            ) from error
-        match = re.search(self.number, done.stdout)
-        if done.returncode != 0 or match is None:
-            raise LaunchError(self._refusal(done.stderr or done.stdout, done.returncode))
-        return match[1]
+            raise LaunchError(f"{command[0]} does not answer ({printable(str(error))}); try again later") from error
 
     def _refusal(self, words: str, code: int) -> str:
         """What it has said, in one sentence, with what may help."""
@@ -103,10 +126,42 @@ SCHEDULERS = {
             number=r"^(\d+)",
             queues="sinfo --summarize",
             look="squeue -j {job}",
+            tasks=("squeue", "--noheader", "--array", "--jobs={job}", "--format=%K %T"),
+            task=r"^(?P<task>\d+) +(?P<state>\w+)",
+            over=frozenset(
+                {
+                    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
+                    *("PREEMPTED", "REVOKED", "TIMEOUT"),
+                }
+            ),
+            forgotten="Invalid job id",
             rehearsal=("sbatch", "--test-only"),
         ),
-        Scheduler("pbs", "PBS", ("qsub",), r"^(\d+\S*)", "qstat -Q", "qstat {job}"),
-        Scheduler("lsf", "LSF", ("bsub",), r"Job <(\d+)> is submitted", "bqueues", "bjobs {job}"),
+        Scheduler(
+            name="pbs",
+            label="PBS",
+            command=("qsub",),
+            number=r"^(\d+\S*)",
+            queues="qstat -Q",
+            look="qstat {job}",
+            tasks=("qstat", "-t", "{job}"),
+            # The line of an array itself has empty brackets.
+            task=r"^\d+(?:\[(?P<task>\d+)\])?(?:\.\S*)? .* (?P<state>[A-Z]) +\S+ *$",
+            over=frozenset("CFX"),
+            forgotten="Unknown Job|has finished",
+        ),
+        Scheduler(
+            name="lsf",
+            label="LSF",
+            command=("bsub",),
+            number=r"Job <(\d+)> is submitted",
+            queues="bqueues",
+            look="bjobs {job}",
+            tasks=("bjobs", "-noheader", "-o", "jobindex stat", "{job}"),
+            task=r"^(?P<task>\d+) +(?P<state>\w+)",
+            over=frozenset({"DONE", "EXIT"}),
+            forgotten="not found",
+        ),
     )
 }
 
