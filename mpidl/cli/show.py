@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mpidl.cli.tables import console, json_line
+from mpidl.results.lock import holder
 from mpidl.results.names import SIGNALS
 from mpidl.sentences import printable
 from mpidl.spoken import ABSENT, counted, duration, measured, number, of_metric, placed
@@ -162,13 +163,15 @@ def _height(parts: Sequence[RenderableType], out: Console) -> int:
 
 def _standing(run: Run) -> str:
     """How the run stands, in a few words."""
-    if run.abandoned:
-        return f"killed: its process is gone, its last words are of {run.updated}; {run.records} records"
-    ago = ""
-    if run.status == "running":
+    how = ""
+    if run.loss == "killed":
+        how = f": its process is gone, its last words are of {run.updated}"
+    elif run.loss and (writer := holder(run.path)) is not None:
+        how = f": {writer} has given no sign of life for {duration(round(writer.silent))}; it is gone, or stopped"
+    elif run.status == "running":
         since = datetime.now(UTC) - datetime.fromisoformat(run.updated)
-        ago = f", last written {duration(max(0.0, round(since.total_seconds())))} ago"
-    return f"{run.status}{ago}; {run.records} records"
+        how = f", last written {duration(max(0.0, round(since.total_seconds())))} ago"
+    return f"{run.standing}{how}; {run.records} records"
 
 
 def _facts(run: Run) -> Table:

@@ -37,13 +37,13 @@ class Best(NamedTuple):
 class Glance:
     """One run as it stood when it was opened. Columns are `[record]` or `[record, agent]`.
 
-    `abandoned` runs say that they are running, but their writer is gone; of one on another host that is not known.
+    `loss`: of a run that says it is running, though nobody writes it, see `lock.loss`; else empty.
     """
 
     path: Path
     name: str
     status: str
-    abandoned: bool
+    loss: str
     agents: int
     hosts: tuple[str, ...]
     records: int
@@ -72,8 +72,13 @@ class Glance:
 
     @property
     def standing(self) -> str:
-        """How the run stands, in a word: its status; `killed` where it was abandoned."""
-        return "killed" if self.abandoned else self.status
+        """How the run stands, in a word: its status; `killed` or `silent` where it was abandoned."""
+        return self.loss or self.status
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the run says that it is running, but its writer is gone, or has long given no sign of life."""
+        return bool(self.loss)
 
     def units(self, name: str) -> str:
         """The units of a metric or meter; "1" for a plain number."""
@@ -114,7 +119,7 @@ def best_record(name: str, values: np.ndarray) -> int | None:
     return int(finite[(np.argmax if higher_is_better(name) else np.argmin)(values[finite])])
 
 
-def facts(path: Path, root: Group, written: bool) -> Glance:
+def facts(path: Path, root: Group, loss: str) -> Glance:
     """What is said of a run; of its metrics only how they are called."""
     if "schema_version" not in root.attribute_names or "metrics" not in root:
         raise NoRunFile(f"{str(path)!r} is an HDF5 file, but not a run file of mpidl")
@@ -134,7 +139,7 @@ def facts(path: Path, root: Group, written: bool) -> Glance:
         path=path,
         name=root.word("name"),
         status=status,
-        abandoned=not written and status == "running",
+        loss=loss if status == "running" else "",
         agents=agents,
         hosts=_hosts(root.group("provenance")),
         records=records,
@@ -152,12 +157,12 @@ def take(path: Path, metrics: Iterable[str]) -> Callable[[Group], Glance]:
 
     `test_accuracy` stands for that of each model that can stand for the run. Others are read when they are asked for.
     """
-    written = lock.is_held(path)
-    return lambda root: _glance(path, root, written, metrics)
+    loss = lock.loss(path)
+    return lambda root: _glance(path, root, loss, metrics)
 
 
-def _glance(path: Path, root: Group, written: bool, metrics: Iterable[str]) -> Glance:
-    run, table = facts(path, root, written), root.group("metrics")
+def _glance(path: Path, root: Group, loss: str, metrics: Iterable[str]) -> Glance:
+    run, table = facts(path, root, loss), root.group("metrics")
     # Who looks at many runs must not stumble over one.
     run.sections()
     endings = ("", *(f"_{model}" for model in WHOLE_RUN))

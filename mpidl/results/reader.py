@@ -94,13 +94,13 @@ def open(path: str | Path) -> Run:
 def take(path: Path) -> Callable[[Group], Run]:
     """What makes a run of the root of this file, which is not open yet."""
     # Asked before the status is read: a writer that ends in between is seen as one that has finished.
-    written = lock.is_held(path)
-    return lambda root: _run(path, root, written)
+    loss = lock.loss(path)
+    return lambda root: _run(path, root, loss)
 
 
-def _run(path: Path, root: Group, written: bool) -> Run:
+def _run(path: Path, root: Group, loss: str) -> Run:
     """All that is in a file, columns as far as they are small."""
-    known = glance.facts(path, root, written)
+    known = glance.facts(path, root, loss)
     metrics, timing = root.group("metrics"), root.group("timing")
     glance.check(metrics, known.records)
     for name in timing.names:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +167,12 @@ def test_show_tells_a_killed_run(tmp_path: Path) -> None:
     file.close()
     assert "killed" in invoke(show, file.path).output
     assert "killed" in invoke(show, "--watch", file.path).output
+    (tmp_path / "run.h5.lock").write_text("process 7 on node3")
+    assert "running, last written" in invoke(show, file.path).output
+    os.utime(tmp_path / "run.h5.lock", (0, time.time() - 3600))
+    silent = "silent: process 7 on node3 has given no sign of life for 1 h 00 min; it is gone, or stopped; 0 records"
+    assert silent in " ".join(invoke(show, file.path).output.split())
+    assert silent in " ".join(invoke(show, "--watch", file.path).output.split())
 
 
 def test_plot_draws_and_names_the_picture(tmp_path: Path) -> None:

@@ -66,9 +66,9 @@ def started(process: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def age() -> float:
-    """Seconds since this process started; 0 where nobody tells."""
-    ticks = started(os.getpid())
+def age(process: int | None = None) -> float:
+    """Seconds since a process started, this one by default; 0 where it runs no more, or nobody tells."""
+    ticks = started(os.getpid() if process is None else process)
     if ticks is None:
         return 0.0
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
