@@ -163,12 +163,10 @@ def _height(parts: Sequence[RenderableType], out: Console) -> int:
 
 def _standing(run: Run) -> str:
     """How the run stands, in a few words."""
-    how = ""
-    if run.loss == "killed":
-        how = f": its process is gone, its last words are of {run.updated}"
-    elif run.loss and (writer := holder(run.path)) is not None:
+    how = f": its process is gone, its last words are of {run.updated}" if run.loss else ""
+    if run.loss == "silent" and (writer := holder(run.path)) is not None:
         how = f": {writer} has given no sign of life for {duration(round(writer.silent))}; it is gone, or stopped"
-    elif run.status == "running":
+    elif run.status == "running" and not run.loss:
         since = datetime.now(UTC) - datetime.fromisoformat(run.updated)
         how = f", last written {duration(max(0.0, round(since.total_seconds())))} ago"
     return f"{run.standing}{how}; {run.records} records"
