@@ -12,12 +12,14 @@ OMPI_MCA_btl_tcp_eager_limit=65536 in the environment, all that is Open MPI's ow
 
 `overlap` is a round with a gradient between the start of an exchange and its end, `gossip.overlap` on and off. The
 gradient is arithmetic, with which all cores are busy, or sleep, which leaves them to others as a GPU does; it is as
-long as a round of mixing, or as half of one. Printed is how much of what could be hidden (the shorter one of both) was.
+long as a round of mixing, or as half of one. Printed is how much of what could be hidden was: the shorter one of both,
+less, beside arithmetic, the time for which sums and messages themselves keep all cores busy.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import random
 import re
@@ -69,9 +71,8 @@ def two_hosts(link: str) -> Iterator[dict[str, str]]:
         environment = rank_environment() | {"MPIDL_HOSTS": f"{folder}/hosts"}
         wanted = ["--rate", rate, *(["--delay", delay] if delay else [])]
         try:
-            exports = subprocess.run(
-                [*script, "start", *wanted], env=environment, text=True, stdout=subprocess.PIPE, check=True
-            ).stdout
+            started = [*script, "start", *wanted]
+            exports = subprocess.run(started, env=environment, text=True, stdout=subprocess.PIPE, check=True).stdout
             for line in exports.splitlines():
                 environment |= dict(word.split("=", 1) for word in shlex.split(line)[1:])
             yield environment
@@ -217,8 +218,8 @@ def rank_main(arguments: argparse.Namespace) -> None:
         dist.init_process_group("gloo", init_method=f"tcp://a:{PORT}", rank=comm.rank, world_size=comm.size)
     speed = bits_per_second(arguments.link.partition("/")[0])
     if comm.rank == 0:
-        versions = f"{startup.library()}, torch {torch.__version__}"
-        print(f"\n{arguments.link}: {comm.size} ranks on two hosts, {os.cpu_count()} cores, {versions}")
+        where = f"{os.cpu_count()} cores, {startup.library()}, torch {torch.__version__}"
+        print(f"\n{arguments.link}: {comm.size} ranks on two hosts, {where}")
         print(f"{'':34}{'median ms':>10} {'quartiles':>18} {'of rate':>8}  rounds", flush=True)
     for millions in map(float, arguments.millions.split(",")):
         parameters = int(millions * 1e6)
@@ -235,25 +236,35 @@ def rank_main(arguments: argparse.Namespace) -> None:
 
 def overlapped(comm, parameters: int, seconds: float) -> None:
     """What `gossip.overlap` hides behind gradients."""
-    exchanges = {"": exchange_of(comm, parameters), ", overlap": exchange_of(comm, parameters, overlap=True)}
+    exchanges = {how: exchange_of(comm, parameters, overlap=bool(how)) for how in ("", ", overlap")}
     for exchange in exchanges.values():
         settled(comm, Mixing(exchange))
     alone = comm.bcast(statistics.median(timed(comm, {"": Mixing(exchanges[""])}, seconds / 5)[""]))
+    busy = core_seconds(comm, Mixing(exchanges[", overlap"], lambda: time.sleep(alone))) / (os.cpu_count() or 1)
+    if comm.rank == 0:
+        print(f"{parameters / 1e6:g} M mixing keeps all cores busy for {1e3 * busy:.0f} ms of {1e3 * alone:.0f}")
     shares = GRADIENTS if alone < LONG_SECONDS else GRADIENTS[:1]
-    gradients = {
-        f"{kind} {share:g}": make(share * alone)
-        for share in shares
-        for kind, make in (("arithmetic", lambda s: arithmetic(comm, s)), ("sleep", lambda s: lambda: time.sleep(s)))
-    }
-    for name, gradient in gradients.items():
+    kinds = {"arithmetic": lambda s: arithmetic(comm, s), "sleep": lambda s: lambda: time.sleep(s)}
+    for share, kind in itertools.product(shares, kinds):
+        gradient = kinds[kind](share * alone)
         plays = {"": Mixing(exchanges[""]), "gradient alone": gradient}
         plays |= {f"both{how}": Mixing(exchange, gradient) for how, exchange in exchanges.items()}
-        times = timed(comm, plays, seconds / len(gradients))
+        times = timed(comm, plays, seconds / len(shares) / len(kinds))
         mixing, computing = statistics.median(times.pop("")), statistics.median(times.pop("gradient alone"))
+        best = max(mixing, computing + busy if kind == "arithmetic" else computing)
         for how, values in times.items():
-            hidden = (mixing + computing - statistics.median(values)) / min(mixing, computing)
-            what = f"{parameters / 1e6:g} M {name} ({1e3 * computing:.0f}), {how}"
+            hidden = (mixing + computing - statistics.median(values)) / (mixing + computing - best)
+            what = f"{parameters / 1e6:g} M {kind} {share:g} ({1e3 * computing:.0f}), {how}"
             tell(comm, what, values, f"{100 * hidden:.0f} %")
+
+
+def core_seconds(comm, play: Callable[[], object]) -> float:
+    """Processor time of all ranks in a round."""
+    comm.Barrier()
+    begin = time.process_time()
+    for _ in range(LEAST_ROUNDS):
+        play()
+    return comm.allreduce(time.process_time() - begin) / LEAST_ROUNDS
 
 
 def main() -> None:
@@ -274,13 +285,13 @@ def main() -> None:
     for link in arguments.links.split(","):
         bits_per_second(link.partition("/")[0])
         with two_hosts(link) as environment:
-            command = [launcher.path, "--allow-run-as-root", "--host", f"a:{RANKS // 2},b:{RANKS // 2}"]
+            command = ["bash", str(ROOT / "tools/two_hosts.sh"), "run", "a", launcher.path, "--allow-run-as-root"]
             # As mpidl starts more ranks than there are cores.
             command += ["--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"]
+            command += ["--host", f"a:{RANKS // 2},b:{RANKS // 2}"]
             command += [word for name in PASSED_ON if name in environment for word in ("-x", name)]
             command += [sys.executable, __file__, *sys.argv[1:], "--link", link]
-            on_a = ["bash", str(ROOT / "tools/two_hosts.sh"), "run", "a"]
-            code = subprocess.run([*on_a, *command], env=environment, check=False).returncode
+            code = subprocess.run(command, env=environment, check=False).returncode
         if code:
             sys.exit(code)
 
