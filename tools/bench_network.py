@@ -5,9 +5,9 @@
 The two hosts are those of tools/two_hosts.sh, on this machine. Each contestant mixes float32 rows with the two
 neighbours of a ring, so that two rows cross the link each way in a round: `Isend/Irecv` of mpi4py with what it needs
 made before, `gossip` of mpidl as runs have it, `gloo` by torch.distributed's batch_isend_irecv. A time is that of the
-slowest rank from a barrier on; contestants take turns in an order drawn anew, and before each timed round goes one
-that is not timed, unless rounds take a second. Printed are the median and quartiles in milliseconds, and what part of
-the link's rate the rows in the median made use of. mpidl has Open MPI send chunks over TCP unasked; with
+slowest rank from an instant on at which all begin; contestants take turns in an order drawn anew, and before each timed
+round goes one that is not timed, unless rounds take a second. Printed are the median and quartiles in milliseconds, and
+what part of the link's rate the rows in the median made use of. mpidl has Open MPI send chunks over TCP unasked; with
 OMPI_MCA_btl_tcp_eager_limit=65536 in the environment, all that is Open MPI's own is left to it.
 
 `overlap` is a round with a gradient between the start of an exchange and its end, `gossip.overlap` on and off. The
@@ -37,9 +37,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-RANKS = 4
-ROWS_EACH_WAY = 2
-LEAST_ROUNDS = 3
+RANKS, ROWS_EACH_WAY, LEAST_ROUNDS = 4, 2, 3
 # In the first rounds of an exchange it finds out how many chunks are to be under way; they are no contest. Where that
 # would take minutes, it goes on in those that are timed.
 FIRST_ROUNDS = 12
@@ -47,6 +45,7 @@ FIRST_SECONDS = 20.0
 # A round that takes longer is not played before it is timed: what it finds cold is little beside it.
 LONG_SECONDS = 1.0
 GRADIENTS = (1.0, 0.5)
+AGREED_SECONDS = 0.1
 PORT = 29711
 
 
@@ -69,10 +68,9 @@ def two_hosts(link: str) -> Iterator[dict[str, str]]:
     rate, _, delay = link.partition("/")
     with tempfile.TemporaryDirectory(prefix="mpidl-network-") as folder:
         environment = rank_environment() | {"MPIDL_HOSTS": f"{folder}/hosts"}
-        wanted = ["--rate", rate, *(["--delay", delay] if delay else [])]
+        start = [*script, "start", "--rate", rate, *(["--delay", delay] if delay else [])]
         try:
-            started = [*script, "start", *wanted]
-            exports = subprocess.run(started, env=environment, text=True, stdout=subprocess.PIPE, check=True).stdout
+            exports = subprocess.run(start, env=environment, text=True, stdout=subprocess.PIPE, check=True).stdout
             for line in exports.splitlines():
                 environment |= dict(word.split("=", 1) for word in shlex.split(line)[1:])
             yield environment
@@ -97,9 +95,8 @@ def exchange_of(comm, parameters: int, **settings):
     from mpidl.comm.world import World
     from mpidl.graphs import GRAPHS
 
-    neighbourhood = Neighbourhood(
-        World(comm, comm.size), GRAPHS.parse("ring").build(comm.size, seed=0), GossipSettings(**settings), Meters()
-    )
+    ring = GRAPHS.parse("ring").build(comm.size, seed=0)
+    neighbourhood = Neighbourhood(World(comm, comm.size), ring, GossipSettings(**settings), Meters())
     return RowExchange(neighbourhood, "rows", parameters, torch.float32, gamma=1.0)
 
 
@@ -165,7 +162,9 @@ def timed(comm, plays: dict[str, Callable[[], object]], seconds: float) -> dict[
 
     def once(name: str) -> float:
         comm.Barrier()
-        begin = time.perf_counter()
+        # Ranks leave a barrier as long after each other as a word takes between hosts, but their clock is the same.
+        begin = comm.bcast(time.perf_counter() + AGREED_SECONDS)
+        time.sleep(max(0.0, begin - time.perf_counter()))
         plays[name]()
         return comm.allreduce(time.perf_counter() - begin, MPI.MAX)
 

@@ -1,8 +1,8 @@
 """How many chunks of a row from another node are under way at a time: found out in the first turns of an exchange.
 
-What a link asks for is its delay times its rate, and both are of the link and of the protocol above it: a chunk is
-announced, asked for and sent, and what is asked for waits behind what is being sent the other way. So they are not
-measured by themselves, but by what more chunks bring.
+What a link asks for is its delay times its rate, and both are of the link and of the protocol above it: unless
+a chunk is sent unasked, it is announced and asked for, and what is asked for waits behind what is being sent the other
+way. So they are not measured by themselves, but by what more chunks bring.
 """
 
 from __future__ import annotations
