@@ -21,6 +21,8 @@ PLUG_INS: set[str] = set()
 LONGEST, LONGEST_WORDS = 1500, 400
 _PACKAGE = str(Path(__file__).parent) + os.sep
 _LIBRARIES = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib"))
+_COMPILED = (".pyx", ".pxi")
+"""How Cython names the files of mpi4py and h5py: by no folder of this machine."""
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 # How the system, the loader of libraries, torch and NumPy say that a process may take no more memory.
 _NO_MEMORY = ("cannot allocate memory", "can't allocate memory", "unable to allocate", "failed to map segment")
@@ -114,7 +116,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def is_a_librarys(file: str) -> bool:
     """Whether it is Python's, mpidl's or an installed one's, and no user wrote it for this run."""
-    return file.startswith((_PACKAGE, *_LIBRARIES)) or any(folder in file for folder in _INSTALLED)
+    return (
+        file.startswith((_PACKAGE, *_LIBRARIES))
+        or file.endswith(_COMPILED)
+        or any(folder in file for folder in _INSTALLED)
+    )
 
 
 def _named(file: str, line: int) -> str:

@@ -7,7 +7,7 @@ import traceback
 import torch
 from torch import nn
 
-from mpidl.errors import ConfigError, MpidlError
+from mpidl.errors import ConfigError, Diverged, MpidlError, Stopped
 from mpidl.sentences import told
 
 # How torch says so, whatever the operation.
@@ -17,9 +17,11 @@ _NO_KERNEL = "does not have a deterministic implementation"
 def failed(error: Exception, key: str, name: str) -> Exception:
     """One sentence that names the part; the error itself where the part is not to blame for it.
 
-    That is for mpidl's own errors, for those of MPI, and where memory has run out.
+    That is for mpidl's own errors, for those of MPI, and where memory has run out. Only what follows a round can say
+    that all ranks end there (Stopped, Diverged): a part that says so does it alone, and the others would wait for it.
     """
-    foreign = isinstance(error, (MpidlError, MemoryError, torch.OutOfMemoryError))
+    alone = isinstance(error, (Stopped, Diverged))
+    foreign = not alone and isinstance(error, (MpidlError, MemoryError, torch.OutOfMemoryError))
     if foreign or type(error).__module__.startswith("mpi4py"):
         return error
     text = " ".join(str(error).split()) if isinstance(error, RuntimeError) else ""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mpidl.errors import DivergenceError, Stopped
+from mpidl.errors import Diverged, DivergenceError, Stopped
 from mpidl.training.blame import failed
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Training:
         try:
             self.algorithm.run_round(self.done)
         except Exception as error:
-            if ":" not in self.algorithm.settings.name:
+            if ":" not in self.algorithm.settings.name and not isinstance(error, (Stopped, Diverged)):
                 raise
             raise failed(error, "algorithm", self.algorithm.settings.name) from error
         self.done += 1

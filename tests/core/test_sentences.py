@@ -71,6 +71,15 @@ def test_mpidls_own_lines_and_a_librarys_are_no_ones_mistake():
     assert describe(error)[0].startswith("internal error: TypeError")
 
 
+def test_what_a_compiled_library_meets_began_in_the_users_line(tmp_path: Path):
+    import h5py
+
+    def own():
+        h5py.h5f.open(bytes(tmp_path / "none.h5"))
+
+    assert place(raised(own)).endswith(f"{HERE}, line {own.__code__.co_firstlineno + 1}")
+
+
 def test_an_installed_plug_in_is_named_too(monkeypatch: pytest.MonkeyPatch):
     code = compile("def fail():\n    raise KeyError('x')", "/lib/site-packages/theirs/part.py", "exec")
     names = {"__name__": "theirs.part"}

@@ -14,6 +14,7 @@ from torch.nn import functional
 from mpidl.algorithms.decentralized.base import Decentralized
 from mpidl.algorithms.federated.local import Local
 from mpidl.data import Dataset
+from mpidl.errors import Diverged, Stopped
 from mpidl.seeding import stream
 
 FEATURES, CLASSES = 5, 4
@@ -167,12 +168,26 @@ class Averaging(Local):
     """Federated averaging: every hook as the base has it."""
 
 
+def ending(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """A loss that says that all ranks end there."""
+    raise Diverged("too large")
+
+
 class Raising(Decentralized):
     """Fails in its second round."""
 
     def round(self, X: Tensor) -> Tensor:
         if self.t:
             raise IndexError("no such agent")
+        return self.mix(X)
+
+
+class Ending(Decentralized):
+    """Says in its second round that all ranks end there."""
+
+    def round(self, X: Tensor) -> Tensor:
+        if self.t:
+            raise Stopped("enough")
         return self.mix(X)
 
 

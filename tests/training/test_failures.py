@@ -20,9 +20,10 @@ PLUG_INS = "tests.training.plugins:"
     [
         ({"model": PLUG_INS + "misshapen"}, "model: 'tests.training.plugins:misshapen' failed: IndexError: too deep"),
         ({"loss": PLUG_INS + "failing"}, "loss: 'tests.training.plugins:failing' failed: KeyError: 'no such target'"),
+        ({"loss": PLUG_INS + "ending"}, "loss: 'tests.training.plugins:ending' failed: Diverged: too large"),
         ({"model": PLUG_INS + "lazy"}, "model: its '0.weight' gets a shape at the first call only"),
     ],
-    ids=["model", "loss", "lazy"],
+    ids=["model", "loss", "ending", "lazy"],
 )
 @on_ranks(2)
 def test_a_part_that_raises_is_named_and_leaves_no_file(batched, sections, sentence, comm, tmp_path):
@@ -86,6 +87,7 @@ def test_an_evaluation_that_fails_is_found_before_there_is_a_file(comm, tmp_path
     ("algorithm", "sentence"),
     [
         ("Raising", "algorithm: 'tests.training.plugins:Raising' failed: IndexError: no such agent"),
+        ("Ending", "algorithm: 'tests.training.plugins:Ending' failed: Stopped: enough"),
         ("Forgetful", "algorithm: 'tests.training.plugins:Forgetful' returns NoneType from round(); return the block"),
     ],
 )
