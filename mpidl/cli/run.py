@@ -135,8 +135,9 @@ def checked(
     loaded = experiment.load(words.config, words.overrides)
     path = experiment.output_path(loaded, output)
     ranks = ranks_of(loaded)
-    # A dry run writes nothing, and may be asked for beside a run that is there.
-    experiment.check(loaded, ranks, path, words.overwrite or dry_run and path.is_file(), words.resume)
+    # A dry run writes nothing, and may be asked for beside a run that is there. Of a name too long Path would raise.
+    replaceable = words.overwrite or dry_run and os.path.isfile(path)  # noqa: PTH113
+    experiment.check(loaded, ranks, path, replaceable, words.resume)
     if words.resume:
         from mpidl.experiment import resume as resuming
 

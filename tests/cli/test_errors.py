@@ -138,11 +138,12 @@ def test_an_existing_output_is_kept(capsys: pytest.CaptureFixture[str], folder: 
     assert "'out.h5' exists" in sentence and "--overwrite" in sentence
 
 
-@pytest.mark.parametrize("output", ["small.yaml/out.h5", "."])
+@pytest.mark.parametrize("output", ["small.yaml/out.h5", ".", f"{300 * 'n'}.h5"])
 def test_an_output_that_cannot_be_written_is_refused(
     capsys: pytest.CaptureFixture[str], folder: Path, output: str
 ) -> None:
     assert output in mistake(capsys, folder, "run", "small.yaml", "-n", "1", "-o", output)
+    assert output in mistake(capsys, folder, "run", "small.yaml", "-n", "1", "--dry-run", "-o", output)
 
 
 def test_a_file_that_is_no_configuration_is_refused(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
