@@ -46,3 +46,25 @@ def test_every_error_can_be_caught_as_a_builtin_one_too():
 )
 def test_the_nearest_choice_is_named_where_there_is_one(word: object, sentence: str):
     assert errors.choices_sentence(word, ["metropolis", "lazy"]) == sentence
+
+
+FEDERATED = ["dsgd", "fedavg", "gradient-tracking", "local-sgd", "mimelite", "noloco", "scaffold"]
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        *(("fed-avg", "fedavg"), ("FedAvg", "fedavg"), ("dpsgd", "dsgd"), ("gradtracking", "gradient-tracking")),
+        *(("localsgd", "local-sgd"), ("mimelight", "mimelite"), ("scafold", "scaffold"), ("noloko", "noloco")),
+        *(
+            ("imagenet", None),
+            ("client", None),
+            ("resnet20", None),
+            ("adam", None),
+            ("cloud", None),
+            ("metropolis", None),
+        ),
+    ],
+)
+def test_a_misspelt_word_is_understood_and_another_is_not_taken_for_one(word: str, meant: str | None) -> None:
+    assert errors.nearest(word, FEDERATED) == meant
