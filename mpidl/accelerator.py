@@ -22,6 +22,12 @@ def count() -> int:
     return 0 if kind() is None else torch.accelerator.device_count()
 
 
+def usable() -> int:
+    """How many of them can train. Of Intel's it asks the driver, which is started for that."""
+    there = count()
+    return there if kind() != "xpu" else sum(not lacks_float64(torch.device("xpu", index)) for index in range(there))
+
+
 def in_use() -> torch.device | None:
     """The current one with its number; None unless this process has begun to use one."""
     named = kind()

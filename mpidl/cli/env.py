@@ -53,9 +53,9 @@ def _report(output: Path) -> dict[str, list[str]]:
     from mpidl.launch.surroundings import scheduler
     from mpidl.results.provenance import versions
 
-    devices = accelerator.count()
+    devices, training = accelerator.count(), accelerator.usable()
     # It takes the longest, and goes on while the rest is looked at.
-    asked = Question(gpu=devices > 0)
+    asked = Question(gpu=training > 0)
     packages = versions()
     problems: list[str] = []
     mpi: list[str] = []
@@ -68,7 +68,7 @@ def _report(output: Path) -> dict[str, list[str]]:
         problems = problems or [abilities]
     else:
         mpi += abilities.lines()
-        if devices and not abilities.reaches_gpus:
+        if training and not abilities.reaches_gpus:
             build = makers.torch_build()
             runtime = build.maker.runtime if build else ""
             problems.append(f"MPI takes no memory of GPUs, so that rows go by the host: load one that knows {runtime}")

@@ -226,14 +226,14 @@ def default_ranks(config: Config, launches: int = 1, hosts: Hosts | None = None)
 
 
 def _gpus() -> int:
-    """GPUs of this machine, counted without their driver, which could not be used in a process forked from here."""
+    """GPUs of this machine that can train; a driver that could not be used in a forked process is not started."""
     from mpidl import makers
 
     if not makers.may_be_seen():
         return 0
     from mpidl import accelerator
 
-    return accelerator.count()
+    return accelerator.usable()
 
 
 def _run_rank(words: Words, ranks: int | None, output: Path | None) -> None:

@@ -91,6 +91,8 @@ def gpus() -> Iterator[str]:
     for index in range(count):
         device = torch.get_device_module(kind).get_device_properties(index)
         ranks = f"rank {index} of this host, {index + count}, {index + 2 * count}, …"
+        if accelerator.lacks_float64(torch.device(f"{kind}:{index}")):
+            ranks = "no rank, as it does not compute in float64"
         yield f"{kind}:{index} {device.name}, {device.total_memory / 2**30:.0f} GiB, {build}: {ranks}"
 
 

@@ -253,7 +253,7 @@ def test_a_model_that_looks_at_its_numbers_can_be_planned(folder: Path, capsys: 
 def test_as_many_ranks_as_gpus_unless_the_run_is_on_the_cpu(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mpidl.accelerator.count", lambda: 3)
+    monkeypatch.setattr("mpidl.accelerator.usable", lambda: 3)
     monkeypatch.setattr("mpidl.makers.may_be_seen", lambda: True)
     monkeypatch.setattr("mpidl.launch.surroundings.cores", lambda: 2)
     for device, ranks in (("auto", 3), ("cpu", 2)):

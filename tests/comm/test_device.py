@@ -127,9 +127,11 @@ def test_a_gpu_that_counts_but_cannot_be_used_is_refused_with_the_cure(four_gpus
 
 @pytest.mark.parametrize("four_gpus", ["xpu"], indirect=True)
 def test_a_gpu_for_graphics_without_float64_is_taken_by_nobody(four_gpus, monkeypatch):
+    assert accelerator.usable() == 4
     monkeypatch.setattr(torch.xpu, "get_device_properties", lambda device: SimpleNamespace(has_fp64=False))
     monkeypatch.setattr(torch.xpu, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: 0)
+    assert accelerator.usable() == 0
     # Which it has begun to use, so as to ask it.
     assert device.choose("auto", 0) == device.resolve("auto") == torch.device("cpu")
     with pytest.raises(ConfigError, match=r"xpu:0 \(Arc\) does not compute in float64, .*; say auto or cpu"):

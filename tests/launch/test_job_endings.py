@@ -14,6 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from mpidl.config import validate
+from mpidl.launch.jobs.job import Job
+from mpidl.launch.jobs.script import script
+from mpidl.launch.jobs.settings import JobSettings
 from tests.launch.test_scripts import ROOT, executable
 
 EARLY = "USR2, while the job gets ready"
@@ -117,3 +121,39 @@ def test_only_a_job_that_can_go_on_starts_again(
     told: signal.Signals | str | None, code: int, ends: int, again: bool, tmp_path: Path
 ) -> None:
     assert ended(tmp_path, "slurm", told, code) == (ends, ["scontrol requeue 7 "] if again else [])
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "starts"), [("slurm", "srun"), ("pbs", "pbs_tmrsh"), ("lsf", "blaunch")], ids=["slurm", "pbs", "lsf"]
+)
+def test_ranks_share_gpus_by_mps_where_these_are_of_nvidia_and_without_it_elsewhere(
+    scheduler: str, starts: str, tmp_path: Path
+) -> None:
+    asked = validate(JobSettings, {"gpus_per_node": 2, "ranks": 4})
+    job = Job("mpidl", asked, 4, 1, "USR2", "mpidl")
+    (tmp_path / "job.sh").write_text(script(scheduler, job))
+    (tmp_path / "hosts").write_text("a\na\na\na\n")
+    tools = tmp_path / "bin"
+    executable(
+        tools / "mpidl",
+        f"#!{sys.executable}\nimport os, sys\n"
+        "if sys.argv[1] == 'run':\n    print(os.environ.get('CUDA_MPS_PIPE_DIRECTORY'))\n    sys.exit(3)\n",
+    )
+    executable(tools / starts, NOTES)
+    executable(tools / "sleep", "#!/bin/sh\n")
+    numbers = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_JOB_NUM_NODES": "1", "PBS_JOBID": "7", "LSB_JOBID": "7"}
+    hosts = dict.fromkeys(("PBS_NODEFILE", "LSB_DJOB_HOSTFILE"), str(tmp_path / "hosts")) | {"LSB_DJOB_NUMPROC": "4"}
+    places = {"PBS_O_WORKDIR": str(tmp_path), "NOTES": str(tmp_path / "notes"), "CONFIG": "a.yaml"}
+    environment = {"PATH": f"{tools}:/usr/bin:/bin", **numbers, **hosts, **places}
+    for there in (False, True):
+        if there:
+            executable(tools / "nvidia-cuda-mps-control", "#!/bin/sh\n")
+        done = subprocess.run(
+            ["bash", "job.sh", "a.yaml"], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=30
+        )
+        assert (done.returncode, done.stderr) == (3, "")
+        assert done.stdout.startswith("/tmp/mps-") == there
+        deadline = time.monotonic() + (10 if there else 0)
+        while not (tmp_path / "notes").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert (tmp_path / "notes").exists() == there

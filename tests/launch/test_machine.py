@@ -84,7 +84,7 @@ def test_a_gpu_that_torch_was_not_built_for_or_does_not_see_is_told(monkeypatch:
 def test_gpus_are_listed_with_their_maker_and_the_ranks_that_get_them(
     maker: makers.Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kind, card = maker.device, SimpleNamespace(name="Card", total_memory=64 * 2**30)
+    kind, card = maker.device, SimpleNamespace(name="Card", total_memory=64 * 2**30, has_fp64=True)
     monkeypatch.setattr(makers, "torch_build", lambda: makers.Build(maker, "1"))
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(kind))
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
@@ -92,6 +92,9 @@ def test_gpus_are_listed_with_their_maker_and_the_ranks_that_get_them(
     first, second = machine.gpus()
     assert first == f"{kind}:0 Card, 64 GiB, {maker.name} ({maker.toolkit} 1): rank 0 of this host, 2, 4, …"
     assert second.startswith(f"{kind}:1 ")
+    if kind == "xpu":
+        card.has_fp64 = False
+        assert next(machine.gpus()).endswith(": no rank, as it does not compute in float64")
 
 
 def test_an_mpi_that_does_not_start_is_told_in_its_own_words(tmp_path: Path) -> None:

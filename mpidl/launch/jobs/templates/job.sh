@@ -85,13 +85,17 @@ run=({{ job.run | words }}{{ ' "${own[@]}"' if job.tasks }})
 {% if job.shares_gpus %}
 # Ranks share GPUs: with NVIDIA's MPS their kernels run beside each other and not in turns. One daemon per node, of this
 # user and this job alone; ranks find it by the variable, and it ends with the job. What an earlier one has left there,
-# when the job was started before, would be in its way.
-export CUDA_MPS_PIPE_DIRECTORY="/tmp/mps-$(id -u)-{{ number }}"
+# when the job was started before, would be in its way. GPUs of AMD and Intel need none, and nodes that have them no such
+# program.
 {% block on_each_node %}{% endblock %}
-on_each_node env CUDA_MPS_PIPE_DIRECTORY="$CUDA_MPS_PIPE_DIRECTORY" CUDA_MPS_LOG_DIRECTORY="$CUDA_MPS_PIPE_DIRECTORY" \
-    sh -c 'rm -rf "$CUDA_MPS_PIPE_DIRECTORY" && mkdir -p "$CUDA_MPS_PIPE_DIRECTORY" && exec nvidia-cuda-mps-control -f' &
-# Until they listen.
-sleep 5
+if command -v nvidia-cuda-mps-control >/dev/null; then
+    CUDA_MPS_PIPE_DIRECTORY="/tmp/mps-$(id -u)-{{ number }}"
+    export CUDA_MPS_PIPE_DIRECTORY
+    on_each_node env CUDA_MPS_PIPE_DIRECTORY="$CUDA_MPS_PIPE_DIRECTORY" CUDA_MPS_LOG_DIRECTORY="$CUDA_MPS_PIPE_DIRECTORY" \
+        sh -c 'rm -rf "$CUDA_MPS_PIPE_DIRECTORY" && mkdir -p "$CUDA_MPS_PIPE_DIRECTORY" && exec nvidia-cuda-mps-control -f' &
+    # Until they listen.
+    sleep 5
+fi
 {% endif %}
 
 if [ -n "$cancelled" ]; then
