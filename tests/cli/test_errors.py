@@ -95,7 +95,7 @@ def test_a_wrong_key_or_value_is_named(
         (["run", "small"], "did you mean 'small.yaml'?"),
         (["help"], "that is `mpidl --help"),
         (["resume", "out.h5"], "that is `mpidl run CONFIG --resume`"),
-        (["train", "small.yaml"], "did you mean 'run'?"),
+        (["train", "small.yaml"], "that is `mpidl run CONFIG`"),
         (["evaluate", "small.yaml"], "'small.yaml' is not an HDF5 file; give a run file (*.h5)"),
         (["show", "small.yaml"], "give a run file (*.h5)"),
         (["compare", "."], "there is no run file (*.h5) in the folder '.'"),

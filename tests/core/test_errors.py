@@ -56,6 +56,7 @@ FEDERATED = ["dsgd", "fedavg", "gradient-tracking", "local-sgd", "mimelite", "no
     [
         *(("fed-avg", "fedavg"), ("FedAvg", "fedavg"), ("dpsgd", "dsgd"), ("gradtracking", "gradient-tracking")),
         *(("localsgd", "local-sgd"), ("mimelight", "mimelite"), ("scafold", "scaffold"), ("noloko", "noloco")),
+        ("track", "gradient-tracking"),
         *(
             ("imagenet", None),
             ("client", None),
