@@ -131,6 +131,9 @@ class Filter:
             self._block = line[ruled.start() :]
         elif line.startswith(_SINGLE_LINES) or _OF_A_PROCESS.match(line) or _OF_SSH.match(line):
             self._noise(line, True)
+        elif not line.strip() and self.at_line_start and self._explained():
+            # Open MPI begins with it what it says when it is told to end.
+            return
         else:
             self.spoke = self.spoke or line.startswith(b"mpidl: ")
             self._pass(line)

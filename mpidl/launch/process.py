@@ -39,8 +39,9 @@ _HOLD_SECONDS = 0.2
 LOCK_SECONDS = 5.0
 # For the launcher to end all ranks, once one has said that it failed: Open MPI has been seen to wait for ever.
 END_SECONDS = 10.0
-OUTLIVING_SECONDS = 2.0
-"""The same where ranks outlive others: then none can end them all, as MPI_Abort has been seen to end nobody else."""
+# The same where ranks outlive others, so that none can end them all, and where none is left on this host, so that the
+# launcher may wait for a host that is gone; there this long for the launcher to end, and what it leaves behind.
+OUTLIVING_SECONDS, ALONE_SECONDS = 2.0, 1.0
 # A progress bar hides the cursor, and a rank that was killed did not bring it back.
 _SHOW_CURSOR = b"\x1b[?25h"
 
@@ -159,7 +160,7 @@ class Running:
         self._open = {stream.fileno(): output for stream, output in zip(streams, (self._out, self._err), strict=True)}
         self._heard = dict.fromkeys(self._open, time.monotonic())
         """When something last came from each."""
-        self._since, self._forced = math.inf, False
+        self._since, self._forced, self._alone = math.inf, False, False
         self._gone: presence.Presence | None = None
 
     def writes(self, run_file: Path | None) -> None:
@@ -202,10 +203,12 @@ class Running:
             self._open.clear()
         if not self.over and (self.route.ending or self._failure_file.exists() or self._breaks_early()):
             self._since = min(self._since, now)
-            late = now - self._since - (OUTLIVING_SECONDS if self._launch.outliving else END_SECONDS)
+            alone = presence.is_deserted(self._failure_file.parent)
+            late = now - self._since - (OUTLIVING_SECONDS if alone or self._launch.outliving else END_SECONDS)
             if late > 0:
-                self._forced = True
-                self._process.send_signal(signal.SIGTERM if late < LOCK_SECONDS else signal.SIGKILL)
+                self._forced, self._alone = True, alone
+                gently = late < (ALONE_SECONDS if alone else LOCK_SECONDS)
+                self._process.send_signal(signal.SIGTERM if gently else signal.SIGKILL)
         if self.over:
             self._out.end()
             self._err.end()
@@ -225,7 +228,8 @@ class Running:
         status = self._process.wait()
         for stream in (self._process.stdout, self._process.stderr):
             cast("IO[bytes]", stream).close()
-        presence.outlive(presence.read(folder), PATIENCE, self._process.pid, orphaned=status < 0)
+        patience = ALONE_SECONDS if self._alone else PATIENCE
+        presence.outlive(presence.read(folder), patience, self._process.pid, orphaned=status < 0)
         present, now = presence.read(folder), killed_for_memory()
         post_mortem = (out.post_mortem + err.post_mortem).decode(errors="replace")
         ending = Ending(

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -186,6 +187,18 @@ def test_a_launcher_that_does_not_end_though_a_rank_has_failed_is_ended(launch) 
     process = launch(says("mpidl: rank 1 on here: boo", 3) + "\n" + stays, env=os.environ | {"PATIENCE": "0.2"})
     assert process.communicate(timeout=60)[1] == "mpidl: rank 1 on here: boo\n"
     assert process.returncode == 3
+
+
+def test_a_launcher_without_a_rank_on_its_host_is_not_waited_for_long(launch) -> None:
+    stays = "[signal.signal(n, lambda *_: os.write(2, b'\\n')) for n in (signal.SIGTERM, signal.SIGINT)]"
+    # A rank that has left its word, and that is gone.
+    gone = {"rank": 0, "host": socket.gethostname(), "process": 2**22 + 1, "started": 1, "shared": []}
+    word = f"open(os.path.dirname(os.environ['MPIDL_FAILURE_FILE']) + '/rank-0', 'w').write({json.dumps(gone)!r})"
+    ends = [word, says("mpidl: rank 1 on there: boo", 5), stays, "while True: time.sleep(60)"]
+    # Of the time for one with ranks nothing is left to wait for.
+    process = launch("\n".join(ends), env=os.environ | {"PATIENCE": "1000"})
+    assert process.communicate(timeout=60)[1] == "mpidl: rank 1 on there: boo\n"
+    assert process.returncode == 5
 
 
 def test_no_launcher_outlives_its_parent(launch) -> None:

@@ -132,6 +132,12 @@ def read(folder: Path) -> list[Presence]:
     return sorted(presences, key=lambda presence: presence.rank)
 
 
+def is_deserted(folder: Path) -> bool:
+    """Whether ranks of this host have left word in the folder of a launch, and none of them is left."""
+    here = [presence for presence in read(folder) if presence.host == platform.node()]
+    return bool(here) and not any(presence.is_here for presence in here)
+
+
 def outlive(presences: Iterable[Presence], seconds: float, session: int | None = None, orphaned: bool = False) -> None:
     """Waits so long for these ranks to be gone, and ends those that then are not; removes what they have shared.
 
