@@ -14,7 +14,7 @@ from itertools import combinations
 from pydantic import Field
 
 from mpidl.graphs.base import Graph, Mixing, Periodic, Topology
-from mpidl.graphs.weights import completed
+from mpidl.graphs.weights import completed, require_held
 
 # One round: {(i, j): w_ij} with i < j.
 Round = dict[tuple[int, int], float]
@@ -26,6 +26,8 @@ class BaseK(Graph):
     k: int = Field(1, ge=1, description="most peers of an agent in a round")
 
     def build(self, agents: int, seed: int) -> Topology:
+        # Each agent has k peers in one round at least, up to the clique of all.
+        require_held(self.name, agents, agents * min(self.k, agents - 1))
         rounds = base_graph(range(agents), self.k)
         return Periodic([_mixing(agents, edges) for edges in rounds or [{}]])
 

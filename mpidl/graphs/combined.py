@@ -34,7 +34,7 @@ def _build(graph: Graph, agents: int, seed: int, key: str) -> Topology:
 class Alternating(Graph):
     """Alternating: a list of graphs in turn; each visit to a time-varying one takes its next round."""
 
-    graphs: list[Inner] = Field(min_length=1, description="the graphs, in their order")
+    graphs: list[Inner] = Field(min_length=1, max_length=LONGEST_PERIOD, description="the graphs, in their order")
 
     def build(self, agents: int, seed: int) -> Topology:
         inner = []
@@ -51,8 +51,9 @@ class Alternating(Graph):
             return Drawn(agents, at, any(topology.directed for topology in inner))
         period = len(inner) * math.lcm(*(period for period in periods if period is not None))
         if period > LONGEST_PERIOD:
+            listing = ", ".join(map(str, sorted({period for period in periods if period is not None})))
             raise ConfigError(
-                f"the graphs' periods ({', '.join(map(str, periods))}) repeat together only after {period} rounds; "
+                f"the graphs' periods ({listing}) repeat together only after {period} rounds; "
                 f"at most {LONGEST_PERIOD} are allowed",
                 "graph.graphs",
             )

@@ -135,6 +135,17 @@ def by_rule(neighbours: Neighbours, rule: str | None, one_way: bool) -> Topology
     return Periodic([RULES[rule](neighbours)])
 
 
+def require_held(name: str, agents: int, weights: float) -> None:
+    """Refuses a graph with more weights than a process can hold."""
+    if weights > MOST_WEIGHTS:
+        raise ConfigError(
+            f"{name!r} of {agents:,} agents has {weights:,.0f} weights, which need "
+            f"{weights * BYTES_PER_WEIGHT / 1e9:,.0f} GB on every rank, and at most {MOST_WEIGHTS:,} are held; "
+            "choose a sparser graph, or a federated algorithm, which averages over all agents without one",
+            "graph",
+        )
+
+
 class Undirected(Graph):
     """A static graph whose edges work both ways."""
 
@@ -149,14 +160,7 @@ class Undirected(Graph):
         return 0.0
 
     def build(self, agents: int, seed: int) -> Topology:
-        weights = agents * self.mean_degree(agents)
-        if weights > MOST_WEIGHTS:
-            raise ConfigError(
-                f"{self.name!r} of {agents:,} agents has {weights:,.0f} weights, which need "
-                f"{weights * BYTES_PER_WEIGHT / 1e9:,.0f} GB on every rank, and at most {MOST_WEIGHTS:,} are held; "
-                "choose a sparser graph, or a federated algorithm, which averages over all agents without one",
-                "graph",
-            )
+        require_held(self.name, agents, agents * self.mean_degree(agents))
         return by_rule(undirected(agents, self.edges(agents, seed)), self.weights, one_way=False)
 
 

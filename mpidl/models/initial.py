@@ -18,6 +18,7 @@ from mpidl.files import open_regular
 from mpidl.models.base import Model
 from mpidl.models.files import SAFETENSORS, read_safetensors
 from mpidl.seeding import torch_seed
+from mpidl.sentences import told
 
 _KEY = "model.init"
 
@@ -41,7 +42,11 @@ def initial_module(
     devices, kind = ([], "cuda") if used is None else ([used.index], used.type)
     with torch.random.fork_rng(devices=devices, device_type=kind):
         torch.manual_seed(torch_seed(seed, "initial", drawn_for))
-        module = model.build(tuple(example_shape), outputs)
+        try:
+            module = model.build(tuple(example_shape), outputs)
+        except RuntimeError as error:
+            # torch's, of sizes that no memory holds.
+            raise ConfigError(f"cannot be built: {told(error)}", "model") from error
     if dtype is not None:
         module.to(dtype)
     if weights is not None:

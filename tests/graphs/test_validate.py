@@ -134,6 +134,7 @@ def test_what_an_algorithm_needs_is_checked_by_its_words(need, graph, words):
         ({"name": "erdos-renyi", "p": 0.5}, "has 199,990,000 weights, which need 25 GB"),
         ({"name": "random-regular", "degree": 19_000}, "has 380,000,000 weights"),
         ({"name": "small-world", "degree": 10_000}, "has 200,000,000 weights"),
+        ({"name": "base-k", "k": 19_999}, "has 399,980,000 weights"),
     ],
 )
 def test_more_weights_than_a_rank_can_hold_are_refused_before_they_are_made(value, told):

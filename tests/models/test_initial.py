@@ -45,6 +45,12 @@ def test_float64_starts_where_float32_does() -> None:
     assert torch.equal(start("shared", dtype=torch.float64), start("shared").double())
 
 
+def test_sizes_that_no_memory_holds_are_told_in_one_sentence() -> None:
+    model = MODELS.parse({"name": "mlp", "hidden": [10**18]})
+    with pytest.raises(ConfigError, match="^model: cannot be built: RuntimeError: [^\n]*1000000000000000000"):
+        initial_module(model, (3,), 2, seed=1)
+
+
 def test_building_leaves_torchs_generator_alone() -> None:
     before = torch.get_rng_state()
     start("shared")
