@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from mpidl.errors import nearest
+
 # What other programs call a command, and how it is said here.
 COMMANDS_ELSEWHERE = {
     "help": "mpidl --help, or mpidl COMMAND --help",
@@ -64,4 +66,8 @@ def _of_option(context: click.Context, name: str) -> str | None:
 
     word = name.replace("-", "_")
     path = word if word in dict(walk(Config, _USUAL)) else elsewhere(word, (), Config, _USUAL)
-    return None if path is None else f"settings are said by -s, as in -s {path}=…"
+    if path is None:
+        return None
+    own = {option.lstrip("-") for option in options} - {path}
+    meant = nearest(name, [*own, path])
+    return f"did you mean --{meant}?" if meant in own else f"settings are said by -s, as in -s {path}=…"

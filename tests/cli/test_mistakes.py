@@ -69,6 +69,7 @@ def empty(): return both, Mapped(None, 0)
         ("run small.yaml -s seed=010", "-s 'seed=010', line 1: 010 is 8 to some, 10 to others; leave the 0 out"),
         ("run small.yaml -s algorithm.optimizer=adam", "did you mean 'algorithm.direction'?"),
         ("run small.yaml -s evaluate.models=local,consensus", "should be a list, such as ['local', 'consensus']"),
+        ("submit small.yaml --schedular slurm", "did you mean --scheduler?"),
         ("run small.yaml --lr 0.1", "settings are said by -s, as in -s algorithm.lr=…"),
         ("run small.yaml --algorithm.lr=0.1", "settings are said by -s, as in -s algorithm.lr=…"),
         ("run small.yaml --batch-size 32", "settings are said by -s, as in -s data.batch=…"),

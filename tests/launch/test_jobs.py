@@ -94,7 +94,10 @@ def test_words_reach_the_run_as_they_were_said(here: Path) -> None:
     run = shlex.split(re.search(r"^run=\((.*)\)$", text, re.MULTILINE)[1])
     assert run[:4] == [sys.executable, "-P", "-m", "mpidl"]
     assert run[4:] == ["run", "small.yaml", "-s", value, "-o", "my runs/100%.h5", "--resume", "-n", "2"]
-    assert text.index("module load a/1\nsource 'my env'\nulimit -s unlimited\n") < text.index("run=(")
+    loaded = (
+        "module load a/1 || {\n    echo .* a/1 >&2\n    exit 2\n}\nsource 'my env'\nulimit -s unlimited\n(.*\n)*run=\\("
+    )
+    assert re.search(loaded, text)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +203,12 @@ def test_a_profile_holds_a_clusters_defaults_and_the_command_line_says_otherwise
     (here / "etc" / "mpidl" / "sites.yaml").write_text(SITES)
     text = submitted("--site", "hopper")
     told = directives(text, "BSUB")
-    assert "-W 12:00" in told and "-q gpu" in told and "-n 4" in told and "module load a\nb\n" in text
+    assert (
+        "-W 12:00" in told
+        and "-q gpu" in told
+        and "-n 4" in told
+        and re.search(r"module load a \|\| \{\n.*\n.*\n\}\nb\n", text)
+    )
     text = submitted(
         "--site", "hopper", "-p", "long", "-t", "1 h", "--module", "c", "--gpus-per-node", "8", "--nodes", "1"
     )

@@ -41,7 +41,10 @@ trap 'cancelled=yes; sleep 1; stop' TERM INT
 
 # What you load when you work by hand. With the cluster's MPI loaded, install mpidl without its extra `mpi`.
 {% for name in asks.modules %}
-module load {{ name | quoted }}
+module load {{ name | quoted }} || {
+    echo "mpidl: a module cannot be loaded here, and \`module avail\` lists those that can:" {{ name | quoted }} >&2
+    exit 2
+}
 {% endfor %}
 {% for line in asks.prologue %}
 {{ line }}
