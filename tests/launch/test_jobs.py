@@ -203,17 +203,17 @@ def test_a_profile_holds_a_clusters_defaults_and_the_command_line_says_otherwise
     (here / "etc" / "mpidl" / "sites.yaml").write_text(SITES)
     text = submitted("--site", "hopper")
     told = directives(text, "BSUB")
-    assert (
-        "-W 12:00" in told
-        and "-q gpu" in told
-        and "-n 4" in told
-        and re.search(r"module load a \|\| \{\n.*\n.*\n\}\nb\n", text)
-    )
+    assert "-W 12:00" in told and "-q gpu" in told and "-n 4" in told and "module load a || {\n" in text
     text = submitted(
         "--site", "hopper", "-p", "long", "-t", "1 h", "--module", "c", "--gpus-per-node", "8", "--nodes", "1"
     )
     told = directives(text, "BSUB")
-    assert "-W 01:00" in told and "-q long" in told and "-n 8" in told and "module load a\nmodule load c\nb\n" in text
+    assert (
+        "-W 01:00" in told
+        and "-q long" in told
+        and "-n 8" in told
+        and re.findall("^module load (.)", text, re.M) == ["a", "c"]
+    )
     assert "-n: 8 ranks with 2 cores each are more than the 8 cores of a node; say -n 4 or fewer" in refused(
         "--site", "hopper", "-n", "8", "--cores-per-rank", "2"
     )
