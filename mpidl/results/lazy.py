@@ -11,9 +11,13 @@ import numpy as np
 from mpidl.errors import ResultsError
 from mpidl.results import checked
 from mpidl.results.checked import Group
+from mpidl.results.names import SCALES
 
 NUMBERS, WHOLE = "fiu", "iu"
 """Kinds of numbers, as numpy calls them."""
+
+# Of a record, what a run has counted or timed: a loss that diverges may be anything, these may not.
+_COUNTED = (*SCALES, "bytes_sent")
 
 
 class Columns(Mapping[str, np.ndarray]):
@@ -50,6 +54,13 @@ class Columns(Mapping[str, np.ndarray]):
         column = group.array(name, NUMBERS, self._rows, sparse=True)
         if not 1 <= column.ndim <= self._dimensions:
             raise ValueError(f"/{self._table}/{name} is no column of numbers")
+        place = f"/{self._table}/{name}"
+        if self._table == "timing":
+            _refuse_uncounted(place, column, sparse=True)
+        elif name == "round":
+            refuse_other_rounds(place, column)
+        elif self._table == "metrics" and name in _COUNTED:
+            _refuse_uncounted(place, column, sparse=name not in SCALES)
         return column
 
     def __iter__(self) -> Iterator[str]:
@@ -57,3 +68,24 @@ class Columns(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def refuse_other_rounds(column: str, rounds: np.ndarray) -> None:
+    """Raises about rounds that no run has gone through one after another."""
+    if len(rounds) and (rounds[0] < 0 or not (rounds[1:] > rounds[:-1]).all()):
+        raise ValueError(f"{column} has rounds below zero, or that do not rise")
+
+
+def _refuse_uncounted(column: str, values: np.ndarray, sparse: bool) -> None:
+    """Raises about what no clock and no counter shows.
+
+    NaN stands for what was not measured: in a sparse column for any value, in another for all or none.
+    """
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return
+    least, most = known.min(), known.max()
+    if least < 0 or np.isinf(most):
+        raise ValueError(f"{column} has {least if least < 0 else most:g}, which no clock or counter shows")
+    if not sparse and known.size < values.size:
+        raise ValueError(f"{column} lacks values of some records, and a run records it in each")

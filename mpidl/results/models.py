@@ -14,6 +14,7 @@ import numpy as np
 from mpidl.errors import ResultsError, choices_sentence, quoted
 from mpidl.layout import CONSTANTS, FLOATS, INTEGERS, PARAMETERS, Network
 from mpidl.results import checked, snapshots
+from mpidl.results.lazy import refuse_other_rounds
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -100,10 +101,9 @@ def find(root: checked.Group) -> tuple[Kept, ...]:
             continue
         if name == snapshots.SNAPSHOTS and records > len(rounds):
             raise ValueError(f"/{name}/round has {len(rounds)} rows, not {records}")
-        found += [
-            Kept(name, record % len(rounds), int(rounds[record % len(rounds)]), models)
-            for record in range(max(0, first), records)
-        ]
+        kept = [record % len(rounds) for record in range(max(0, first), records)]
+        refuse_other_rounds(f"/{name}/round", rounds[kept])
+        found += [Kept(name, place, int(rounds[place]), models) for place in kept]
     return tuple(found)
 
 

@@ -149,6 +149,8 @@ def _events(group: Group) -> tuple[Event, ...]:
     if not count:
         return ()
     times, rounds = checked.moments(group.array("time", NUMBERS, count)), group.array("round", WHOLE, count).tolist()
+    if min(rounds) < -1:
+        raise ValueError("an event has a round that is none")
     kinds, texts = (group.array(name, "S", count).tolist() for name in ("kind", "text"))
     return tuple(
         Event(time, round_, kind.decode(errors="replace"), text.decode(errors="replace"))
