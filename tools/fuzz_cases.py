@@ -1,4 +1,8 @@
-"""The cases of `fuzz_campaign.py`: for each kind of file, how one is changed at random, and what reads it."""
+"""The cases of `fuzz_campaign.py`: for each kind of file, how one is changed at random, and what reads it.
+
+`mpidl analyze` is none of them: it opens a run and its models as `mpidl evaluate` does, then computes for seconds, and
+asks git which commit its findings are of.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,9 @@ COMMANDS = {
     "show --json": ["show", "--json", "--timing"],
     "compare": ["compare"],
     "plot": ["plot", "-o", "curves.png"],
+    "export": ["export"],
+    "export --long": ["export", "--long", "-o", "table.json", "--overwrite"],
+    "report": ["report"],
 }
 OF_CHECKPOINTS = {
     "checkpoint list": ["checkpoint", "list", "run.ckpt"],
@@ -37,15 +44,14 @@ OF_CHECKPOINTS = {
     "checkpoint describe": ["checkpoint", "describe", "run.ckpt"],
     "checkpoint export": ["checkpoint", "export", "run.ckpt", "-o", "out.pt", "--overwrite"],
 }
+EVALUATE = "evaluate"
 VERIFY, EXPORT, IMPORT, RESUME = "checkpoint verify", "checkpoint export", "checkpoint import", "--resume"
 READERS = ("Python", "model.init")
 WEIGHTS = "weights.pt"
 CONFIGURATIONS = sorted((ROOT / "configs").glob("*.yaml"))
 CASES = {
-    **dict.fromkeys((*COMMANDS, *READERS, IMPORT, WEIGHTS), 2000),
+    **dict.fromkeys((*COMMANDS, EVALUATE, *READERS, IMPORT, WEIGHTS), 2000),
     **dict.fromkeys((*OF_CHECKPOINTS, RESUME), 2000),
-    # Its run is composed once more, which takes a second.
-    EXPORT: 500,
     "configuration": 2000,
     **dict.fromkeys(fuzz.KINDS, 500),
 }
@@ -68,7 +74,7 @@ class Campaign:
             torch.save(torch.nn.Linear(4, 3).state_dict(), self.paths[0])
         elif kind in (*OF_CHECKPOINTS, RESUME):
             self.paths = fuzz_checkpoints.train(folder) if kind == EXPORT else fuzz_checkpoints.write_sound(folder)
-        elif kind == IMPORT:
+        elif kind in (EVALUATE, IMPORT):
             fuzz_checkpoints.train(folder)
             self.paths = [folder / fuzz_checkpoints.RUN_FILE]
         else:
@@ -113,6 +119,9 @@ class Campaign:
         """What reads the file; its exit code."""
         if self.kind in COMMANDS:
             return command_line([*COMMANDS[self.kind], "run.h5"])
+        if self.kind == EVALUATE:
+            # Threads do not live on in a copy of the process.
+            return command_line(["evaluate", "run.h5", "-s", "train.threads=1"])
         if self.kind in OF_CHECKPOINTS:
             return command_line(OF_CHECKPOINTS[self.kind])
         if self.kind == IMPORT:
