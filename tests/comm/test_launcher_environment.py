@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mpidl.comm.start.launchers import ALONE, find, refuse_solo
+from mpidl.comm.start.launchers import ALONE, find, refuse_solo, refuse_unknown_pmix
 from mpidl.errors import LaunchError
 
 BATCH_SCRIPT = {
@@ -90,3 +90,25 @@ def test_a_world_of_one_that_was_asked_for_is_accepted():
     assert not refused({}, 1)
     assert not refused({**OPEN_MPI, "OMPI_COMM_WORLD_SIZE": "1"}, 1) and refused(OPEN_MPI, 1)
     assert not refused(STEP, 7) and refused(STEP, 1)
+
+
+@pytest.mark.parametrize(
+    ("environment", "library", "refused"),
+    [
+        (OPEN_MPI, "MPICH Version:      5.0.2\nMPICH configure:    --with-pm=hydra", True),
+        (STEP, "MPICH Version:      5.0.2\nMPICH configure:    --with-pm=hydra", True),
+        (HYDRA, "MPICH Version:      5.0.2\nMPICH configure:    --with-pm=hydra", False),
+        (STEP, "MPICH Version:      4.0.2\nMPICH configure:    --with-pmix=/usr", False),
+        (OPEN_MPI, "Open MPI v5.0.11, package: Open MPI", False),
+        ({}, "MPICH Version:      5.0.2\nMPICH configure:    --with-pm=hydra", False),
+    ],
+)
+def test_an_mpi_that_would_end_for_want_of_pmix_is_refused_before_it_starts(environment, library, refused):
+    around = {**environment, "PMIX_NAMESPACE": "prterun-1"}
+    place = find(around)
+    if refused:
+        with pytest.raises(LaunchError, match=r"by PMIx, which MPI \(MPICH Version: 5.0.2\) does not know; \w+"):
+            refuse_unknown_pmix(place, library, around)
+        refuse_unknown_pmix(place, library, environment)
+    else:
+        refuse_unknown_pmix(place, library, around)

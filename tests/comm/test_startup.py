@@ -14,6 +14,7 @@ import torch
 from mpidl.comm.gossip.sizes import ON_CPU, Cargo
 from mpidl.comm.start import device as devices
 from mpidl.comm.start import startup
+from mpidl.comm.start.launchers import Place
 from mpidl.comm.world import World
 from mpidl.errors import ConfigError
 from tests.mpirun import environment
@@ -87,13 +88,16 @@ def test_ranks_of_several_hosts_send_chunks_unasked_unless_a_user_says_how_tcp_i
     class StartedError(Exception):
         pass
 
-    def start(threads: int) -> None:
+    def join(place: Place) -> None:
         raise StartedError
 
     launcher = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}
     launcher |= {"OMPI_COMM_WORLD_LOCAL_SIZE": local_size}
-    mpi = mock.Mock(Is_initialized=lambda: False, Init_thread=start)
-    with mock.patch.dict(os.environ, launcher | said, clear=True), mock.patch.object(startup, "MPI", mpi):
+    mpi = mock.Mock(Is_initialized=lambda: False)
+    with (
+        mock.patch.dict(os.environ, launcher | said, clear=True),
+        mock.patch.multiple(startup, MPI=mpi, join=join),
+    ):
         with pytest.raises(StartedError):
             startup.start("cpu")
         found = {name: value for name, value in os.environ.items() if name in TCP}

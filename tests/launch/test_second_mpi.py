@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.algorithms.test_conformance import assert_same
-from tests.mpirun import ROOT, environment
+from tests.mpirun import ROOT, environment, mpirun_command
 from tests.training.resumed import assert_alike
 
 # The environment that tools/test.sh makes.
@@ -40,6 +40,20 @@ def test_training_leaves_the_same_bits_under_mpich(mpirun, tmp_path: Path) -> No
     assert second_outcomes.keys() == outcomes.keys() and len(outcomes) > 10
     for name, outcome in outcomes.items():
         assert_same(outcome, second_outcomes[name], f"{name}: {library} against {second}")
+
+
+@pytest.mark.parametrize("mistake", [[], ["-s", "train.dvice=cpu"]], ids=["none", "a key"])
+def test_mpirun_of_open_mpi_with_an_mpi4py_on_mpich_ends_in_one_sentence(mistake: list[str], tmp_path: Path) -> None:
+    launcher = mpirun_command(sys.executable)
+    if launcher[1:] == ():
+        pytest.skip("mpirun is not that of Open MPI")
+    command = [*launcher, "-n", "2", str(SECOND), "-m", "mpidl", "run", "c.yaml", *mistake]
+    text = "{agents: 4, data: digits, model: mlp, graph: ring, algorithm: {name: dsgd, lr: 0.1}, train: {rounds: 2}}"
+    (tmp_path / "c.yaml").write_text(text)
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
+    said = [line for line in done.stderr.splitlines() if line.startswith("mpidl: ")]
+    assert done.returncode == 2 and len(said) == 1 and "error stack" not in done.stderr
+    assert ("'dvice' is not known" if mistake else "mpirun of Open MPI started 2 processes") in said[0]
 
 
 @pytest.mark.full

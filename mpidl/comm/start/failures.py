@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from mpidl.comm.start import launchers, presence, sentinel
 from mpidl.comm.start.presence import FAILURE_FILE
-from mpidl.errors import CommunicationError, ExitCode, Interruption, Stopped, Told
+from mpidl.errors import CommunicationError, ExitCode, Interruption, LaunchError, Stopped, Told
 from mpidl.sentences import describe
 
 if TYPE_CHECKING:
@@ -116,9 +116,11 @@ def _end(error: BaseException, comm: MPI.Intracomm | None) -> NoReturn:
         _leave(place)
     world = comm if comm is not None and comm.size > 1 else _all_ranks(place)
     if world is None:
-        # Processes that a launcher started, but that MPI did not join, all fail alike: one speaks.
+        # Processes that a launcher started, but that MPI did not join, all fail alike: one speaks, while others wait.
         if place.rank == 0:
             _speak(error, sentence, exit_code)
+        else:
+            time.sleep(GRACE_SECONDS)
         raise Told(exit_code)
 
     from mpi4py import MPI
@@ -237,12 +239,15 @@ def _all_ranks(place: launchers.Place) -> MPI.Intracomm | None:
 
     from mpi4py import MPI
 
+    from mpidl.comm.start.joining import join
+
     if MPI.Is_finalized() or (place.launcher is None and not MPI.Is_initialized()):
         return None
     if not MPI.Is_initialized():
         # Others of this launch may be failing in the same way: it takes MPI to find out who speaks.
-        MPI.Init_thread(MPI.THREAD_MULTIPLE)
-    return MPI.COMM_WORLD if MPI.COMM_WORLD.size > 1 else None
+        with suppress(LaunchError):
+            join(place)
+    return MPI.COMM_WORLD if MPI.Is_initialized() and MPI.COMM_WORLD.size > 1 else None
 
 
 def _exchange(world: MPI.Intracomm, mine: Failure) -> list[Failure]:

@@ -137,6 +137,22 @@ def find(environment: Mapping[str, str]) -> Place:
     return ALONE
 
 
+def refuse_unknown_pmix(place: Place, library: str, environment: Mapping[str, str]) -> None:
+    """Raises where processes are to find each other by PMIx, and this MPI says that it was built without.
+
+    MPICH ends a process then as it starts. `library` is all that it says of itself; others do not say how they were
+    built.
+    """
+    by_pmix = "PMIX_NAMESPACE" in environment and "PMI_RANK" not in environment
+    without = library.startswith("MPICH Version") and "pmix" not in library.lower()
+    if place.launcher is not None and place.size > 1 and by_pmix and without:
+        title = " ".join(library.partition("\n")[0].split())
+        raise LaunchError(
+            f"{place.launcher.name} started {place.size} processes that are to find each other by PMIx, which MPI "
+            f"({title}) does not know; {place.launcher.cure}"
+        )
+
+
 def refuse_solo(place: Place, world_size: int, library: str) -> None:
     """Raises where the launcher started several processes and MPI knows of one: each would train alone, in silence."""
     if place.launcher is not None and place.size > 1 and world_size == 1:

@@ -12,6 +12,7 @@ from mpi4py import MPI
 
 from mpidl.comm.start import device as devices
 from mpidl.comm.start import launchers, presence
+from mpidl.comm.start.joining import join
 from mpidl.errors import ConfigError
 
 log = logging.getLogger("mpidl.comm")
@@ -49,7 +50,7 @@ def start(device: str = "auto", threads: int | str = 1, before: int = 0) -> MPI.
             _spare_a_second()
         else:
             _send_chunks_at_once()
-        MPI.Init_thread(MPI.THREAD_MULTIPLE)
+        join(place)
     comm = MPI.COMM_WORLD
     launchers.refuse_solo(place, comm.size, library())
     _refuse_device(comm, problem)
