@@ -39,4 +39,8 @@ def _offered(srun: str) -> list[str]:
         raise LaunchError(f"{srun} does not answer ({printable(str(error))}); try again later") from error
     # Versions before 21 say "srun: " before each, on stderr.
     lines = (asked.stdout + asked.stderr).splitlines()
-    return [match[1] for line in lines if (match := re.fullmatch(r"(?:srun:)?\s+([\w-]+)", line))]
+    offered = [match[1] for line in lines if (match := re.fullmatch(r"(?:srun:)?\s+([\w-]+)", line))]
+    if asked.returncode != 0 and not offered:
+        said = printable("; ".join(line.strip() for line in lines if line.strip()), 200)
+        raise LaunchError(f"{srun} --mpi=list ends with code {asked.returncode} ({said}); see that Slurm answers here")
+    return offered

@@ -145,6 +145,14 @@ def test_an_srun_that_offers_nothing_for_this_mpi_is_refused_before_each_rank_tr
         find_launcher(library(None), {"PATH": str(tmp_path), **JOB})
 
 
+def test_an_srun_that_fails_is_told_in_its_own_words(tmp_path: Path) -> None:
+    path = tmp_path / "srun"
+    path.write_text("#!/bin/sh\necho 'srun: fatal: Could not establish a configuration source' >&2; exit 1\n")
+    path.chmod(0o755)
+    with pytest.raises(LaunchError, match=r"list ends with code 1 \(srun: fatal: Could not .* source\); see that"):
+        find_launcher(library(None), {"PATH": str(tmp_path), **JOB})
+
+
 def test_a_site_chooses_the_launcher_and_one_that_cannot_be_is_refused(tmp_path: Path) -> None:
     path, mpirun = srun(tmp_path / "bin"), executable(tmp_path / "bin" / "mpirun", OPENMPI_5)
     other = executable(tmp_path / "other" / "mpirun", OPENMPI_5)
