@@ -63,3 +63,10 @@ def test_a_folder_that_the_user_has_chosen_stays() -> None:
         "OMPI_MCA_btl_sm_backing_directory": "/memory",
         "OMPI_MCA_btl_vader_backing_directory": "/scratch",
     }
+
+
+def test_hosts_that_are_named_get_no_folder_of_this_one() -> None:
+    mine: dict[str, str] = {}
+    keep_session(mine, Folders(Path("/words"), Path("/memory")), elsewhere=True)
+    # Daemons on other hosts would make the others, and leave them.
+    assert mine == {"PRTE_MCA_prte_local_tmpdir_base": "/words"}
