@@ -214,6 +214,8 @@ class FileWriter(Hook):
         self._flushed, self._waiting, self._warned = -np.inf, False, False
         self._foretold = ""
         """The status that the file has already, should the process be ended before it can `finish`."""
+        self._over = False
+        """Whether the file has its last word."""
         self.unsaved: SaveError | None = None
 
     def recorded(self, training: Training, record: Record) -> None:
@@ -236,6 +238,8 @@ class FileWriter(Hook):
         if self._run_file is None or not self._run_file.busy.acquire(timeout=_PATIENCE_SECONDS):
             return
         try:
+            if self._over:
+                return
             if not self._foretold:
                 # First: a launcher has been seen to kill its ranks 0.25 s after it told them to end. And once: it tells
                 # them so too when one has failed.
@@ -255,12 +259,14 @@ class FileWriter(Hook):
     def finish(self, training: Training, status: str) -> None:
         if self._run_file is None:
             return
-        if status == "running":
-            # What was measured last may be anything; whoever goes on has it measured again.
-            self._run_file.close()
-        else:
-            told_to_end_by_a_failure = status == "interrupted" and self._foretold == "failed"
-            self._save(partial(self._run_file.finish, "failed" if told_to_end_by_a_failure else status))
+        with self._run_file.busy:
+            self._over = True
+            if status == "running":
+                # What was measured last may be anything; whoever goes on has it measured again.
+                self._run_file.close()
+            else:
+                told_to_end_by_a_failure = status == "interrupted" and self._foretold == "failed"
+                self._save(partial(self._run_file.finish, "failed" if told_to_end_by_a_failure else status))
 
     def _flush(self, training: Training) -> None:
         if self._run_file is None or not self._waiting:

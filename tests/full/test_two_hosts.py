@@ -3,6 +3,7 @@ silent."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mpidl import results
@@ -72,6 +74,18 @@ class TwoHosts:
             text=True,
             start_new_session=True,
         )
+
+    def process_of(self, rank: int) -> int:
+        """That rank of the run, as this machine numbers its processes."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            # One may be gone by now.
+            with contextlib.suppress(OSError):
+                words = (process / "environ").read_bytes().split(b"\0")
+                if f"PMIX_RANK={rank}".encode() in words and (process / "cwd").readlink() == self.folder:
+                    found.append(int(process.name))
+        (one,) = found
+        return one
 
     def under_way(self, name: str, run: subprocess.Popen[str]) -> None:
         """Waits until the run has written a checkpoint."""
@@ -143,6 +157,22 @@ def test_a_host_that_is_gone_is_named_and_the_run_goes_on_where_it_was(
     assert not [line for line in said.splitlines() if "PRTE" in line or "An error occurred" in line], said
     assert results.open(hosts.folder / "out.h5").status == "failed"
     _go_on(hosts, expected)
+
+
+@pytest.mark.parametrize("policy", ["adopt", "drop"])
+def test_a_rank_that_dies_on_another_host_is_outlived(hosts: TwoHosts, expected: Path, policy: str) -> None:
+    run = hosts.start("out", "-s", f"failures.policy={policy}")
+    hosts.under_way("out", run)
+    os.kill(hosts.process_of(3), signal.SIGKILL)
+    said = ended(run)
+    assert run.returncode == 0, said
+    if policy == "adopt":
+        finished_alike(hosts, "out", expected)
+        return
+    found = results.open(hosts.folder / "out.h5")
+    assert found.status == "finished"
+    gone = np.isnan(found.metrics["test_accuracy_local"][-1])
+    assert gone.tolist() == [False] * 6 + [True] * 2
 
 
 def test_a_host_that_falls_silent_for_too_long_is_named(hosts: TwoHosts, expected: Path) -> None:
