@@ -171,5 +171,8 @@ def _recorded(run: Run, kept: KeptModel, metric: str) -> float | None:
     if metric not in run.metrics or not len(records):
         return None
     value = run.metrics[metric][records[-1]]
+    if (kept.agent is None) != (np.ndim(value) == 0):
+        whose = "of the run" if kept.agent is None else "of each agent"
+        raise ResultsError(f"{str(run.path)!r} is damaged: its {metric!r} has no value {whose}")
     found = float(value if kept.agent is None else value[kept.agent])
     return None if np.isnan(found) else found

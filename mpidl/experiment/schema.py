@@ -28,13 +28,11 @@ from mpidl.graphs.validate import require
 from mpidl.models import LOSSES, MODELS
 from mpidl.models.base import Model
 from mpidl.models.losses import Loss
+from mpidl.results.names import MOST_AGENTS
 from mpidl.results.output import check_run_file
 from mpidl.training import SCHEDULES, mirrors
 from mpidl.training.schedule import Constant, Schedule
 from mpidl.training.settings import CheckpointSettings
-
-MOST_AGENTS = 100_000
-"""Far beyond what one can train, and few enough that a graph of them still fits into memory."""
 
 Agents = Annotated[int, Field(gt=0, le=MOST_AGENTS)]
 

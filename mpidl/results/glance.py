@@ -16,7 +16,7 @@ from mpidl.results import lock
 from mpidl.results.checked import Group
 from mpidl.results.lazy import NUMBERS, WHOLE, Columns
 from mpidl.results.metrics import WHOLE_RUN, higher_is_better, partner
-from mpidl.results.names import SCALES, SCHEMA_VERSION
+from mpidl.results.names import MOST_AGENTS, SCALES, SCHEMA_VERSION
 
 LOADED_AT_ONCE = 64 * 2**20
 """Bytes of columns that are read when a file is opened; the rest is read when it is asked for."""
@@ -135,6 +135,8 @@ def facts(path: Path, root: Group, loss: str) -> Glance:
     records, agents = metrics.count("records"), root.count("agents")
     if not agents:
         raise ValueError("it tells of a run without agents")
+    if agents > MOST_AGENTS:
+        raise ValueError(f"it tells of {agents} agents, and no run has more than {MOST_AGENTS}")
     return Glance(
         path=path,
         name=root.word("name"),
@@ -170,7 +172,7 @@ def _glance(path: Path, root: Group, loss: str, metrics: Iterable[str]) -> Glanc
     # A loss tells whether an accuracy was measured.
     wanted |= set(map(partner, wanted))
     names = [name for name in run.metrics if name in wanted or (name in SCALES and run.records)]
-    check(table, run.records, names)
+    check(table, run, names)
     run.quantities.update({name: quantity(table, name) for name in names})
     run.metrics.load(root, LOADED_AT_ONCE, names)
     return run
@@ -181,11 +183,14 @@ def quantity(table: Group, name: str) -> tuple[str, str]:
     return table.of_column(name, "units"), table.of_column(name, "description")
 
 
-def check(metrics: Group, records: int, names: Iterable[str] | None = None) -> None:
+def check(metrics: Group, run: Glance, names: Iterable[str] | None = None) -> None:
     """Refuses what readers of these metrics, or of all, could stumble over later."""
     for name in metrics.names if names is None else names:
         metrics.check_column(name, most=1 if name in SCALES else 2)
-    if records:
+        of_agents = metrics.shape(name, NUMBERS, sparse=True)[1:]
+        if of_agents not in ((), (run.agents,)):
+            raise ValueError(f"/metrics/{name} has values of {of_agents[0]} agents, and the run has {run.agents}")
+    if run.records:
         for scale in SCALES:
             metrics.shape(scale, WHOLE if scale == "round" else NUMBERS)
 

@@ -6,6 +6,9 @@ SCHEMA_VERSION = 1
 
 STATUSES = ("running", "finished", "diverged", "interrupted", "failed")
 
+MOST_AGENTS = 100_000
+"""Far beyond what one can train, and few enough that a graph of them still fits into memory."""
+
 # What a record can be plotted against: dimension scales of every metric.
 SCALES = ("round", "epoch", "seconds", "bytes")
 

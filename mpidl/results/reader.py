@@ -102,7 +102,7 @@ def _run(path: Path, root: Group, loss: str) -> Run:
     """All that is in a file, columns as far as they are small."""
     known = glance.facts(path, root, loss)
     metrics, timing = root.group("metrics"), root.group("timing")
-    glance.check(metrics, known.records)
+    glance.check(metrics, known)
     for name in timing.names:
         timing.check_column(name, most=2, least=2)
     run = Run(

@@ -66,6 +66,19 @@ def test_models_are_measured_as_they_were_recorded(run: Path, capfd: pytest.Capt
 
 
 @pytest.mark.mpi
+def test_what_is_recorded_of_all_agents_where_one_is_asked_for_or_of_one_for_all_is_damage(
+    run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with h5py.File(run, "r+") as file:
+        metrics = file["metrics"]
+        for one, other in (("test_loss_consensus", "test_loss_local"), ("test_loss_local", "test_accuracy_consensus")):
+            metrics.move(one, f"was_{one}")
+            metrics[one] = metrics.get(f"was_{other}", metrics.get(other))[()]
+    for words, whose in (([], "of the run"), (["--model", "2"], "of each agent")):
+        assert f"has no value {whose}" in answer(capfd, "evaluate", "run.h5", *words, code=2)
+
+
+@pytest.mark.mpi
 def test_code_that_a_run_file_names_runs_only_where_a_person_says_so(
     run: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

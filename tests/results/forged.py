@@ -113,6 +113,8 @@ FORGED: dict[str, tuple[Change, str]] = {
     "events without end": (_say("events", "records", 10**15), "rows, not"),
     "no agents": (_say("/", "agents", 0), "without agents"),
     "infinite agents": (_say("/", "agents", np.inf), "counts nothing"),
+    "agents that no memory holds": (_say("/", "agents", 10**9), "no run has more than 100000"),
+    "values of more agents": (_put("metrics/test_loss_local", np.zeros((5, 4))), "of 4 agents, and the run has 3"),
     "an infinite version": (_say("/", "schema_version", np.inf), "counts nothing"),
     "texts for numbers": (_put("metrics/train_loss", ["a", "b", "c", "d", "e"]), "is no column of numbers"),
     "texts for rounds": (_put("metrics/round", np.array([b"a"] * 5)), "is no column of numbers|no array"),
