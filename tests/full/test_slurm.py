@@ -208,7 +208,7 @@ def test_mpirun_mpiexec_and_jobs_of_both_leave_the_same_bits(tmp_path: Path) -> 
         state = cluster.wait(number, is_over)
         assert (state["JobState"], state["ExitCode"]) == ("COMPLETED", "0:0"), (tmp_path / log).read_text()
         # UCX tells of messages that nobody has received.
-        assert "UCX" not in (tmp_path / log).read_text()
+        assert not re.findall(r".* UCX +WARN .*", (tmp_path / log).read_text())
     assert {path.name for path in tmp_path.glob("node-*")} == {"node-n1", "node-n2", "node-none"}
     libraries = {name: results.open(tmp_path / f"{name}.h5").provenance["mpi"] for name in ("mpirun", "srun")}
     assert libraries["mpirun"] != libraries["srun"], libraries
