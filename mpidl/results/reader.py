@@ -105,6 +105,8 @@ def _run(path: Path, root: Group, loss: str) -> Run:
     glance.check(metrics, known)
     for name in timing.names:
         timing.check_column(name, most=2, least=2)
+        if not timing.shape(name, NUMBERS, sparse=True)[1]:
+            raise ValueError(f"/timing/{name} is of no rank")
     run = Run(
         **vars(known),
         provenance=_provenance(root.group("provenance")),
