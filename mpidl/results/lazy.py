@@ -55,6 +55,8 @@ class Columns(Mapping[str, np.ndarray]):
         if not 1 <= column.ndim <= self._dimensions:
             raise ValueError(f"/{self._table}/{name} is no column of numbers")
         place = f"/{self._table}/{name}"
+        if column.dtype.itemsize > 8:
+            raise ValueError(f"{place} has longer numbers than any run writes")
         if self._table == "timing":
             _refuse_uncounted(place, column, sparse=True)
         elif name == "round":

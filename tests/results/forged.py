@@ -132,6 +132,7 @@ FORGED: dict[str, tuple[Change, str]] = {
         lambda file: file.create_dataset("metrics/bytes_sent", data=-np.ones((5, 3))),
         "/metrics/bytes_sent has -1",
     ),
+    "numbers of 80 bits": (_put("metrics/train_loss", np.ones(5, np.longdouble)), "longer numbers than any run"),
     "seconds of no rank": (_put("timing/gradient", np.zeros((5, 0))), "/timing/gradient is of no rank"),
     "a rank's seconds below zero": (_put("timing/gradient", -np.ones((5, 2))), "/timing/gradient has -1"),
     "a rank's seconds without end": (_put("timing/gradient", np.full((5, 2), np.inf)), "/timing/gradient has inf"),
