@@ -40,7 +40,7 @@ def submit(
     from mpidl.launch.jobs.script import script
 
     settings = job.settings(site, asked | {"ranks": ranks})
-    scheduler = chosen(settings.scheduler)
+    scheduler = chosen(settings.scheduler, settings.launcher)
     words = Words(config, tuple(overrides), overwrite=False, resume=True, allowed=tuple(allowed))
     loaded, count, path = checked(words, output, lambda loaded: ranks_of(settings, loaded))
     run = (*words.program(path), "-n", str(count))

@@ -154,7 +154,7 @@ def _submit(
     from mpidl.launch.jobs.submitted import Submitted, note
 
     settings = job.settings(asked.pop("site"), asked)
-    scheduler, swept = chosen(settings.scheduler), axes.read(assignments)
+    scheduler, swept = chosen(settings.scheduler, settings.launcher), axes.read(assignments)
     planned = members.members(config, swept, output, lambda loaded: ranks_of(settings, loaded))
     folder = common_folder(planned)
     found, jobs = _in_work(members.checked(planned, inputs=False, running=True), folder)

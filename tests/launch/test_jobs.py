@@ -182,6 +182,10 @@ def test_a_job_that_could_not_start_is_submitted_and_said_to_wait(here: Path) ->
         ),
         (["--scheduler", "pbs", "-n", "2", "--prologue", "a\nb"], "--prologue: 'a\\nb' is not a line"),
         (["--scheduler", "pbs", "-n", "2", "-p", ""], "--partition: '' is not a line"),
+        (
+            ["--scheduler", "pbs", "-n", "2", "--launcher", "srun"],
+            "--launcher: srun starts ranks in jobs of Slurm alone",
+        ),
         (["--site", "hopper"], "there are no profiles in"),
     ],
 )

@@ -166,10 +166,19 @@ SCHEDULERS = {
 }
 
 
-def chosen(name: str | None) -> Scheduler:
-    """The scheduler of this name, or the one whose command is here."""
-    if name is not None:
-        return SCHEDULERS[name]
+def chosen(name: str | None, launcher: str | None) -> Scheduler:
+    """The scheduler of this name, or the one whose command is here; it must have what is to start the ranks."""
+    scheduler = _here() if name is None else SCHEDULERS[name]
+    if launcher == "srun" and scheduler.name != "slurm":
+        raise ConfigError(
+            f"srun starts ranks in jobs of Slurm alone, and this one is of {scheduler.label}; leave it out to have the "
+            "launcher of the MPI",
+            "--launcher",
+        )
+    return scheduler
+
+
+def _here() -> Scheduler:
     here = [scheduler for scheduler in SCHEDULERS.values() if shutil.which(scheduler.command[0])]
     if len(here) == 1:
         return here[0]
